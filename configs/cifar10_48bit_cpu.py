@@ -1,0 +1,30 @@
+"""DSH-GANs on CIFAR-10, 48 bits, small enough for two CPU cores.
+
+The network is CNNH's three convolutions in place of a wide residual one, and training is short.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """The settings of `default.py`, made small."""
+    config = default.get_config()
+    config.unlabeled_batch_size = 32
+    config.pretraining_steps = 800
+    config.num_steps = 4200
+    config.generator.width = 32
+    config.representation.name = "conv3"
+    config.representation.width = 32
+    config.representation.features = 500
+    config.representation.dropout = 0.5
+    config.representation.norm = "none"
+    config.loss.adversarial = "non_saturating"
+    config.loss.triplet_options.margin = 12.0
+    config.optimizer.discriminator.learning_rate = 3e-4
+    config.optimizer.hash.learning_rate = 1e-3
+    config.optimizer.hash.b1 = 0.9
+    config.optimizer.generator.learning_rate = 3e-4
+    config.eval_every_steps = 400
+    return config

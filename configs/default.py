@@ -1,0 +1,97 @@
+"""Every field of an experiment, with the paper's setting where it is published.
+
+"Ours" marks a value that no paper gives. The other configs start from this one.
+"""
+
+from ml_collections import ConfigDict
+
+
+def _optimizer(learning_rate: float) -> ConfigDict:
+    # Ours, all of it: no optimizer is published. Adam as DCGAN uses it.
+    return ConfigDict(
+        {
+            "learning_rate": learning_rate,  # peak
+            "b1": 0.5,  # decay of the first moment
+            "b2": 0.999,  # decay of the second moment
+            "weight_decay": 0.0,  # decoupled, of kernels only
+            "schedule": "cosine",  # constant | linear | cosine; the latter two end at 0
+            "warmup_steps": 0,  # steps of linear warm-up
+            "clip_norm": 0.0,  # largest global norm of a gradient; 0 does not clip
+        }
+    )
+
+
+def get_config() -> ConfigDict:
+    """DSH-GANs on CIFAR-10, 48 bits."""
+    config = ConfigDict()
+
+    config.method = "dsh_gan"  # dsh_gan
+    config.seed = 0  # of weights, noise and the order of batches
+    config.num_bits = 48  # length of a code
+    config.dtype = "float32"  # float32 | bfloat16, of the networks' arithmetic; params are float32
+    config.num_devices = 0  # devices to share a batch; 0 is all there are
+
+    config.data = ConfigDict()
+    config.data.source = "cifar10"  # cifar10 | digits
+    config.data.data_dir = ""  # TFDS directory; empty is TFDS' own (~/tensorflow_datasets)
+    config.data.split_seed = 0  # of the split, so that runs of several seeds can share one
+    config.data.queries_per_class = 100  # images; 0 is the official test set
+    config.data.labeled_per_class = 500  # images; 0 is all of the train set
+    config.data.database = "rest"  # rest: all but queries | unlabeled: neither query nor labeled
+    # Images held back for choosing the best checkpoint, and where from: "labeled" or "unlabeled"
+    # (database images that training never sees). Ours; never the queries.
+    config.data.validation_per_class = 100
+    config.data.validation_from = "unlabeled"
+
+    config.augment = ConfigDict()  # ours; of real images
+    config.augment.crop_padding = 4  # pixels on each side; 0 does not crop
+    config.augment.flip = True  # left to right, with probability 1/2
+
+    config.batch_size = 64  # labeled images a step, over all devices; ours
+    config.unlabeled_batch_size = 64  # unlabeled images a step, over all devices; ours
+    config.pretraining_steps = 10_000  # stage 1, the GAN alone; ours
+    config.num_steps = 30_000  # stage 2, joint training; ours
+    # synthetic: the paper's triplets | real: the control without generator or stage 1
+    config.triplets = "synthetic"
+
+    config.generator = ConfigDict()  # ours: DCGAN
+    config.generator.width = 64  # channels before the last doubling
+    config.generator.z_dim = 100  # length of the noise
+
+    config.representation = ConfigDict()  # ours: the paper does not say which network
+    config.representation.name = "wide_resnet"  # conv3 | alexnet | wide_resnet
+    config.representation.width = 64  # channels of the first block (conv3: 32, alexnet: 64)
+    config.representation.depth = 16  # layers, of wide_resnet only
+    config.representation.features = 512  # outputs (conv3: 500, alexnet: 4096)
+    config.representation.dropout = 0.0  # probability, on the dense layers (conv3: 0.5)
+    config.representation.norm = "group"  # none | group
+    config.representation.spectral_norm = False  # set it for the hinge loss
+
+    config.hash_stream = ConfigDict()  # ours
+    # Standard deviation of an output before its sigmoid, over a batch; 0 is a plain dense layer.
+    config.hash_stream.sharpness = 4.0
+
+    config.loss = ConfigDict()
+    config.loss.labels = "single"  # single: softmax | multi: sum of sigmoids
+    config.loss.unlabeled = "zero"  # class target of unlabeled images; zero: paper | mask: no loss
+    # minimax: the paper's form | non_saturating | hinge
+    config.loss.adversarial = "minimax"
+    config.loss.triplet = "triplet_ranking"  # of dsh_jax.losses, or "module:function"
+    config.loss.triplet_options = ConfigDict({"margin": 1.0})  # its keywords; margin in bits
+    # Factors of the terms: 1, 1, 1 and none in the paper.
+    config.loss.weights = ConfigDict(
+        {"triplet": 1.0, "adversarial": 1.0, "classification": 1.0, "quantization": 0.0}
+    )
+
+    config.optimizer = ConfigDict()
+    config.optimizer.discriminator = _optimizer(2e-4)
+    config.optimizer.hash = _optimizer(2e-4)
+    config.optimizer.generator = _optimizer(2e-4)
+
+    config.ema_decay = 0.999  # of generator and hash network, used by evaluation; 0 is off; ours
+
+    config.encode_batch_size = 500  # images a call in validation and evaluation, over all devices
+    config.log_every_steps = 50  # steps between lines of metrics
+    config.eval_every_steps = 1000  # steps between validations, sample grids and checkpoints
+    config.keep_checkpoints = 2  # the latest to keep, beside the best by validation mAP
+    return config

@@ -1,0 +1,39 @@
+"""What the command-line tools share: a user's mistake is one sentence and exit code 2."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from dsh_jax.errors import UserError
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Parses the flags and calls `main`; exits with 2 after a user's mistake, told in a sentence."""
+
+    def parse(argv: Sequence[str]) -> list[str]:
+        try:
+            rest = flags.FLAGS(list(argv))
+        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+            # ml_collections raises all of these for a field or file that is not there.
+            _fail(" ".join(str(error).split()))
+        if len(rest) > 1:
+            _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
+        return rest
+
+    def guarded(argv: Sequence[str]) -> None:
+        logging.set_verbosity(logging.WARNING)  # Orbax logs every detail of every checkpoint
+        try:
+            main(argv)
+        except UserError as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            print("stopped; run the same command again to resume.", file=sys.stderr)
+            sys.exit(130)
+
+    app.run(guarded, flags_parser=parse)
+
+
+def _fail(sentence: str) -> None:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)

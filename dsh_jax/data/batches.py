@@ -1,0 +1,215 @@
+"""Batches as a pure function of (seed, step): a resumed run goes on where it stopped, at once."""
+
+import functools
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from dsh_jax.data.sources import Dataset
+from dsh_jax.data.splits import Split, stream_rng
+from dsh_jax.errors import UserError
+
+T = TypeVar("T")
+
+
+@functools.lru_cache(maxsize=8)  # two streams need two epochs each where a batch straddles them
+def epoch_order(n: int, *, seed: int, epoch: int, stream: str) -> np.ndarray:
+    """The order of one epoch: a permutation of 0..n-1, int64 [n], read-only."""
+    order = stream_rng(seed, f"epoch/{stream}", epoch).permutation(n)
+    order.setflags(write=False)
+    return order
+
+
+def batch_ids(
+    ids: np.ndarray, step: int, batch_size: int, *, seed: int, stream: str
+) -> np.ndarray:
+    """The ids of batch number `step` (from 0): [batch_size].
+
+    The batches cut an endless chain of epochs, each a permutation of `ids`, into equal pieces; a
+    batch may straddle the end of an epoch, and may be larger than one.
+
+    Raises:
+      ValueError: there are no ids, or `step` or `batch_size` is out of range.
+    """
+    if len(ids) == 0 or step < 0 or batch_size < 1:
+        raise ValueError(f"no batch: {len(ids)} ids, step {step}, batch size {batch_size}")
+    pieces = []
+    position, end = step * batch_size, (step + 1) * batch_size
+    while position < end:
+        epoch, first = divmod(position, len(ids))
+        last = min(len(ids), first + end - position)
+        order = epoch_order(len(ids), seed=seed, epoch=epoch, stream=stream)
+        pieces.append(ids[order[first:last]])
+        position += last - first
+    return np.concatenate(pieces)
+
+
+@dataclass(frozen=True)
+class BatchSpec:
+    """What a batch holds: B labeled images, U unlabeled ones (0: none), real triplets or not."""
+
+    batch_size: int
+    unlabeled_batch_size: int
+    real_triplets: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"batch_size is {self.batch_size}: it must be 1 or more.")
+        if self.unlabeled_batch_size < 0:
+            raise UserError(
+                f"unlabeled_batch_size is {self.unlabeled_batch_size}: it must be 0 or more."
+            )
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}: it must be 0 or more.")
+
+
+def make_batch(
+    dataset: Dataset, split: Split, spec: BatchSpec, step: int
+) -> dict[str, np.ndarray]:
+    """The batch of a step.
+
+    Returns:
+      image: uint8 [B, height, width, channels], labeled images.
+      label: float32 [B, classes], one-hot.
+      id: int32 [B], rows of `dataset`.
+      position: int32 [B], 0..B-1: the place in the whole batch, also once it is spread over
+        devices, from which each sample derives its random key.
+      unlabeled_image, unlabeled_position: uint8 [U, ...] and int32 [U], B..B+U-1; where U > 0.
+      positive_image, positive_label: another labeled image of the same class (the same one where
+        the class has just one); with real triplets.
+      negative_image, negative_label: a labeled image of another class, all other classes equally
+        likely; with real triplets.
+
+    Raises:
+      UserError: the split is of another data set, or lacks the images that `spec` asks for.
+    """
+    size, unlabeled_size = spec.batch_size, spec.unlabeled_batch_size
+    _check_split(dataset, split, spec)
+    one_hot = np.eye(len(dataset.class_names), dtype=np.float32)
+    ids = batch_ids(split.labeled, step, size, seed=spec.seed, stream="labeled")
+    batch = {
+        "image": dataset.images[ids],
+        "label": one_hot[dataset.labels[ids]],
+        "id": ids.astype(np.int32),
+        "position": np.arange(size, dtype=np.int32),
+    }
+    if unlabeled_size:
+        unlabeled = batch_ids(
+            split.unlabeled, step, unlabeled_size, seed=spec.seed, stream="unlabeled"
+        )
+        batch["unlabeled_image"] = dataset.images[unlabeled]
+        batch["unlabeled_position"] = np.arange(size, size + unlabeled_size, dtype=np.int32)
+    if spec.real_triplets:
+        rng = stream_rng(spec.seed, "triplets", step)
+        positive, negative = _triplet_ids(ids, split.labeled, dataset.labels, rng)
+        batch["positive_image"] = dataset.images[positive]
+        batch["positive_label"] = one_hot[dataset.labels[positive]]
+        batch["negative_image"] = dataset.images[negative]
+        batch["negative_label"] = one_hot[dataset.labels[negative]]
+    return batch
+
+
+def _check_split(dataset: Dataset, split: Split, spec: BatchSpec) -> None:
+    if (split.dataset, split.version) != (dataset.name, dataset.version):
+        raise UserError(
+            f"The split was drawn from {split.dataset} {split.version}, but the data set is"
+            f" {dataset.name} {dataset.version}: draw a split from this one."
+        )
+    if len(split.labeled) == 0:
+        raise UserError(f"Split {split.protocol} of {split.dataset} has no labeled images.")
+    if spec.unlabeled_batch_size and len(split.unlabeled) == 0:
+        raise UserError(
+            f"Split {split.protocol} of {split.dataset} has no unlabeled images: set"
+            " unlabeled_batch_size to 0, or label fewer images."
+        )
+
+
+def _triplet_ids(
+    anchors: np.ndarray, labeled: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws for each anchor [B] (all among the sorted `labeled`) a positive and a negative [B]."""
+    classes, class_of, sizes = np.unique(
+        labels[labeled], return_inverse=True, return_counts=True
+    )
+    if len(classes) < 2:
+        raise UserError("Triplets need labeled images of two classes or more: there is just one.")
+    starts = np.cumsum(sizes) - sizes
+    # int16 sorts by radix, which is several times faster than by comparison.
+    by_class = np.argsort(class_of.astype(np.int16), kind="stable")
+    place = np.empty_like(by_class)  # where each labeled image stands in `by_class`
+    place[by_class] = np.arange(len(by_class))
+
+    index = np.searchsorted(labeled, anchors)
+    own = class_of[index]
+    rank = place[index] - starts[own]  # the anchor's place within its class
+    # A uniform draw from all others: one fewer to choose from, and step over the anchor.
+    other = rng.integers(0, np.maximum(sizes[own] - 1, 1))
+    other = np.where(sizes[own] > 1, other + (other >= rank), 0)
+    another = rng.integers(0, len(classes) - 1, size=len(anchors))
+    another += another >= own
+    item = rng.integers(0, sizes[another])
+    return labeled[by_class[starts[own] + other]], labeled[by_class[starts[another] + item]]
+
+
+def padded_batches(ids: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Cuts ids into batches [batch_size], each with its count of real rows.
+
+    The last one is filled up with its last id, so that every batch has one shape and is compiled
+    once.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch size {batch_size} should be 1 or more")
+    for start in range(0, len(ids), batch_size):
+        batch = ids[start : start + batch_size]
+        yield np.pad(batch, (0, batch_size - len(batch)), mode="edge"), len(batch)
+
+
+def prefetch(make: Callable[[int], T], steps: Iterable[int], *, depth: int = 2) -> Iterator[T]:
+    """Yields make(step) for each step, in order, made by a thread up to `depth` ahead.
+
+    An exception in `make` or `steps` is raised here, in its turn. Closing the iterator stops the
+    thread once the call of `make` under way has returned. Nothing starts before the first `next`.
+    """
+    if depth < 1:
+        raise ValueError(f"depth {depth} should be 1 or more")
+    # Each entry is (result, None), (None, exception), or None after the last.
+    ready: queue.Queue[tuple[T, None] | tuple[None, BaseException] | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for step in steps:
+                result = make(step)
+                if stop.is_set():
+                    return
+                ready.put((result, None))
+                if stop.is_set():
+                    return
+            ready.put(None)
+        except BaseException as error:  # whatever it is, the consumer must not wait for ever
+            if not stop.is_set():
+                ready.put((None, error))
+
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while (entry := ready.get()) is not None:
+            result, error = entry
+            if error is not None:
+                raise error
+            yield result  # type: ignore[misc]  # there is a result where there is no error
+    finally:
+        stop.set()
+        # The thread looks at `stop` before every put, so at most one put is still to come, and
+        # an emptied queue has room for it.
+        while True:
+            try:
+                ready.get_nowait()
+            except queue.Empty:
+                break
+        thread.join()

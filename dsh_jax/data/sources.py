@@ -1,0 +1,195 @@
+"""Where images come from: every source is read once into one array in memory.
+
+CIFAR-10 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009) is read with
+TensorFlow Datasets from array_record files, which needs no TensorFlow; only preparing those files
+does. "digits" ships with scikit-learn (UCI optical recognition of handwritten digits) and needs no
+download.
+"""
+
+import importlib.util
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dsh_jax.errors import UserError
+
+NAMES = ("cifar10", "digits")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labeled images in memory; an item's id is its row. The arrays are read-only."""
+
+    name: str
+    version: str
+    images: np.ndarray  # uint8 [n, height, width, channels]
+    labels: np.ndarray  # int32 [n], class ids
+    is_test: np.ndarray  # bool [n], the official test items
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        if self.images.ndim != 4 or self.labels.shape != (n,) or self.is_test.shape != (n,):
+            raise ValueError(
+                f"images {self.images.shape}, labels {self.labels.shape} and is_test"
+                f" {self.is_test.shape} should be [n, height, width, channels], [n] and [n]"
+            )
+        for array in (self.images, self.labels, self.is_test):
+            array.setflags(write=False)
+
+
+def load(name: str, data_dir: str | None = None) -> Dataset:
+    """Reads a whole data set into memory.
+
+    Args:
+      name: "cifar10" (uint8 [60000, 32, 32, 3], the 50,000 train items first) or "digits"
+        (uint8 [1797, 8, 8, 1], no official test items).
+      data_dir: the TFDS directory of cifar10. None means TFDS' own default directory, and then a
+        data set that is not there is downloaded and prepared. Not used by "digits".
+
+    Raises:
+      UserError: the name is unknown, or the data is missing, unreadable or damaged.
+    """
+    if name == "cifar10":
+        return _load_tfds(name, data_dir)
+    if name == "digits":
+        return _load_digits()
+    raise UserError(f"There is no data set {name!r}: choose one of {', '.join(NAMES)}.")
+
+
+def _load_digits() -> Dataset:
+    from sklearn.datasets import load_digits  # slow to import, and only needed here
+
+    bunch = load_digits()
+    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # the values are 0..16
+    return Dataset(
+        name="digits",
+        version="1",
+        images=grey[..., None],
+        labels=bunch.target.astype(np.int32),
+        is_test=np.zeros(len(grey), bool),
+        class_names=tuple(str(name) for name in bunch.target_names),
+    )
+
+
+def _load_tfds(name: str, data_dir: str | None) -> Dataset:
+    import tensorflow_datasets as tfds  # slow to import, and only needed here
+
+    directory = None if data_dir is None else str(Path(data_dir).expanduser())
+    # TFDS and array_record raise many kinds of exception for files that are damaged.
+    try:
+        builder = tfds.builder(name, data_dir=directory)
+        prepared = builder.is_prepared()
+    except Exception as error:
+        where = directory or tfds.core.constants.get_default_data_dir()
+        raise _unreadable(name, str(where), error) from error
+    root = str(builder.data_dir_root)
+    if not prepared:
+        if directory is not None:
+            raise UserError(
+                f"Data set {name} is not prepared in {root}: prepare it there with"
+                f" `{_prepare_command(name, root)}`, or give the directory that holds it."
+            )
+        builder = _download(name, root)
+    try:
+        # Pillow decodes, not TFDS: TFDS would take OpenCV where that is installed, and its pixels
+        # may differ, so the same files would give different data on different machines.
+        sources = builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()})
+        shape = builder.info.features["image"].shape
+        class_names = tuple(builder.info.features["label"].names)
+        parts = [_decode_all(sources[part], part, shape) for part in ("train", "test")]
+    except NotImplementedError as error:  # what TFDS raises for files without random access
+        raise UserError(
+            f"Data set {name} in {root} is stored in a format that cannot be read without"
+            f" TensorFlow: prepare it as array_record in another data directory with"
+            f" `{_prepare_command(name, 'DIR')}`."
+        ) from error
+    except Exception as error:
+        raise _unreadable(name, root, error) from error
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if labels.min() < 0 or labels.max() >= len(class_names):
+        raise _unreadable(name, root, "its labels lie outside its classes")
+    return Dataset(
+        name=name,
+        version=str(builder.version),
+        images=images,
+        labels=labels,
+        is_test=np.arange(len(images)) >= len(parts[0][0]),
+        class_names=class_names,
+    )
+
+
+def _decode_all(source: Any, part: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes every record of one TFDS split to (images [n, *shape], labels [n]).
+
+    In one thread, which takes a few seconds for CIFAR-10: on images so small most of the time goes
+    into Python and not into the decoder, and two or four threads took longer (measured).
+    """
+    images = np.empty((len(source), *shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    records = source.__getitems__(range(len(source)))  # one bulk read, still encoded
+    for row, record in enumerate(records):
+        try:
+            image = np.asarray(Image.open(io.BytesIO(record["image"])).convert("RGB"))
+        except OSError as error:  # Pillow's kinds: not an image, cut short, no such decoder
+            raise ValueError(f"image {row} of {part} cannot be decoded: {error}") from error
+        if image.shape != shape:
+            raise ValueError(f"image {row} of {part} has shape {image.shape}, not {shape}")
+        images[row] = image
+        labels[row] = record["label"]
+    return images, labels
+
+
+def _download(name: str, root: str) -> Any:
+    """Downloads and prepares a data set in TFDS' default directory and returns its builder."""
+    import tensorflow_datasets as tfds
+
+    problem = f"Data set {name} is not prepared in {root} and could not be prepared"
+    mend = f"prepare it with `{_prepare_command(name, root)}` on a machine with a network."
+    # Told before the download, which would otherwise be for nothing.
+    for module in ("tensorflow", "importlib_resources"):
+        if importlib.util.find_spec(module) is None:
+            raise UserError(f"{problem} (preparing needs the package {module}): {mend}")
+    try:
+        builder = tfds.builder(name, file_format="array_record")
+        builder.download_and_prepare()
+    except Exception as error:  # no network, no space, a changed address, ...
+        raise UserError(f"{problem} ({_in_short(error)}): {mend}") from error
+    return builder
+
+
+def _prepare_command(name: str, root: str) -> str:
+    """The command that prepares a data set; unlike reading it, this takes TensorFlow.
+
+    Not `tfds build`: that takes Apache Beam as well.
+    """
+    code = (
+        "import tensorflow_datasets as tfds;"
+        f" tfds.builder({name!r}, data_dir={root!r}, file_format='array_record')"
+        ".download_and_prepare()"
+    )
+    return f"pip install tensorflow importlib_resources && python -c {_in_double_quotes(code)}"
+
+
+def _in_double_quotes(code: str) -> str:
+    """Quotes for a POSIX shell; `shlex.quote` would pile up quotes around those in the code."""
+    for special in ("\\", '"', "$", "`"):
+        code = code.replace(special, "\\" + special)
+    return f'"{code}"'
+
+
+def _unreadable(name: str, root: str, reason: Exception | str) -> UserError:
+    return UserError(
+        f"Data set {name} in {root} cannot be read ({_in_short(reason)}): if its files are damaged,"
+        f" delete {Path(root) / name} and prepare it again with `{_prepare_command(name, root)}`."
+    )
+
+
+def _in_short(reason: Exception | str) -> str:
+    """The first line of a message, cut to a length that fits into a sentence."""
+    lines = str(reason).strip().splitlines() or [type(reason).__name__]
+    return lines[0][:200].rstrip(" .")

@@ -1,0 +1,141 @@
+"""Hamming space: relaxed distance, binary codes, bytes, and exact distances between packed codes.
+
+While a network learns, a code is *relaxed*, `[num_bits]` floats in [0, 1]; then it is `binarize`d
+to bits in {0, 1} and `pack`ed eight bits a byte for storage and search.
+"""
+
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = TypeVar("Array", np.ndarray, jax.Array)
+
+
+def relaxed_distance(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Squared L2 distance of two relaxed codes; on {0, 1} codes it is the Hamming distance.
+
+    One sample: lift it over a batch with `jax.vmap(relaxed_distance)`.
+    Source: DSH-GANs (SIGIR 2017, arXiv 1804.08275).
+
+    Args:
+      a: `[num_bits]` in [0, 1].
+      b: `[num_bits]` in [0, 1].
+
+    Returns:
+      A scalar in [0, num_bits], in bits.
+
+    Raises:
+      ValueError: the two are not both `[num_bits]`.
+    """
+    # Times 1.0: unsigned and boolean bits become floats before the difference is taken.
+    a, b = 1.0 * jnp.asarray(a), 1.0 * jnp.asarray(b)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(
+            f"relaxed_distance takes two codes of shape [num_bits], got {a.shape} and {b.shape}"
+        )
+    return jnp.sum(jnp.square(a - b))
+
+
+def binarize(relaxed: Array) -> Array:
+    """Bits of a relaxed code: 1 where the output is above 0.5, uint8 of the same shape.
+
+    NumPy arrays give NumPy arrays, JAX arrays JAX arrays (also under `jax.jit`).
+    """
+    return (relaxed > 0.5).astype(np.uint8)
+
+
+def pack(bits: np.ndarray) -> np.ndarray:
+    """Eight bits a byte, first bit highest (`np.packbits`); the last byte is padded with zeros.
+
+    Args:
+      bits: `[n, num_bits]` of 0 and 1, num_bits >= 1.
+
+    Returns:
+      uint8 `[n, ceil(num_bits / 8)]`.
+
+    Raises:
+      ValueError: `bits` is not a matrix, or holds something else than 0 and 1.
+    """
+    bits = np.asarray(bits)
+    if bits.ndim != 2 or bits.shape[1] < 1:
+        raise ValueError(f"bits must be [n, num_bits] with num_bits >= 1, got {bits.shape}")
+    ones = bits == 1
+    if not np.all(ones | (bits == 0)):
+        raise ValueError(f"bits {bits.shape} must hold only 0 and 1: binarize relaxed codes first")
+    return np.packbits(ones, axis=1)
+
+
+def unpack(packed: np.ndarray, num_bits: int) -> np.ndarray:
+    """Inverse of `pack`: uint8 `[n, ceil(num_bits / 8)]` -> uint8 {0, 1} `[n, num_bits]`.
+
+    Raises:
+      ValueError: see `check_packed`.
+    """
+    return np.unpackbits(check_packed(packed, num_bits), axis=1, count=num_bits)
+
+
+def check_packed(packed: np.ndarray, num_bits: int, name: str = "packed") -> np.ndarray:
+    """`packed` itself as a NumPy array, once it is known to hold codes of `num_bits` bits.
+
+    Args:
+      packed: uint8 `[n, ceil(num_bits / 8)]`.
+      num_bits: bits of a code, >= 1.
+      name: what the error calls the array.
+
+    Raises:
+      ValueError: num_bits < 1; not uint8 of that width; or the padding bits are not zero.
+    """
+    packed = np.asarray(packed)
+    if num_bits < 1:
+        raise ValueError(f"num_bits must be at least 1, got {num_bits}")
+    num_bytes = -(-num_bits // 8)
+    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != num_bytes:
+        raise ValueError(
+            f"{name} must be uint8 [n, {num_bytes}] for codes of {num_bits} bits, "
+            f"got {packed.dtype} {packed.shape}"
+        )
+    padding = 8 * num_bytes - num_bits
+    if padding and np.any(packed[:, -1] & ((1 << padding) - 1)):
+        raise ValueError(
+            f"{name} {packed.shape} has padding bits that are not zero: "
+            f"its codes are not {num_bits} bits long"
+        )
+    return packed
+
+
+def distances(query_codes: np.ndarray, database_codes: np.ndarray, num_bits: int) -> np.ndarray:
+    """Exact Hamming distances between packed codes.
+
+    Args:
+      query_codes: uint8 `[n_query, ceil(num_bits / 8)]`.
+      database_codes: uint8 `[n_database, ceil(num_bits / 8)]`.
+      num_bits: bits of a code.
+
+    Returns:
+      int32 `[n_query, n_database]`, in bits, 0 to num_bits.
+
+    Raises:
+      ValueError: a width does not fit num_bits, or padding bits are not zero.
+    """
+    query = _words(check_packed(query_codes, num_bits, "query_codes"))
+    database = _words(check_packed(database_codes, num_bits, "database_codes"))
+    columns = np.ascontiguousarray(database.T)  # one word of the whole database is contiguous
+    result = np.empty((len(query), len(database)), np.int32)
+    # A query at a time keeps the temporaries in cache: 1,000 x 59,000 codes of 48 bits take 0.05 s
+    # on a CPU core once memory is warm; XOR of all pairs at once takes 0.2 s, and a float32 product
+    # of +-1 codes (on two cores) 0.1 to 0.4 s.
+    for row, words in zip(result, query, strict=True):
+        row[:] = 0
+        for word, column in zip(words, columns, strict=True):
+            row += np.bitwise_count(word ^ column)
+    return result
+
+
+def _words(packed: np.ndarray) -> np.ndarray:
+    """uint8 `[n, num_bytes]` -> uint64 `[n, ceil(num_bytes / 8)]`, padded with zeros."""
+    num_words = -(-packed.shape[1] // 8)
+    padded = np.zeros((len(packed), 8 * num_words), np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view(np.uint64)

@@ -1,0 +1,197 @@
+"""What the training loop and the evaluation ask of a method, and what methods share.
+
+A method is a record of pure functions over pytrees; the loop knows nothing else of it.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from dsh_jax.errors import UserError
+
+AXIS = "device"
+"""The named device axis that every step averages its gradients over."""
+
+Params = Any
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+@struct.dataclass
+class State:
+    """Everything that training changes; the same tree is checkpointed.
+
+    Attributes:
+      step: steps done, over all stages, int32 scalar.
+      params: player -> parameters, float32.
+      batch_stats: player -> running statistics (empty for a player without any).
+      opt_state: optimizer's name -> its state.
+      ema: player -> moving average of its parameters and of its statistics, as
+        `{"params": ..., "batch_stats": ...}`; empty when averaging is off.
+    """
+
+    step: jax.Array
+    params: dict[str, Params]
+    batch_stats: dict[str, Any]
+    opt_state: dict[str, optax.OptState]
+    ema: dict[str, dict[str, Any]]
+
+
+Step = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training with one step function.
+
+    Attributes:
+      name: prefix of its metrics' names.
+      num_steps: how many steps it takes.
+      step: `(state, batch, key) -> (state, metrics)`, to be run under the axis `AXIS`. `key` is
+        the same at every step; the step folds `state.step` into it.
+      real_triplets: whether its batches hold real positives and negatives.
+      unlabeled: whether its batches hold unlabeled images.
+    """
+
+    name: str
+    num_steps: int
+    step: Step
+    real_triplets: bool
+    unlabeled: bool
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to learn codes.
+
+    Attributes:
+      stages: run one after the other.
+      init: key -> the state before the first step.
+      encode: state, images uint8 `[batch, h, w, c]` -> relaxed codes `[batch, num_bits]`; a bit is
+        1 where the code is above 1/2.
+      synthesize: state, key, labels `[batch, classes]` -> images in [-1, 1], or None for a method
+        that draws none.
+    """
+
+    stages: tuple[Stage, ...]
+    init: Callable[[jax.Array], State]
+    encode: Callable[[State, jax.Array], jax.Array]
+    synthesize: Callable[[State, jax.Array, jax.Array], jax.Array] | None
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all stages together."""
+        return sum(stage.num_steps for stage in self.stages)
+
+
+def named_key(key: jax.Array, name: str) -> jax.Array:
+    """The key of one consumer of randomness, by its name."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def sample_keys(key: jax.Array, position: jax.Array) -> jax.Array:
+    """One key a sample, by its position in the global batch `[batch]`.
+
+    So a batch draws the same numbers however many devices share it.
+    """
+    return jax.vmap(lambda p: jax.random.fold_in(key, p))(position)
+
+
+def optimizer(
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    weight_decay: float,
+    schedule: str,
+    warmup_steps: int,
+    clip_norm: float,
+    num_steps: int,
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay on kernels, a schedule and clipping.
+
+    Args:
+      learning_rate: peak learning rate.
+      b1, b2: decay of the first and second moment.
+      weight_decay: of kernels, not of biases and scales; 0 is plain Adam.
+      schedule: "constant", "linear" or "cosine", the latter two down to 0 at the last step.
+      warmup_steps: steps of linear warm-up from 0.
+      clip_norm: largest global norm of a gradient; 0 does not clip.
+      num_steps: how many updates the optimizer will make.
+
+    Raises:
+      UserError: an unknown schedule.
+    """
+    decay_steps = max(1, num_steps - warmup_steps)
+    schedules = {
+        "constant": lambda: optax.constant_schedule(learning_rate),
+        "linear": lambda: optax.linear_schedule(learning_rate, 0.0, decay_steps),
+        "cosine": lambda: optax.cosine_decay_schedule(learning_rate, decay_steps),
+    }
+    if schedule not in schedules:
+        raise UserError(f"a schedule is one of {sorted(schedules)}, not {schedule!r}.")
+    rate = optax.join_schedules(
+        [optax.linear_schedule(0.0, learning_rate, warmup_steps), schedules[schedule]()],
+        [warmup_steps],
+    )
+    kernels = lambda params: jax.tree.map(lambda p: jnp.ndim(p) > 1, params)  # noqa: E731
+    adam = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=kernels)
+    if clip_norm > 0:
+        return optax.chain(optax.clip_by_global_norm(clip_norm), adam)
+    return adam
+
+
+def update(
+    state: State,
+    name: str,
+    players: tuple[str, ...],
+    tx: optax.GradientTransformation,
+    loss_fn: Callable[[dict[str, Params]], tuple[jax.Array, tuple[Metrics, dict[str, Any]]]],
+) -> tuple[State, Metrics]:
+    """One optimizer's update of the players that it owns, averaged over the devices.
+
+    Args:
+      state: the state before.
+      name: the optimizer's, in `state.opt_state` and as the metrics' prefix.
+      players: whose parameters it changes.
+      tx: the optimizer.
+      loss_fn: the players' params -> loss, (metrics, new batch statistics by player).
+
+    Returns:
+      The state after (same `step`) and the metrics, with `loss` and `grad_norm` added.
+    """
+    owned = {player: state.params[player] for player in players}
+    (loss, (metrics, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(owned)
+    # The whole tree in one call: many small all-reduces dead-lock on simulated CPU devices.
+    grads, metrics = jax.lax.pmean((grads, metrics | {"loss": loss}), AXIS)
+    updates, opt_state = tx.update(grads, state.opt_state[name], owned)
+    metrics["grad_norm"] = optax.global_norm(grads)
+    state = state.replace(
+        params=state.params | optax.apply_updates(owned, updates),
+        batch_stats=state.batch_stats | stats,
+        opt_state=state.opt_state | {name: opt_state},
+    )
+    return state, {f"{name}/{key}": value for key, value in metrics.items()}
+
+
+def advance(state: State, ema_decay: float) -> State:
+    """Ends a step: counts it and moves the averages towards the new parameters."""
+    # Early on the average follows closely, so that it does not remember the initial weights.
+    decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+    current = {player: variables(state, player) for player in state.ema}
+    ema = optax.incremental_update(current, state.ema, 1 - decay)
+    return state.replace(step=state.step + 1, ema=ema)
+
+
+def variables(state: State, player: str) -> dict[str, Any]:
+    """A player's variables as Flax's `apply` takes them."""
+    collections = {"params": state.params[player]}
+    if player in state.batch_stats:
+        collections["batch_stats"] = state.batch_stats[player]
+    return collections

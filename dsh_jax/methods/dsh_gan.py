@@ -1,0 +1,435 @@
+"""DSH-GANs: hash codes learned from real-synthetic triplets of a semi-supervised conditional GAN.
+
+Qiu, Pan, Yao, Mei: "Deep Semantic Hashing with Generative Adversarial Networks", SIGIR 2017,
+arXiv 1804.08275. Stage 1 pre-trains the GAN; stage 2 trains all players jointly, each batch with a
+discriminator, a hash and a generator step. The control `triplets="real"` has the hash step alone:
+no generator, positives and negatives from the labeled images.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from dsh_jax import losses
+from dsh_jax.data.augment import augment, to_float
+from dsh_jax.errors import UserError
+from dsh_jax.methods.base import (
+    AXIS,
+    Batch,
+    Method,
+    Metrics,
+    Params,
+    Stage,
+    State,
+    advance,
+    named_key,
+    optimizer,
+    sample_keys,
+    update,
+    variables,
+)
+from dsh_jax.networks import representation
+from dsh_jax.networks.generator import Generator
+from dsh_jax.networks.streams import AdversaryStream, ClassificationStream, HashStream
+
+DISCRIMINATOR = ("representation", "adversary", "classification")
+HASH = ("representation", "hash", "classification")
+GENERATOR = ("generator",)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of the three steps; see `dsh_jax.losses` for their shapes.
+
+    Attributes:
+      triplet: (anchor, positive, negative) codes -> loss.
+      classify: (logits, label) -> loss.
+      no_class: logits of an unlabeled image -> loss, or None to leave it out.
+      discriminate: (logit, is_real) -> loss of the discriminator.
+      deceive: logit of a synthetic image -> loss of the generator.
+      weights: factor of each term: triplet, adversarial, classification, quantization.
+    """
+
+    triplet: losses.Loss
+    classify: losses.Loss
+    no_class: losses.Loss | None
+    discriminate: losses.Loss
+    deceive: losses.Loss
+    weights: dict[str, float]
+
+    def weigh(self, **terms: jax.Array) -> tuple[jax.Array, Metrics]:
+        """The weighted sum of the terms, and the terms themselves as metrics."""
+        return sum((self.weights[k] * v for k, v in terms.items()), jnp.zeros(())), terms
+
+
+@dataclass(frozen=True)
+class DshGan:
+    """The players, their losses and optimizers, and the three steps over them.
+
+    Attributes:
+      players: name -> network.
+      losses: the losses of the steps.
+      optimizers: "discriminator", "hash", "generator" -> optimizer.
+      augment: keys `[batch]`, uint8 images -> images in [-1, 1].
+      z_dim: length of the generator's noise.
+      ema_decay: per step, of the generator's and the hash network's averages; 0 is off.
+      image_shape: `(height, width, channels)`.
+      num_classes: length of a class vector.
+    """
+
+    players: dict[str, nn.Module]
+    losses: Losses
+    optimizers: dict[str, optax.GradientTransformation]
+    augment: Callable[[jax.Array, jax.Array], jax.Array]
+    z_dim: int
+    ema_decay: float
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+    def init(self, key: jax.Array) -> State:
+        """The state before the first step."""
+        features, features_variables = self.players["representation"].init_with_output(
+            named_key(key, "representation"), jnp.zeros((1, *self.image_shape)), train=False
+        )
+        noise, label = jnp.zeros((1, self.z_dim)), jnp.zeros((1, self.num_classes))
+        collections = {"representation": features_variables} | {
+            player: self.players[player].init(named_key(key, player), *inputs, **options)
+            for player, inputs, options in (
+                ("generator", (noise, label), {"train": False}),
+                ("adversary", (features,), {"train": False}),
+                ("hash", (features,), {"train": False}),
+                ("classification", (features,), {}),
+            )
+        }
+        params = {player: c["params"] for player, c in collections.items()}
+        owners = {"discriminator": DISCRIMINATOR, "hash": HASH, "generator": GENERATOR}
+        averaged = ("generator", "representation", "hash") if self.ema_decay else ()
+        return State(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats={
+                player: c["batch_stats"] for player, c in collections.items() if "batch_stats" in c
+            },
+            opt_state={
+                name: tx.init({player: params[player] for player in owners[name]})
+                for name, tx in self.optimizers.items()
+            },
+            # Copies, because a step gives up its input buffers, each of which must be its own.
+            ema={player: jax.tree.map(jnp.copy, dict(collections[player])) for player in averaged},
+        )
+
+    def _apply(
+        self, state: State, player: str, params: Params, *inputs: jax.Array, **options: Any
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """A player's output, and its new batch statistics by its name."""
+        collections = variables(state, player) | {"params": params}
+        output, new = self.players[player].apply(
+            collections, *inputs, mutable=["batch_stats"], **options
+        )
+        return output, {player: new["batch_stats"]} if player in state.batch_stats else {}
+
+    def _represent(
+        self, state: State, params: Params, images: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        dropout = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+        return self._apply(
+            state, "representation", params, images, train=True, rngs={"dropout": dropout}
+        )
+
+    def synthesize(
+        self, state: State, params: Params, position: jax.Array, label: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """Images of the given labels in training mode, and the generator's new statistics."""
+        draw = jax.vmap(lambda k: jax.random.normal(k, (self.z_dim,)))
+        z = draw(sample_keys(named_key(key, "noise"), position))
+        return self._apply(state, "generator", params, z, label, train=True)
+
+    def discriminator_step(
+        self, state: State, batch: Batch, key: jax.Array
+    ) -> tuple[State, Metrics]:
+        """Updates representation, adversary and classification stream.
+
+        Args:
+          state: the state before.
+          batch: `image`, `label`: real labeled images in [-1, 1]; `unlabeled_image`: real
+            unlabeled ones (may be absent); `synthetic_image`, `synthetic_label`.
+          key: this step's key.
+        """
+        unlabeled = batch.get("unlabeled_image", batch["image"][:0])
+        images = jnp.concatenate([batch["image"], unlabeled, batch["synthetic_image"]])
+        num_labeled, num_real = len(batch["image"]), len(batch["image"]) + len(unlabeled)
+        is_real = (jnp.arange(len(images)) < num_real).astype(jnp.float32)
+
+        def loss_fn(params: dict[str, Params]) -> Any:
+            features, stats = self._represent(
+                state, params["representation"], images, named_key(key, "discriminator dropout")
+            )
+            sources, adversary_stats = self._apply(
+                state, "adversary", params["adversary"], features, train=True
+            )
+            logits, _ = self._apply(state, "classification", params["classification"], features)
+            source_losses = jax.vmap(self.losses.discriminate)(sources, is_real)
+            # Real and synthetic images weigh the same however many of each there are.
+            adversarial = (source_losses[:num_real].mean() + source_losses[num_real:].mean()) / 2
+            class_losses = [
+                jax.vmap(self.losses.classify)(logits[:num_labeled], batch["label"]),
+                jax.vmap(self.losses.classify)(logits[num_real:], batch["synthetic_label"]),
+            ]
+            if self.losses.no_class is not None and len(unlabeled):
+                class_losses.append(
+                    jax.vmap(self.losses.no_class)(logits[num_labeled:num_real])
+                )
+            classification = sum(term.mean() for term in class_losses) / len(class_losses)
+            loss, metrics = self.losses.weigh(
+                adversarial=adversarial, classification=classification
+            )
+            metrics["real_accuracy"] = jnp.mean(sources[:num_real] > 0)
+            metrics["synthetic_accuracy"] = jnp.mean(sources[num_real:] < 0)
+            return loss, (metrics, stats | adversary_stats)
+
+        tx = self.optimizers["discriminator"]
+        return update(state, "discriminator", DISCRIMINATOR, tx, loss_fn)
+
+    def hash_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+        """Updates hash stream, representation and classification stream on triplets.
+
+        Args:
+          state: the state before.
+          batch: `image`, `label`; `positive_image`, `negative_image` with `positive_label`,
+            `negative_label`: images in [-1, 1], real or synthetic.
+          key: this step's key.
+        """
+        roles = ("", "positive_", "negative_")
+        images = jnp.concatenate([batch[f"{role}image"] for role in roles])
+        labels = jnp.concatenate([batch[f"{role}label"] for role in roles])
+
+        def loss_fn(params: dict[str, Params]) -> Any:
+            features, stats = self._represent(
+                state, params["representation"], images, named_key(key, "hash dropout")
+            )
+            code_logits, hash_stats = self._apply(
+                state, "hash", params["hash"], features, train=True
+            )
+            logits, _ = self._apply(state, "classification", params["classification"], features)
+            codes = nn.sigmoid(code_logits)
+            triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
+            loss, metrics = self.losses.weigh(
+                triplet=triplets.mean(),
+                classification=jax.vmap(self.losses.classify)(logits, labels).mean(),
+                quantization=jax.vmap(losses.quantization)(codes).mean(),
+            )
+            metrics["active_triplets"] = jnp.mean(triplets > 0)
+            return loss, (metrics, stats | hash_stats)
+
+        return update(state, "hash", HASH, self.optimizers["hash"], loss_fn)
+
+    def generator_step(
+        self, state: State, batch: Batch, key: jax.Array, *, with_triplets: bool
+    ) -> tuple[State, Metrics]:
+        """Updates the generator against the streams as they are now.
+
+        Args:
+          state: the state before.
+          batch: `image` in [-1, 1], `synthetic_position`, `synthetic_label`; with triplets the
+            first half of the synthetic images are the positives, the second half the negatives.
+          key: this step's key; the same noise is drawn as for the other steps' images.
+          with_triplets: whether the triplet loss is part of the generator's (stage 2).
+        """
+
+        def loss_fn(params: dict[str, Params]) -> Any:
+            images, stats = self.synthesize(
+                state, params["generator"], batch["synthetic_position"],
+                batch["synthetic_label"], key,
+            )
+            num_synthetic = len(images)
+            if with_triplets:
+                images = jnp.concatenate([images, batch["image"]])
+            features, _ = self._represent(
+                state, state.params["representation"], images, named_key(key, "generator dropout")
+            )
+            synthetic = features[:num_synthetic]
+            sources, _ = self._apply(
+                state, "adversary", state.params["adversary"], synthetic, train=True
+            )
+            logits, _ = self._apply(
+                state, "classification", state.params["classification"], synthetic
+            )
+            classify = jax.vmap(self.losses.classify)
+            terms = {
+                "adversarial": jax.vmap(self.losses.deceive)(sources).mean(),
+                "classification": classify(logits, batch["synthetic_label"]).mean(),
+            }
+            if with_triplets:
+                code_logits, _ = self._apply(
+                    state, "hash", state.params["hash"], features, train=True
+                )
+                positive, negative, anchor = jnp.split(nn.sigmoid(code_logits), 3)
+                terms["triplet"] = jax.vmap(self.losses.triplet)(anchor, positive, negative).mean()
+            loss, metrics = self.losses.weigh(**terms)
+            return loss, (metrics, stats)
+
+        return update(state, "generator", GENERATOR, self.optimizers["generator"], loss_fn)
+
+    def _augmented(self, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        """The batch with every kind of image augmented and in [-1, 1]."""
+        positions = {"unlabeled_image": "unlabeled_position"}
+        return dict(batch) | {
+            name: self.augment(
+                sample_keys(named_key(key, name), batch[positions.get(name, "position")]), images
+            )
+            for name, images in batch.items()
+            if name.endswith("image")
+        }
+
+    def pretraining_step(
+        self, state: State, batch: Batch, key: jax.Array
+    ) -> tuple[State, Metrics]:
+        """Stage 1: discriminator and generator step, one synthetic image a labeled one."""
+        key = jax.random.fold_in(key, state.step)
+        batch = self._augmented(batch, key)
+        batch["synthetic_label"] = batch["label"]
+        batch["synthetic_position"] = batch["position"]
+        synthetic, _ = self.synthesize(
+            state, state.params["generator"], batch["position"], batch["label"], key
+        )
+        batch["synthetic_image"] = synthetic
+        state, metrics = self.discriminator_step(state, batch, key)
+        state, generator = self.generator_step(state, batch, key, with_triplets=False)
+        return advance(state, self.ema_decay), metrics | generator
+
+    def joint_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+        """Stage 2: discriminator, hash and generator step on real-synthetic triplets."""
+        key = jax.random.fold_in(key, state.step)
+        batch = self._augmented(batch, key)
+        position, label = batch["position"], batch["label"]
+        other = jax.vmap(other_label)(sample_keys(named_key(key, "other label"), position), label)
+        # Negatives continue the numbering of positions, so that they get noise of their own.
+        batch["synthetic_position"] = jnp.concatenate([position, -1 - position])
+        batch["synthetic_label"] = jnp.concatenate([label, other])
+        synthetic, _ = self.synthesize(
+            state, state.params["generator"], batch["synthetic_position"],
+            batch["synthetic_label"], key,
+        )
+        batch["synthetic_image"] = synthetic
+        batch["positive_image"], batch["negative_image"] = jnp.split(synthetic, 2)
+        batch["positive_label"], batch["negative_label"] = label, other
+        state, metrics = self.discriminator_step(state, batch, key)
+        state, hashing = self.hash_step(state, batch, key)
+        state, generator = self.generator_step(state, batch, key, with_triplets=True)
+        return advance(state, self.ema_decay), metrics | hashing | generator
+
+    def control_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+        """The control: the hash step alone, on triplets of real labeled images."""
+        key = jax.random.fold_in(key, state.step)
+        state, metrics = self.hash_step(state, self._augmented(batch, key), key)
+        return advance(state, self.ema_decay), metrics
+
+    def _evaluated(self, state: State, player: str) -> dict[str, Any]:
+        return state.ema.get(player, variables(state, player))
+
+    def encode(self, state: State, images: jax.Array) -> jax.Array:
+        """Relaxed codes `[batch, num_bits]` of uint8 images `[batch, h, w, c]`."""
+        features = self.players["representation"].apply(
+            self._evaluated(state, "representation"), to_float(images), train=False
+        )
+        logits = self.players["hash"].apply(self._evaluated(state, "hash"), features, train=False)
+        return nn.sigmoid(logits)
+
+    def sample(self, state: State, key: jax.Array, label: jax.Array) -> jax.Array:
+        """Images in [-1, 1] of the class vectors `label` `[batch, classes]`, for looking at."""
+        z = jax.random.normal(key, (len(label), self.z_dim))
+        evaluated = self._evaluated(state, "generator")
+        return self.players["generator"].apply(evaluated, z, label, train=False)
+
+
+def other_label(key: jax.Array, label: jax.Array) -> jax.Array:
+    """A class vector that shares no label with the given one: one class, drawn uniformly.
+
+    Args:
+      key: random key.
+      label: one-hot or multi-hot, `[classes]`.
+
+    Returns:
+      One-hot `[classes]`.
+    """
+    drawn = jax.random.categorical(key, jnp.where(label > 0, -jnp.inf, 0.0))
+    return jax.nn.one_hot(drawn, len(label), dtype=label.dtype)
+
+
+def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Method:
+    """DSH-GANs (or its triplet-only control) as a config describes it.
+
+    Args:
+      config: a whole experiment's config.
+      image_shape: `(height, width, channels)` of the data.
+      num_classes: length of a class vector.
+
+    Raises:
+      UserError: a field whose value cannot be.
+    """
+    if config.num_bits < 1:
+        raise UserError(f"num_bits is {config.num_bits}; set it to 1 or more.")
+    choices = {
+        "loss.adversarial": (config.loss.adversarial, tuple(losses.ADVERSARIAL)),
+        "loss.unlabeled": (config.loss.unlabeled, ("zero", "mask")),
+        "loss.labels": (config.loss.labels, ("single", "multi")),
+        "dtype": (config.dtype, ("float32", "bfloat16")),
+        "triplets": (config.triplets, ("synthetic", "real")),
+    }
+    for field, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise UserError(f"{field} is {value!r}; set it to one of {list(allowed)}.")
+    dtype = jnp.dtype(config.dtype)
+    spectral_norm = config.representation.spectral_norm
+    players: dict[str, nn.Module] = {
+        "generator": Generator(image_shape, config.generator.width, AXIS, dtype),
+        "representation": representation.build(**config.representation, dtype=dtype),
+        "adversary": AdversaryStream(spectral_norm),
+        "hash": HashStream(config.num_bits, config.hash_stream.sharpness, AXIS),
+        "classification": ClassificationStream(num_classes),
+    }
+    discriminate, deceive = losses.ADVERSARIAL[config.loss.adversarial]
+    softmax = config.loss.labels == "single"
+    no_class = losses.softmax_no_class if softmax else losses.sigmoid_no_class
+    terms = Losses(
+        triplet=losses.find(config.loss.triplet, config.loss.triplet_options),
+        classify=losses.softmax_classification if softmax else losses.sigmoid_classification,
+        no_class=no_class if config.loss.unlabeled == "zero" else None,
+        discriminate=discriminate,
+        deceive=deceive,
+        weights=dict(config.loss.weights),
+    )
+    synthetic = config.triplets == "synthetic"
+    pretraining_steps = config.pretraining_steps if synthetic else 0
+    updates = {
+        "discriminator": pretraining_steps + config.num_steps,
+        "hash": config.num_steps,
+        "generator": pretraining_steps + config.num_steps,
+    }
+    gan = DshGan(
+        players=players,
+        losses=terms,
+        optimizers={
+            name: optimizer(**config.optimizer[name], num_steps=num_steps)
+            for name, num_steps in updates.items()
+        },
+        augment=lambda keys, images: to_float(augment(keys, images, **config.augment)),
+        z_dim=config.generator.z_dim,
+        ema_decay=config.ema_decay,
+        image_shape=image_shape,
+        num_classes=num_classes,
+    )
+    if synthetic:
+        stages = (
+            Stage("pretraining", pretraining_steps, gan.pretraining_step, False, True),
+            Stage("joint", config.num_steps, gan.joint_step, False, True),
+        )
+    else:
+        stages = (Stage("triplet", config.num_steps, gan.control_step, True, False),)
+    return Method(stages, gan.init, gan.encode, gan.sample if synthetic else None)

@@ -1,0 +1,212 @@
+"""The shared image representation, by name: `conv3`, `alexnet`, `wide_resnet`.
+
+Each maps images in [-1, 1] `[batch, height, width, channels]` to features `[batch, features]`.
+There is no batch normalisation here: real and synthetic images pass through the same network, and
+statistics over a batch of both would tell the adversary which is which.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dsh_jax.errors import UserError
+from dsh_jax.networks.conv import Conv
+
+_HE = nn.initializers.he_normal()
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2x2 max pooling of stride 2: `[batch, h, w, c]` -> `[batch, h // 2, w // 2, c]`.
+
+    Written with slices, whose gradient is much faster on the CPU than that of a window reduction.
+    """
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    x = jnp.maximum(x[:, 0:height:2], x[:, 1:height:2])
+    return jnp.maximum(x[:, :, 0:width:2], x[:, :, 1:width:2])
+
+
+class _Norm(nn.Module):
+    """Group normalisation with at least 8 channels a group, or nothing."""
+
+    kind: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.kind == "none":
+            return x
+        return nn.GroupNorm(num_groups=max(1, min(32, x.shape[-1] // 8)), dtype=self.dtype)(x)
+
+
+class _SpectralConv(nn.Module):
+    """A 3x3 or 5x5 convolution, spectrally normalised or plain."""
+
+    features: int
+    size: int
+    spectral_norm: bool
+    dtype: jnp.dtype
+    strides: tuple[int, int] = (1, 1)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        conv = Conv(
+            self.features, (self.size, self.size), self.strides, kernel_init=_HE, dtype=self.dtype
+        )
+        if self.spectral_norm:
+            return nn.SpectralNorm(conv)(x, update_stats=train)
+        return conv(x)
+
+
+class Conv3(nn.Module):
+    """CNNH's network: three blocks of 5x5 convolution and pooling, one dense layer.
+
+    Xia, Pan, Lai, Liu, Yan: "Supervised Hashing for Image Retrieval via Image Representation
+    Learning", AAAI 2014: `width` 32, `features` 500, dropout 0.5.
+
+    Attributes:
+      width: filters of the first block; the next two have 2 and 4 times as many.
+      features: outputs of the dense layer.
+      dropout: probability of dropping an output of the dense layer.
+      norm: "none" (the paper) or "group".
+      spectral_norm: normalise every convolution by its largest singular value.
+      dtype: compute dtype.
+    """
+
+    width: int
+    features: int
+    dropout: float
+    norm: str
+    spectral_norm: bool
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, h, w, c]` to features `[batch, features]`."""
+        x = images.astype(self.dtype)
+        for block in range(3):
+            x = _SpectralConv(self.width * 2**block, 5, self.spectral_norm, self.dtype)(x, train)
+            x = max_pool(nn.relu(_Norm(self.norm, self.dtype)(x)))
+        x = nn.Dense(self.features, kernel_init=_HE, dtype=self.dtype)(x.reshape(len(x), -1))
+        return nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
+
+
+class AlexNet(nn.Module):
+    """Five convolutions and two dense layers of AlexNet's size (Krizhevsky et al., NIPS 2012).
+
+    Images of 128 pixels and more start with a stride of 4, smaller ones with a stride of 1.
+
+    Attributes:
+      width: filters of the first layer (64 in the one-tower form); the others keep its ratios.
+      features: outputs of each dense layer (4096 in the original).
+      dropout, norm, spectral_norm, dtype: as `Conv3`.
+    """
+
+    width: int
+    features: int
+    dropout: float
+    norm: str
+    spectral_norm: bool
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, h, w, c]` to features `[batch, features]`."""
+        first = (11, (4, 4)) if images.shape[1] >= 128 else (5, (1, 1))
+        x = images.astype(self.dtype)
+        for ratio, (size, strides), pool in (
+            (1, first, True),
+            (3, (5, (1, 1)), True),
+            (6, (3, (1, 1)), False),
+            (4, (3, (1, 1)), False),
+            (4, (3, (1, 1)), True),
+        ):
+            x = _SpectralConv(self.width * ratio, size, self.spectral_norm, self.dtype, strides)(
+                x, train
+            )
+            x = nn.relu(_Norm(self.norm, self.dtype)(x))
+            x = max_pool(x) if pool else x
+        x = x.reshape(len(x), -1)
+        for _ in range(2):
+            x = nn.relu(nn.Dense(self.features, kernel_init=_HE, dtype=self.dtype)(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return x
+
+
+class WideResNet(nn.Module):
+    """A wide residual network for 32x32 images (Zagoruyko & Komodakis, BMVC 2016).
+
+    Attributes:
+      depth: number of layers, `6 n + 4`; 16 with `width` 64 is WideResNet-16-4.
+      width: channels of the first of the three groups; the next have 2 and 4 times as many.
+      features: outputs of a dense layer after the mean over pixels; 0 leaves it out.
+      dropout, norm, spectral_norm, dtype: as `Conv3`; dropout is on the features.
+    """
+
+    depth: int
+    width: int
+    features: int
+    dropout: float
+    norm: str
+    spectral_norm: bool
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, h, w, c]` to features `[batch, features or 4 * width]`."""
+
+        def conv(x: jax.Array, channels: int, size: int = 3, stride: int = 1) -> jax.Array:
+            strides = (stride, stride)
+            return _SpectralConv(channels, size, self.spectral_norm, self.dtype, strides)(x, train)
+
+        def activate(x: jax.Array) -> jax.Array:
+            return nn.relu(_Norm(self.norm, self.dtype)(x))
+
+        x = conv(images.astype(self.dtype), 16)
+        for group in range(3):
+            channels = self.width * 2**group
+            for block in range((self.depth - 4) // 6):
+                stride = 2 if group > 0 and block == 0 else 1
+                y = activate(x)
+                shortcut = x if block else conv(y, channels, 1, stride)
+                y = conv(activate(conv(y, channels, 3, stride)), channels)
+                x = shortcut + y
+        x = jnp.mean(activate(x), axis=(1, 2))
+        if self.features:
+            x = nn.relu(nn.Dense(self.features, kernel_init=_HE, dtype=self.dtype)(x))
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+
+def build(
+    name: str,
+    *,
+    width: int,
+    depth: int,
+    features: int,
+    dropout: float,
+    norm: str,
+    spectral_norm: bool,
+    dtype: jnp.dtype,
+) -> nn.Module:
+    """The representation that a config names.
+
+    Raises:
+      UserError: an unknown name or normalisation, or a depth that the network cannot have.
+    """
+    if norm not in ("none", "group"):
+        raise UserError(f"representation.norm is 'none' or 'group', not {norm!r}.")
+    common = dict(
+        width=width, features=features, dropout=dropout, norm=norm, spectral_norm=spectral_norm,
+        dtype=dtype,
+    )
+    if name == "wide_resnet" and (depth < 10 or (depth - 4) % 6):
+        raise UserError(f"representation.depth is 10, 16, 22, 28 ... (6 n + 4), not {depth}.")
+    networks: dict[str, Callable[[], nn.Module]] = {
+        "conv3": lambda: Conv3(**common),
+        "alexnet": lambda: AlexNet(**common),
+        "wide_resnet": lambda: WideResNet(depth=depth, **common),
+    }
+    if name not in networks:
+        raise UserError(f"representation.name is one of {sorted(networks)}, not {name!r}.")
+    return networks[name]()

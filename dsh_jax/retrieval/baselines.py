@@ -1,0 +1,138 @@
+"""Unsupervised baselines on any feature matrix, raw pixels too: PCA-ITQ and LSH.
+
+What a learned code must beat. Each `fit_*` returns an encoder, features `[n, dim]` -> bits
+`[n, num_bits]`, that keeps only a mean and a projection.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from dsh_jax.errors import UserError
+
+Encoder = Callable[[np.ndarray], np.ndarray]
+
+
+def fit_itq(features: np.ndarray, *, num_bits: int, seed: int, iterations: int = 50) -> Encoder:
+    """PCA-ITQ: principal components, rotated so that their signs lose the least.
+
+    Source: Gong & Lazebnik, "Iterative quantization" (CVPR 2011).
+
+    Args:
+      features: `[n, dim]` of real numbers to fit on.
+      num_bits: length of a code, 1 to min(n, dim).
+      seed: of the initial rotation and of PCA's randomised solver.
+      iterations: of the rotation.
+
+    Returns:
+      An encoder: features `[m, dim]` -> bits uint8 {0, 1} `[m, num_bits]`; ValueError for another
+      width.
+
+    Raises:
+      UserError: num_bits is below 1, above the dimension or above the number of rows.
+      ValueError: features are no matrix of finite numbers; iterations < 0.
+    """
+    features = _as_features(features)
+    if not 1 <= num_bits <= min(features.shape):
+        raise UserError(
+            f"ITQ cannot make codes of {num_bits} bits from {features.shape[0]} rows of "
+            f"{features.shape[1]} features: choose between 1 and {min(features.shape)} bits."
+        )
+    pca = PCA(num_bits, random_state=seed).fit(features)
+    components = pca.components_.T.astype(np.float64)
+    projected = (features - pca.mean_) @ components
+    rotation, _ = itq_rotation(projected, seed=seed, iterations=iterations)
+    return _linear_encoder(pca.mean_, components @ rotation)
+
+
+def itq_rotation(
+    projected: np.ndarray, *, seed: int, iterations: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rotation R that brings `projected @ R` close to its own signs.
+
+    Alternates B = sign(V R) with the orthogonal Procrustes solution of min |B - V R|, so the error
+    never rises.
+
+    Args:
+      projected: V, centred float `[n, num_bits]`.
+      seed: of the random rotation to start from.
+      iterations: >= 0.
+
+    Returns:
+      (rotation, errors): an orthogonal `[num_bits, num_bits]`, and the mean squared quantisation
+      error a row, |B - V R|^2 / n, of the initial rotation and after each iteration,
+      `[iterations + 1]`.
+
+    Raises:
+      ValueError: `projected` is no matrix; iterations < 0.
+    """
+    if projected.ndim != 2 or iterations < 0:
+        raise ValueError(
+            f"projected must be [n, num_bits] and iterations at least 0, "
+            f"got {projected.shape} and {iterations}"
+        )
+    num_bits = projected.shape[1]
+    rotation, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((num_bits, num_bits)))
+    errors = np.empty(iterations + 1)
+    for step in range(iterations + 1):
+        rotated = projected @ rotation
+        signs = np.where(rotated > 0, 1.0, -1.0)
+        errors[step] = np.sum(np.square(signs - rotated)) / len(projected)
+        if step < iterations:
+            left, _, right = np.linalg.svd(projected.T @ signs)
+            rotation = left @ right
+    return rotation, errors
+
+
+def fit_lsh(features: np.ndarray, *, num_bits: int, seed: int) -> Encoder:
+    """LSH: the sides of random Gaussian hyperplanes through the mean of the features.
+
+    Source: Charikar, "Similarity estimation techniques from rounding algorithms" (STOC 2002).
+
+    Args:
+      features: `[n, dim]` of real numbers; only their mean is used.
+      num_bits: length of a code, >= 1, also above dim.
+      seed: of the hyperplanes.
+
+    Returns:
+      An encoder as `fit_itq`'s.
+
+    Raises:
+      UserError: num_bits < 1.
+      ValueError: features are no matrix of finite numbers.
+    """
+    features = _as_features(features)
+    if num_bits < 1:
+        raise UserError(f"LSH cannot make codes of {num_bits} bits: choose at least 1 bit.")
+    hyperplanes = np.random.default_rng(seed).standard_normal((features.shape[1], num_bits))
+    return _linear_encoder(features.mean(axis=0, dtype=np.float64), hyperplanes)
+
+
+def _as_features(features: np.ndarray) -> np.ndarray:
+    """Floats `[n, dim]`: float64 stays, the rest (pixels) becomes float32 to save memory."""
+    features = np.asarray(features)
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(f"features must be a non-empty [n, dim], got {features.shape}")
+    features = features.astype(np.float64 if features.dtype == np.float64 else np.float32)
+    if not np.isfinite(features).all():
+        raise ValueError(f"features {features.shape} hold NaN or infinity")
+    return features
+
+
+def _linear_encoder(mean: np.ndarray, projection: np.ndarray) -> Encoder:
+    """Bit = 1 on the positive side of (features - mean) @ projection."""
+    num_bits = projection.shape[1]
+
+    def encode(features: np.ndarray) -> np.ndarray:
+        features = np.asarray(features)
+        if features.ndim != 2 or features.shape[1] != len(mean):
+            raise ValueError(f"features must be [n, {len(mean)}], got {features.shape}")
+        bits = np.empty((len(features), num_bits), np.uint8)
+        # In blocks: the centred float64 copy of a whole image set would be large.
+        for start in range(0, len(features), 4096):
+            rows = slice(start, start + 4096)
+            bits[rows] = (features[rows] - mean) @ projection > 0
+        return bits
+
+    return encode

@@ -1,0 +1,99 @@
+"""Orbax checkpoints: written beside and renamed, in the background; the last few and the best."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from dsh_jax.errors import UserError
+
+METRIC = "validation_map"
+
+
+class Checkpoints:
+    """The checkpoints of one workdir.
+
+    Args:
+      directory: where they lie; made when the first is saved.
+      keep: how many of the latest to keep, beside the best by validation mAP.
+    """
+
+    def __init__(self, directory: Path, *, keep: int) -> None:
+        self._directory = directory.absolute()
+        self._manager = ocp.CheckpointManager(
+            self._directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [
+                        policies.LatestN(keep),
+                        policies.BestN(get_metric_fn=lambda m: m[METRIC], reverse=False, n=1),
+                    ]
+                ),
+                best_fn=lambda m: m[METRIC],
+                create=True,
+            ),
+        )
+
+    def save(self, step: int, state: Any, *, seconds: float, validation_map: float) -> None:
+        """Starts writing a checkpoint.
+
+        Args:
+          step: steps done.
+          state: the tree, without a device axis.
+          seconds: time trained so far, so that a resumed run's clock goes on.
+          validation_map: the score by which the best is kept.
+        """
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), clock=ocp.args.JsonSave({"seconds": seconds})
+            ),
+            metrics={METRIC: validation_map},
+        )
+
+    def latest(self) -> int | None:
+        """Step of the latest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def best(self) -> int | None:
+        """Step of the checkpoint with the best validation mAP."""
+        return self._manager.best_step()
+
+    def restore(self, step: int, like: Any) -> tuple[Any, float]:
+        """Reads a checkpoint.
+
+        Args:
+          step: which.
+          like: a tree of the same structure, shapes and dtypes.
+
+        Returns:
+          The tree as NumPy or JAX arrays, and the seconds trained.
+
+        Raises:
+          UserError: the checkpoint is damaged or of another network.
+        """
+        target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(target),
+                    clock=ocp.args.JsonRestore(),
+                ),
+            )
+        except Exception as error:  # Orbax raises many kinds for a damaged file.
+            raise UserError(
+                f"the checkpoint {self._directory / str(step)} cannot be read "
+                f"({type(error).__name__}); delete that folder to go on from an earlier one."
+            ) from error
+        return restored["state"], restored["clock"]["seconds"]
+
+    def wait(self) -> None:
+        """Waits until every checkpoint is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and ends the background writer."""
+        self._manager.close()

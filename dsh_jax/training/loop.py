@@ -1,0 +1,174 @@
+"""The training loop: any method's stages, with validation, checkpoints and resumption."""
+
+import math
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from dsh_jax.data import splits
+from dsh_jax.data.batches import BatchSpec, make_batch, prefetch
+from dsh_jax.errors import UserError
+from dsh_jax.methods.base import Metrics, Stage, State, named_key
+from dsh_jax.retrieval.encode import encode
+from dsh_jax.retrieval.metrics import average_precision, histograms
+from dsh_jax.training import parallel
+from dsh_jax.training.checkpoint import METRIC, Checkpoints
+from dsh_jax.training.progress import Progress, image_grid, save_png
+from dsh_jax.training.setup import Experiment, prepare
+from dsh_jax.training.workdir import as_dict, check_same_config, write_json
+
+SAMPLES_PER_CLASS = 10
+
+
+def train(config: ConfigDict, workdir: Path, run: dict) -> State:
+    """Trains, or goes on where an earlier call with the same workdir stopped.
+
+    Args:
+      config: a whole experiment's config.
+      workdir: gets `config.json`, `split.json`, `run.json`, `metrics.jsonl`, `tensorboard/`,
+        `samples/` and `checkpoints/`.
+      run: how this run is made, kept as `run.json` (see `workdir.describe_run`).
+
+    Returns:
+      The state after the last step, without a device axis.
+
+    Raises:
+      UserError: a mistake in the config, the data or the workdir, before anything is written; or a
+        loss that is not finite, with its name and step.
+    """
+    check_same_config(workdir, config)
+    experiment = prepare(config, workdir)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints)
+    state = experiment.method.init(jax.random.key(config.seed))
+    start, seconds = checkpoints.latest() or 0, 0.0
+    if start:
+        state, seconds = checkpoints.restore(start, state)
+    write_json(workdir / "config.json", as_dict(config))
+    splits.save(experiment.split, workdir / "split.json")
+    if not start or not (workdir / "run.json").exists():
+        write_json(workdir / "run.json", run)
+    progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
+    try:
+        return _Trainer(experiment, workdir, checkpoints, progress, seconds).run(state, start)
+    finally:
+        progress.close()
+        checkpoints.close()
+
+
+class _Trainer:
+    """One call of `train`: what it needs at every step."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        workdir: Path,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        seconds: float,
+    ) -> None:
+        self._experiment = experiment
+        self._workdir = workdir
+        self._checkpoints = checkpoints
+        self._progress = progress
+        self._began = time.monotonic() - seconds
+        self._pending: list[tuple[int, Metrics]] = []
+        method, devices = experiment.method, experiment.devices
+        self._encode = parallel.compile_encode(method.encode, devices)
+        self._synthesize = method.synthesize and jax.jit(method.synthesize)
+
+    def run(self, state: State, start: int) -> State:
+        """Takes the steps from `start` on; `state` has no device axis, before and after."""
+        stacked = parallel.replicate(state, self._experiment.devices)
+        end = 0
+        for stage in self._experiment.method.stages:
+            first, end = max(start, end), end + stage.num_steps
+            if first < end:
+                stacked = self._run_stage(stage, stacked, first, end)
+        return parallel.unreplicate(stacked)
+
+    def _run_stage(self, stage: Stage, stacked: State, first: int, end: int) -> State:
+        config, devices = self._experiment.config, self._experiment.devices
+        spec = BatchSpec(
+            batch_size=config.batch_size,
+            unlabeled_batch_size=config.unlabeled_batch_size if stage.unlabeled else 0,
+            real_triplets=stage.real_triplets,
+            seed=config.seed,
+        )
+        dataset, split = self._experiment.dataset, self._experiment.split
+        step_fn = parallel.compile_step(stage.step, config.seed, devices)
+        # Simulated CPU devices can dead-lock when several steps are in flight.
+        in_flight_is_safe = len(devices) == 1 or devices[0].platform != "cpu"
+        batches = prefetch(
+            lambda step: parallel.shard(make_batch(dataset, split, spec, step), devices),
+            range(first, end),
+        )
+        for step, batch in enumerate(batches, start=first + 1):
+            stacked, metrics = step_fn(stacked, batch)
+            if not in_flight_is_safe:
+                jax.block_until_ready(stacked)
+            self._pending.append((step, metrics))
+            self._progress.advance()
+            last = step == self._experiment.method.num_steps
+            if step % config.eval_every_steps == 0 or last:
+                self._log()
+                self._evaluate(step, stacked)
+            elif step % config.log_every_steps == 0:
+                self._log()
+        return stacked
+
+    def _log(self) -> None:
+        """Fetches the metrics of the steps since the last time, checks and writes them."""
+        if not self._pending:
+            return
+        steps = [step for step, _ in self._pending]
+        rows = parallel.unreplicate([metrics for _, metrics in self._pending])
+        self._pending.clear()
+        for step, row in zip(steps, rows, strict=True):
+            for name, value in row.items():
+                if not math.isfinite(value):
+                    raise UserError(
+                        f"{name} became {float(value)} at step {step}; lower a learning rate or "
+                        f"set clip_norm, and start anew or resume from {self._workdir}."
+                    )
+        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        self._progress.write(steps[-1], means | {"seconds": time.monotonic() - self._began})
+
+    def _evaluate(self, step: int, stacked: State) -> None:
+        """Validation mAP, a grid of synthetic images and a checkpoint."""
+        state = parallel.unreplicate(stacked)
+        validation_map = self._validate(stacked)
+        self._progress.write(step, {METRIC: validation_map})
+        if self._synthesize is not None:
+            grid = self._sample_grid(state)
+            save_png(self._workdir / "samples" / f"step_{step:07d}.png", grid)
+            self._progress.image(step, "samples", grid)
+        self._checkpoints.save(
+            step, state, seconds=time.monotonic() - self._began, validation_map=validation_map
+        )
+
+    def _validate(self, stacked: State) -> float:
+        """mAP of the validation images among themselves, each left out of its own ranking."""
+        experiment = self._experiment
+        ids = experiment.split.validation
+        codes = encode(
+            self._encode, stacked, experiment.dataset.images, ids,
+            batch_size=experiment.config.encode_batch_size, devices=experiment.devices,
+        )
+        labels = experiment.dataset.labels[ids]
+        total, relevant = histograms(
+            codes, labels, codes, labels, num_bits=experiment.config.num_bits
+        )
+        total[:, 0] -= 1
+        relevant[:, 0] -= 1
+        return float(average_precision(total, relevant).mean())
+
+    def _sample_grid(self, state: State) -> np.ndarray:
+        """Synthetic images, a row a class; the noise is the same at every evaluation."""
+        num_classes = len(self._experiment.dataset.class_names)
+        label = np.eye(num_classes, dtype=np.float32).repeat(SAMPLES_PER_CLASS, axis=0)
+        key = named_key(jax.random.key(self._experiment.config.seed), "samples")
+        assert self._synthesize is not None
+        return image_grid(np.asarray(self._synthesize(state, key, label)), SAMPLES_PER_CLASS)

@@ -1,0 +1,93 @@
+"""The one place that knows devices: steps are written for one device and a named axis.
+
+State and batches carry a leading device axis; a single device is the same code with an axis of 1.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dsh_jax.errors import UserError
+from dsh_jax.methods.base import AXIS, Batch, Metrics, State, Step
+
+Devices = Sequence[jax.Device]
+
+
+def pick_devices(num_devices: int, batch_sizes: Mapping[str, int]) -> Devices:
+    """The local devices to train or encode on.
+
+    Args:
+      num_devices: how many; 0 takes all.
+      batch_sizes: field name -> global batch size, each to be shared equally.
+
+    Raises:
+      UserError: more devices than there are, or a batch that they cannot share.
+    """
+    local = jax.local_devices()
+    if not 0 <= num_devices <= len(local):
+        raise UserError(
+            f"num_devices is {num_devices}, but this machine has {len(local)} "
+            f"{local[0].platform} device(s); set it to 0 for all of them."
+        )
+    devices = local[: num_devices or None]
+    for field, size in batch_sizes.items():
+        if size % len(devices):
+            raise UserError(
+                f"{field} {size} is not divisible by {len(devices)} devices; "
+                f"set it to a multiple of {len(devices)}."
+            )
+    return devices
+
+
+def _sharding(devices: Devices) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+
+
+def replicate(tree: Any, devices: Devices) -> Any:
+    """Copies a tree to every device: leaves `[...]` -> `[devices, ...]`."""
+    sharding = _sharding(devices)
+
+    def stack(leaf: Any) -> jax.Array:
+        leaf = np.asarray(leaf)
+        return jax.device_put(np.broadcast_to(leaf, (len(devices), *leaf.shape)), sharding)
+
+    return jax.tree.map(stack, tree)
+
+
+def unreplicate(tree: Any) -> Any:
+    """The first device's copy as NumPy arrays: leaves `[devices, ...]` -> `[...]`."""
+
+    def first(leaf: jax.Array) -> np.ndarray:
+        return np.asarray(leaf.addressable_shards[0].data).reshape(leaf.shape[1:])
+
+    return jax.tree.map(first, tree)
+
+
+def shard(batch: Mapping[str, np.ndarray], devices: Devices) -> Batch:
+    """Shares a batch out: arrays `[batch, ...]` -> `[devices, batch / devices, ...]`."""
+    sharding = _sharding(devices)
+    return {
+        name: jax.device_put(array.reshape(len(devices), -1, *array.shape[1:]), sharding)
+        for name, array in batch.items()
+    }
+
+
+def compile_step(
+    step: Step, seed: int, devices: Devices
+) -> Callable[[State, Batch], tuple[State, Metrics]]:
+    """Compiles a step for all devices; the state passed in is given up to the result."""
+
+    def seeded(state: State, batch: Batch) -> tuple[State, Metrics]:
+        return step(state, batch, jax.random.key(seed))
+
+    return jax.pmap(seeded, axis_name=AXIS, devices=devices, donate_argnums=(0,))
+
+
+def compile_encode(
+    encode: Callable[[State, jax.Array], jax.Array], devices: Devices
+) -> Callable[[State, jax.Array], jax.Array]:
+    """Compiles an encoder for all devices."""
+    return jax.pmap(encode, axis_name=AXIS, devices=devices)

@@ -1,0 +1,117 @@
+"""What a person sees of a training: a progress bar, JSON lines, TensorBoard and sample grids."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+_SHOWN = {
+    "discriminator/loss": "D",
+    "hash/loss": "H",
+    "generator/loss": "G",
+    "hash/triplet": "triplet",
+    "validation_map": "val mAP",
+}
+
+
+class Progress:
+    """Reports a run; everything but the bar goes into the workdir.
+
+    Args:
+      workdir: where `metrics.jsonl` and `tensorboard/` lie.
+      step: steps done before; what an earlier run wrote beyond them is dropped.
+      num_steps: steps of the whole run.
+    """
+
+    def __init__(self, workdir: Path, *, step: int, num_steps: int) -> None:
+        self._path = workdir / "metrics.jsonl"
+        drop_after(self._path, step)
+        self._file = self._path.open("a")
+        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._bar = tqdm(
+            total=num_steps,
+            initial=step,
+            unit="step",
+            dynamic_ncols=True,
+            # A log file gets a line now and then, a terminal a living bar.
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+        )
+        self._postfix: dict[str, str] = {}
+
+    def advance(self) -> None:
+        """Counts one step."""
+        self._bar.update()
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes metrics of a step and shows the most telling of them."""
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            self._tensorboard.add_scalar(name, value, step)
+        shown = {short: metrics[name] for name, short in _SHOWN.items() if name in metrics}
+        self._postfix |= {short: f"{value:.3f}" for short, value in shown.items()}
+        self._bar.set_postfix(self._postfix, refresh=False)
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        tqdm.write(line, file=sys.stderr)
+
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Shows a uint8 image `[height, width, 3]` in TensorBoard."""
+        self._tensorboard.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Ends the bar and the files."""
+        self._bar.close()
+        self._file.close()
+        self._tensorboard.close()
+
+
+def drop_after(path: Path, step: int) -> None:
+    """Drops the JSON lines of later steps (and one cut off mid-line), so that none stands twice."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            continue
+    beside = path.with_suffix(".tmp")
+    beside.write_text("".join(kept))
+    os.replace(beside, path)
+
+
+def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Lays images out in a grid, row by row.
+
+    Args:
+      images: in [-1, 1], `[n, height, width, 1 or 3]`; n a multiple of `columns`.
+      columns: images in a row.
+
+    Returns:
+      uint8 `[grid height, grid width, 3]`; small images are enlarged, with a border around each.
+    """
+    scale = max(1, 64 // images.shape[1])
+    pixels = np.clip(np.round((np.asarray(images) + 1) * 127.5), 0, 255).astype(np.uint8)
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3)).repeat(scale, 1).repeat(scale, 2)
+    pixels = np.pad(pixels, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=255)
+    rows = len(pixels) // columns
+    height, width = pixels.shape[1:3]
+    grid = pixels.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
+    return grid.reshape(rows * height, columns * width, 3)
+
+
+def save_png(path: Path, image: np.ndarray) -> None:
+    """Writes a uint8 image `[height, width, 3]` as PNG, beside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".tmp")
+    Image.fromarray(image).save(beside, format="PNG")
+    os.replace(beside, path)

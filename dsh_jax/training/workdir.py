@@ -1,0 +1,138 @@
+"""What a workdir holds beside checkpoints: `config.json`, `split.json` and `run.json`."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from dsh_jax.errors import UserError
+
+# These may differ between a run and its resumption: they do not change what is learned.
+_FREE_FIELDS = ("data.data_dir",)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON beside the file and renames it, so that no half of it is ever read."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(beside, path)
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+      UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; train first: train.py --workdir {path.parent}.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); restore it or train anew.") from error
+
+
+def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def as_dict(config: ConfigDict) -> dict[str, Any]:
+    """The config as JSON would give it back (tuples become lists)."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def check_same_config(workdir: Path, config: ConfigDict) -> None:
+    """Refuses to go on in a workdir of another config.
+
+    Raises:
+      UserError: the config saved there differs; names the fields.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    saved, new = _flatten(read_json(path)), _flatten(as_dict(config))
+    differing = [
+        f"{field} ({saved.get(field, 'absent')!r} there, {new.get(field, 'absent')!r} now)"
+        for field in sorted(saved.keys() | new.keys())
+        if field not in _FREE_FIELDS and saved.get(field) != new.get(field)
+    ]
+    if differing:
+        raise UserError(
+            f"{workdir} holds a run of another config: {', '.join(differing)}; "
+            "choose another --workdir, or the same config to resume."
+        )
+
+
+def load_config(workdir: Path) -> ConfigDict:
+    """The config that a workdir was trained with.
+
+    Raises:
+      UserError: there is none.
+    """
+    if not workdir.is_dir():
+        raise UserError(f"there is no workdir {workdir}; train first: train.py --workdir {workdir}.")
+    return ConfigDict(read_json(workdir / "config.json"))
+
+
+def describe_run(command: str, overrides: list[str]) -> dict[str, Any]:
+    """How and on what a run was made, to be kept beside its result.
+
+    Args:
+      command: the command line.
+      overrides: the config fields that it sets, as `--config.field=value`.
+    """
+    device = jax.local_devices()[0]
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+    return {
+        "command": command,
+        "overrides": overrides,
+        "hardware": {
+            "platform": device.platform,
+            "device": device.device_kind,
+            "num_devices": jax.local_device_count(),
+            "cpu": _cpu_name(),
+            "cpu_cores": os.cpu_count(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        "commit": _commit(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    """The checkout's commit, marked where files that git tracks have been changed since."""
+    try:
+        git = ["git", "-C", str(Path(__file__).parents[2]), "describe", "--always", "--abbrev=40"]
+        output = subprocess.run([*git, "--dirty"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return output.stdout.strip()
+
+
+def command_line() -> str:
+    """This process' command as one would type it."""
+    return " ".join(["python", *sys.argv])

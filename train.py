@@ -1,0 +1,31 @@
+"""Trains a hashing method: `python train.py --config configs/cifar10_48bit.py --workdir DIR`.
+
+Run it again with the same workdir and it resumes. `--config.field=value` overrides a field.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from dsh_jax import cli
+from dsh_jax.training import workdir as workdirs
+from dsh_jax.training.loop import train
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, e.g. configs/digits_16bit.py.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where everything about this run is written.")
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    overrides = [argument for argument in sys.argv[1:] if argument.startswith("--config.")]
+    run = workdirs.describe_run(workdirs.command_line(), overrides)
+    train(_CONFIG.value, Path(_WORKDIR.value), run)
+    print(f"Trained. Next: python eval.py --workdir {_WORKDIR.value}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    cli.run(main)
