@@ -12,8 +12,8 @@ def get_config() -> ConfigDict:
     """The settings of `default.py`, made small."""
     config = default.get_config()
     config.unlabeled_batch_size = 32
-    config.pretraining_steps = 800
-    config.num_steps = 4200
+    config.pretraining_steps = 600
+    config.num_steps = 3400
     config.generator.width = 32
     config.representation.name = "conv3"
     config.representation.width = 32

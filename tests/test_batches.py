@@ -182,12 +182,24 @@ def test_triplets_are_uniform_over_what_they_may_be():
 
 
 def test_triplets_change_from_step_to_step():
-    spec = batches.BatchSpec(8, 0, True, 0)
-    drawn = {
-        tuple(np.argsort(batch["id"]).tolist()) + tuple(ids_of(batch["negative_image"]).tolist())
-        for batch in (batches.make_batch(DATASET, SPLIT, spec, step) for step in range(30))
-    }
-    assert len(drawn) == 30
+    """Seen on the raw draws: one class of one image each leaves only the negatives to chance."""
+    split = make_split(labeled=[0, 4, 7, 8])
+    spec = batches.BatchSpec(64, 0, True, 0)
+    moves = set()  # which of the other three classes, place by place, whatever the anchor
+    for step in range(10):
+        batch = batches.make_batch(DATASET, split, spec, step)
+        own, other = LABELS[batch["id"]], batch["negative_label"].argmax(1)
+        moves.add(tuple((other - (other > own)).tolist()))
+    assert len(moves) == 10
+
+
+def test_labeled_and_unlabeled_batches_are_shuffled_apart():
+    split = make_split(labeled=[0, 1, 2, 4, 5], unlabeled=[6, 8, 9, 10, 11])
+    spec = batches.BatchSpec(200, 200, False, 0)
+    batch = batches.make_batch(DATASET, split, spec, 0)
+    labeled = np.searchsorted(split.labeled, batch["id"])
+    unlabeled = np.searchsorted(split.unlabeled, ids_of(batch["unlabeled_image"]))
+    assert not np.array_equal(labeled, unlabeled)
 
 
 def test_mistakes_are_told():

@@ -1,0 +1,29 @@
+"""The smallest run of every part, for tests: seconds on one CPU core, codes of no use.
+
+    python train.py --config configs/smoke.py --workdir runs/smoke
+"""
+
+from ml_collections import ConfigDict
+
+from configs import digits_16bit
+
+
+def shrink(config: ConfigDict) -> ConfigDict:
+    """Makes any config small enough for a test: tiny networks and a few steps."""
+    config.batch_size = 8
+    config.unlabeled_batch_size = min(8, config.unlabeled_batch_size)
+    config.pretraining_steps = min(2, config.pretraining_steps)
+    config.num_steps = 4
+    config.generator.width = 8
+    config.representation.width = 8
+    config.representation.depth = 10
+    config.representation.features = 16
+    config.encode_batch_size = 200
+    config.log_every_steps = 2
+    config.eval_every_steps = 3
+    return config
+
+
+def get_config() -> ConfigDict:
+    """The digits config, shrunk."""
+    return shrink(digits_16bit.get_config())
