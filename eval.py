@@ -12,7 +12,9 @@ from dsh_jax import cli
 from dsh_jax.evaluation import BASELINES, evaluate_workdir
 from dsh_jax.training.workdir import write_json
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that train.py has filled.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "A workdir that train.py has filled.", required=True
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where the data lies now, if it has moved.")
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "best", ["best", "latest"], "Which checkpoint; best is by validation mAP."
@@ -35,12 +37,10 @@ def main(argv: Sequence[str]) -> None:
     if _RESULT.value:
         write_json(Path(_RESULT.value), result)
     for name in ("dataset", "protocol", "codes", "num_bits", "num_queries", "num_database"):
-        print(f"{name:24} {result[name]}")
-    for name, value in result.items():
-        if isinstance(value, float) and name != "train_seconds":
-            print(f"{name:24} {value:.4f}")
+        print(f"{name:26} {result[name]}")
+    for name in ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2"):
+        print(f"{name:26} {result[name]:.4f}")
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["workdir"])
     cli.run(main)

@@ -14,8 +14,12 @@ from dsh_jax import cli
 from dsh_jax.training import workdir as workdirs
 from dsh_jax.training.loop import train
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, e.g. configs/digits_16bit.py.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where everything about this run is written.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment, e.g. configs/digits_16bit.py."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where everything about this run is written.", required=True
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -27,5 +31,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flag_as_required("config")
     cli.run(main)

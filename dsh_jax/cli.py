@@ -9,7 +9,7 @@ from dsh_jax.errors import UserError
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Parses the flags and calls `main`; exits with 2 after a user's mistake, told in a sentence."""
+    """Parses the flags and calls `main`; a user's mistake is told in a sentence, exit code 2."""
 
     def parse(argv: Sequence[str]) -> list[str]:
         try:
@@ -25,8 +25,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         logging.set_verbosity(logging.WARNING)  # Orbax logs every detail of every checkpoint
         try:
             main(argv)
-        except UserError as error:
-            _fail(str(error))
+        except (UserError, OSError) as error:  # an OSError names its file: full disk, no permission
+            _fail(" ".join(str(error).split()))
         except KeyboardInterrupt:
             print("stopped; run the same command again to resume.", file=sys.stderr)
             sys.exit(130)

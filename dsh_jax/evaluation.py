@@ -45,7 +45,7 @@ def evaluate_workdir(
     """
     config = load_config(workdir)
     if not (workdir / "split.json").exists():
-        raise UserError(f"{workdir}/split.json is missing; train first: train.py --workdir {workdir}.")
+        raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
     if data_dir:
         config.data.data_dir = data_dir
     experiment = prepare(config, workdir)
@@ -87,12 +87,13 @@ def _trained_codes(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     config, devices = experiment.config, experiment.devices
     directory = workdir / "checkpoints"
-    checkpoints = Checkpoints(directory, keep=config.keep_checkpoints) if directory.exists() else None
-    step = checkpoints and (checkpoints.best() if which == "best" else checkpoints.latest())
-    if checkpoints is None or step is None:
-        raise UserError(
-            f"{workdir} holds no checkpoint yet; train first: train.py --workdir {workdir}."
-        )
+    missing = f"{workdir} holds no checkpoint yet; train first: train.py --workdir {workdir}."
+    if not directory.exists():
+        raise UserError(missing)
+    checkpoints = Checkpoints(directory, keep=config.keep_checkpoints, read_only=True)
+    step = checkpoints.best() if which == "best" else checkpoints.latest()
+    if step is None:
+        raise UserError(missing)
     like = jax.eval_shape(experiment.method.init, jax.random.key(config.seed))
     state, seconds = checkpoints.restore(step, like)
     checkpoints.close()

@@ -5,7 +5,7 @@ A method is a record of pure functions over pytrees; the loop knows nothing else
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -172,7 +172,8 @@ def update(
     grads, metrics = jax.lax.pmean((grads, metrics | {"loss": loss}), AXIS)
     updates, opt_state = tx.update(grads, state.opt_state[name], owned)
     metrics["grad_norm"] = optax.global_norm(grads)
-    state = state.replace(
+    state = replace(
+        state,
         params=state.params | optax.apply_updates(owned, updates),
         batch_stats=state.batch_stats | stats,
         opt_state=state.opt_state | {name: opt_state},
@@ -186,7 +187,7 @@ def advance(state: State, ema_decay: float) -> State:
     decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
     current = {player: variables(state, player) for player in state.ema}
     ema = optax.incremental_update(current, state.ema, 1 - decay)
-    return state.replace(step=state.step + 1, ema=ema)
+    return replace(state, step=state.step + 1, ema=ema)
 
 
 def variables(state: State, player: str) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Losses:
 
     def weigh(self, **terms: jax.Array) -> tuple[jax.Array, Metrics]:
         """The weighted sum of the terms, and the terms themselves as metrics."""
-        return sum((self.weights[k] * v for k, v in terms.items()), jnp.zeros(())), terms
+        return jnp.asarray(sum(self.weights[k] * v for k, v in terms.items())), terms
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,12 @@ class DshGan:
         )
         noise, label = jnp.zeros((1, self.z_dim)), jnp.zeros((1, self.num_classes))
         collections = {"representation": features_variables} | {
-            player: self.players[player].init(named_key(key, player), *inputs, **options)
-            for player, inputs, options in (
-                ("generator", (noise, label), {"train": False}),
-                ("adversary", (features,), {"train": False}),
-                ("hash", (features,), {"train": False}),
-                ("classification", (features,), {}),
+            player: self.players[player].init(named_key(key, player), *inputs, train=False)
+            for player, inputs in (
+                ("generator", (noise, label)),
+                ("adversary", (features,)),
+                ("hash", (features,)),
+                ("classification", (features,)),
             )
         }
         params = {player: c["params"] for player, c in collections.items()}
@@ -120,17 +120,16 @@ class DshGan:
                 name: tx.init({player: params[player] for player in owners[name]})
                 for name, tx in self.optimizers.items()
             },
-            # Copies, because a step gives up its input buffers, each of which must be its own.
-            ema={player: jax.tree.map(jnp.copy, dict(collections[player])) for player in averaged},
+            ema={player: dict(collections[player]) for player in averaged},
         )
 
     def _apply(
         self, state: State, player: str, params: Params, *inputs: jax.Array, **options: Any
     ) -> tuple[jax.Array, dict[str, Any]]:
-        """A player's output, and its new batch statistics by its name."""
+        """A player's output in training mode, and its new batch statistics by its name."""
         collections = variables(state, player) | {"params": params}
         output, new = self.players[player].apply(
-            collections, *inputs, mutable=["batch_stats"], **options
+            collections, *inputs, train=True, mutable=["batch_stats"], **options
         )
         return output, {player: new["batch_stats"]} if player in state.batch_stats else {}
 
@@ -139,7 +138,7 @@ class DshGan:
     ) -> tuple[jax.Array, dict[str, Any]]:
         dropout = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
         return self._apply(
-            state, "representation", params, images, train=True, rngs={"dropout": dropout}
+            state, "representation", params, images, rngs={"dropout": dropout}
         )
 
     def synthesize(
@@ -148,7 +147,7 @@ class DshGan:
         """Images of the given labels in training mode, and the generator's new statistics."""
         draw = jax.vmap(lambda k: jax.random.normal(k, (self.z_dim,)))
         z = draw(sample_keys(named_key(key, "noise"), position))
-        return self._apply(state, "generator", params, z, label, train=True)
+        return self._apply(state, "generator", params, z, label)
 
     def discriminator_step(
         self, state: State, batch: Batch, key: jax.Array
@@ -170,9 +169,7 @@ class DshGan:
             features, stats = self._represent(
                 state, params["representation"], images, named_key(key, "discriminator dropout")
             )
-            sources, adversary_stats = self._apply(
-                state, "adversary", params["adversary"], features, train=True
-            )
+            sources, source_stats = self._apply(state, "adversary", params["adversary"], features)
             logits, _ = self._apply(state, "classification", params["classification"], features)
             source_losses = jax.vmap(self.losses.discriminate)(sources, is_real)
             # Real and synthetic images weigh the same however many of each there are.
@@ -185,13 +182,13 @@ class DshGan:
                 class_losses.append(
                     jax.vmap(self.losses.no_class)(logits[num_labeled:num_real])
                 )
-            classification = sum(term.mean() for term in class_losses) / len(class_losses)
+            classification = jnp.stack([term.mean() for term in class_losses]).mean()
             loss, metrics = self.losses.weigh(
                 adversarial=adversarial, classification=classification
             )
             metrics["real_accuracy"] = jnp.mean(sources[:num_real] > 0)
             metrics["synthetic_accuracy"] = jnp.mean(sources[num_real:] < 0)
-            return loss, (metrics, stats | adversary_stats)
+            return loss, (metrics, stats | source_stats)
 
         tx = self.optimizers["discriminator"]
         return update(state, "discriminator", DISCRIMINATOR, tx, loss_fn)
@@ -213,9 +210,7 @@ class DshGan:
             features, stats = self._represent(
                 state, params["representation"], images, named_key(key, "hash dropout")
             )
-            code_logits, hash_stats = self._apply(
-                state, "hash", params["hash"], features, train=True
-            )
+            code_logits, hash_stats = self._apply(state, "hash", params["hash"], features)
             logits, _ = self._apply(state, "classification", params["classification"], features)
             codes = nn.sigmoid(code_logits)
             triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
@@ -255,7 +250,7 @@ class DshGan:
             )
             synthetic = features[:num_synthetic]
             sources, _ = self._apply(
-                state, "adversary", state.params["adversary"], synthetic, train=True
+                state, "adversary", state.params["adversary"], synthetic
             )
             logits, _ = self._apply(
                 state, "classification", state.params["classification"], synthetic
@@ -266,9 +261,7 @@ class DshGan:
                 "classification": classify(logits, batch["synthetic_label"]).mean(),
             }
             if with_triplets:
-                code_logits, _ = self._apply(
-                    state, "hash", state.params["hash"], features, train=True
-                )
+                code_logits, _ = self._apply(state, "hash", state.params["hash"], features)
                 positive, negative, anchor = jnp.split(nn.sigmoid(code_logits), 3)
                 terms["triplet"] = jax.vmap(self.losses.triplet)(anchor, positive, negative).mean()
             loss, metrics = self.losses.weigh(**terms)
@@ -330,22 +323,20 @@ class DshGan:
         state, metrics = self.hash_step(state, self._augmented(batch, key), key)
         return advance(state, self.ema_decay), metrics
 
-    def _evaluated(self, state: State, player: str) -> dict[str, Any]:
-        return state.ema.get(player, variables(state, player))
+    def _evaluate(self, state: State, player: str, *inputs: jax.Array) -> jax.Array:
+        """A player's output in evaluation mode, of the averaged parameters where there are any."""
+        collections = state.ema.get(player, variables(state, player))
+        return jnp.asarray(self.players[player].apply(collections, *inputs, train=False))
 
     def encode(self, state: State, images: jax.Array) -> jax.Array:
         """Relaxed codes `[batch, num_bits]` of uint8 images `[batch, h, w, c]`."""
-        features = self.players["representation"].apply(
-            self._evaluated(state, "representation"), to_float(images), train=False
-        )
-        logits = self.players["hash"].apply(self._evaluated(state, "hash"), features, train=False)
-        return nn.sigmoid(logits)
+        features = self._evaluate(state, "representation", to_float(images))
+        return nn.sigmoid(self._evaluate(state, "hash", features))
 
     def sample(self, state: State, key: jax.Array, label: jax.Array) -> jax.Array:
         """Images in [-1, 1] of the class vectors `label` `[batch, classes]`, for looking at."""
         z = jax.random.normal(key, (len(label), self.z_dim))
-        evaluated = self._evaluated(state, "generator")
-        return self.players["generator"].apply(evaluated, z, label, train=False)
+        return self._evaluate(state, "generator", z, label)
 
 
 def other_label(key: jax.Array, label: jax.Array) -> jax.Array:
@@ -426,7 +417,7 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         num_classes=num_classes,
     )
     if synthetic:
-        stages = (
+        stages: tuple[Stage, ...] = (
             Stage("pretraining", pretraining_steps, gan.pretraining_step, False, True),
             Stage("joint", config.num_steps, gan.joint_step, False, True),
         )

@@ -77,18 +77,36 @@ def _correlate(
     return product.transpose(1, 2, 0, 3)
 
 
+def _products(
+    x: jax.Array, dy: jax.Array, kernel_size: _Pair, strides: _Pair, pads: _Pads
+) -> jax.Array:
+    """The same sums, by one matrix product an offset."""
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    rows, columns = ((m - 1) * s + 1 for m, s in zip(dy.shape[1:3], strides, strict=True))
+    products = [
+        lax.dot_general(
+            x[:, i : i + rows : strides[0], j : j + columns : strides[1]].reshape(-1, x.shape[-1]),
+            dy.reshape(-1, dy.shape[-1]),
+            (((0,), (0,)), ((), ())),
+            preferred_element_type=jnp.float32,
+        )
+        for i in range(kernel_size[0])
+        for j in range(kernel_size[1])
+    ]
+    return jnp.stack(products).reshape(*kernel_size, x.shape[-1], dy.shape[-1])
+
+
 def _kernel_gradient_cpu(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, strides: _Pair, padding: str
 ) -> jax.Array:
     size = (kernel.shape[0], kernel.shape[1])
-    if size == (1, 1):  # a plain matrix product, which XLA does not see here
-        x = x[:, :: strides[0], :: strides[1]]
-        gradient = jnp.einsum("bhwi,bhwo->io", x, dy, preferred_element_type=jnp.float32)
-        return gradient.reshape(kernel.shape).astype(kernel.dtype)
     pads = lax.padtype_to_pads(x.shape[1:3], size, strides, padding)
     low = [before for before, _ in pads]
-    if strides == (1, 1) and dy.shape[-1] < x.shape[-1]:
-        # Few output channels make a thin matrix product: let x and dy change places.
+    if size[0] * size[1] <= 4:  # 1x1 and 2x2: so few products are faster than a convolution
+        gradient = _products(x, dy, size, strides, pads)
+    elif dy.shape[-1] < x.shape[-1] and dy.shape[1:3] == x.shape[1:3]:
+        # Few output channels make a thin matrix product: let x and dy change places. Not where x
+        # is larger: it plays the kernel then, and one larger than its image has no fast path.
         mirrored = [k - 1 - before for k, before in zip(size, low, strict=True)]
         gradient = _correlate(dy, x, size, strides, mirrored)[::-1, ::-1].swapaxes(2, 3)
     else:

@@ -63,7 +63,8 @@ class Conv3(nn.Module):
     """CNNH's network: three blocks of 5x5 convolution and pooling, one dense layer.
 
     Xia, Pan, Lai, Liu, Yan: "Supervised Hashing for Image Retrieval via Image Representation
-    Learning", AAAI 2014: `width` 32, `features` 500, dropout 0.5.
+    Learning", AAAI 2014: `width` 32, `features` 500, dropout 0.5. On images smaller than the
+    paper's a kernel shrinks with its map, never larger than it.
 
     Attributes:
       width: filters of the first block; the next two have 2 and 4 times as many.
@@ -86,7 +87,9 @@ class Conv3(nn.Module):
         """Maps images `[batch, h, w, c]` to features `[batch, features]`."""
         x = images.astype(self.dtype)
         for block in range(3):
-            x = _SpectralConv(self.width * 2**block, 5, self.spectral_norm, self.dtype)(x, train)
+            size = min(5, (x.shape[1] - 1) // 2 * 2 + 1)  # odd
+            conv = _SpectralConv(self.width * 2**block, size, self.spectral_norm, self.dtype)
+            x = conv(x, train)
             x = max_pool(nn.relu(_Norm(self.norm, self.dtype)(x)))
         x = nn.Dense(self.features, kernel_init=_HE, dtype=self.dtype)(x.reshape(len(x), -1))
         return nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
@@ -196,16 +199,14 @@ def build(
     """
     if norm not in ("none", "group"):
         raise UserError(f"representation.norm is 'none' or 'group', not {norm!r}.")
-    common = dict(
-        width=width, features=features, dropout=dropout, norm=norm, spectral_norm=spectral_norm,
-        dtype=dtype,
-    )
     if name == "wide_resnet" and (depth < 10 or (depth - 4) % 6):
         raise UserError(f"representation.depth is 10, 16, 22, 28 ... (6 n + 4), not {depth}.")
     networks: dict[str, Callable[[], nn.Module]] = {
-        "conv3": lambda: Conv3(**common),
-        "alexnet": lambda: AlexNet(**common),
-        "wide_resnet": lambda: WideResNet(depth=depth, **common),
+        "conv3": lambda: Conv3(width, features, dropout, norm, spectral_norm, dtype),
+        "alexnet": lambda: AlexNet(width, features, dropout, norm, spectral_norm, dtype),
+        "wide_resnet": lambda: WideResNet(
+            depth, width, features, dropout, norm, spectral_norm, dtype
+        ),
     }
     if name not in networks:
         raise UserError(f"representation.name is one of {sorted(networks)}, not {name!r}.")

@@ -70,6 +70,7 @@ class ClassificationStream(nn.Module):
     num_classes: int
 
     @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
+    def __call__(self, features: jax.Array, *, train: bool) -> jax.Array:
         """Maps features `[batch, features]` to class logits `[batch, num_classes]`."""
+        del train  # the streams are called alike
         return nn.Dense(self.num_classes)(features.astype(jnp.float32))

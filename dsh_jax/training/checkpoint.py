@@ -18,9 +18,10 @@ class Checkpoints:
     Args:
       directory: where they lie; made when the first is saved.
       keep: how many of the latest to keep, beside the best by validation mAP.
+      read_only: whether they are only read, perhaps while a training writes them.
     """
 
-    def __init__(self, directory: Path, *, keep: int) -> None:
+    def __init__(self, directory: Path, *, keep: int, read_only: bool = False) -> None:
         self._directory = directory.absolute()
         self._manager = ocp.CheckpointManager(
             self._directory,
@@ -32,7 +33,8 @@ class Checkpoints:
                     ]
                 ),
                 best_fn=lambda m: m[METRIC],
-                create=True,
+                create=not read_only,
+                read_only=read_only,
             ),
         )
 

@@ -42,7 +42,8 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     check_same_config(workdir, config)
     experiment = prepare(config, workdir)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints)
-    state = experiment.method.init(jax.random.key(config.seed))
+    # Compiled as one: op by op it takes ten times as long.
+    state = jax.jit(experiment.method.init)(jax.random.key(config.seed))
     start, seconds = checkpoints.latest() or 0, 0.0
     if start:
         state, seconds = checkpoints.restore(start, state)
@@ -51,11 +52,33 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     if not start or not (workdir / "run.json").exists():
         write_json(workdir / "run.json", run)
     progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
+    progress.say(_summary(experiment, state, start))
     try:
         return _Trainer(experiment, workdir, checkpoints, progress, seconds).run(state, start)
     finally:
         progress.close()
         checkpoints.close()
+
+
+def _summary(experiment: Experiment, state: State, start: int) -> str:
+    """What is about to be trained, on what, in a few lines."""
+    dataset, split, devices = experiment.dataset, experiment.split, experiment.devices
+    sizes = [
+        f"{player} {sum(leaf.size for leaf in jax.tree.leaves(params)):,}"
+        for player, params in state.params.items()
+    ]
+    stages = [f"{stage.name} {stage.num_steps:,}" for stage in experiment.method.stages]
+    return "\n".join(
+        [
+            f"data        {dataset.name} {dataset.version}, {split.protocol} "
+            "(queries/labeled/database)",
+            f"training    {len(split.labeled):,} labeled, {len(split.unlabeled):,} unlabeled; "
+            f"{len(split.validation):,} held back for validation",
+            f"parameters  {', '.join(sizes)}",
+            f"steps       {', '.join(stages)}; starting at {start:,}",
+            f"devices     {len(devices)} x {devices[0].device_kind}",
+        ]
+    )
 
 
 class _Trainer:

@@ -34,7 +34,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; train first: train.py --workdir {path.parent}.") from error
+        raise UserError(f"{path} is missing; run train.py --workdir {path.parent}.") from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); restore it or train anew.") from error
 
@@ -83,7 +83,7 @@ def load_config(workdir: Path) -> ConfigDict:
       UserError: there is none.
     """
     if not workdir.is_dir():
-        raise UserError(f"there is no workdir {workdir}; train first: train.py --workdir {workdir}.")
+        raise UserError(f"there is no workdir {workdir}; run train.py --workdir {workdir} first.")
     return ConfigDict(read_json(workdir / "config.json"))
 
 
@@ -95,7 +95,7 @@ def describe_run(command: str, overrides: list[str]) -> dict[str, Any]:
       overrides: the config fields that it sets, as `--config.field=value`.
     """
     device = jax.local_devices()[0]
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     return {
         "command": command,
         "overrides": overrides,
