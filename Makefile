@@ -30,5 +30,28 @@ lint: $(VENV)/.installed
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+# The README's results on digits: 3 seeds, 20 and 5 labels a class, with control and baselines.
+results-digits: $(VENV)/.installed
+	for seed in 0 1 2; do for labels in 20 5; do \
+	  config=--config.data.labeled_per_class=$$labels; name=digits_16bit_$${labels}labels; \
+	  BASELINES="itq lsh" benchmarks/run.sh $$name digits_16bit $$seed $$config && \
+	  benchmarks/run.sh $${name}_mask digits_16bit $$seed $$config --config.loss.unlabeled=mask && \
+	  benchmarks/run.sh $${name}_control digits_16bit $$seed $$config --config.triplets=real \
+	  || exit 1; done; done
+
+# The README's results on CIFAR-10, on two CPU cores, about an hour each: DATA_DIR=... says where it is.
+results-cifar10-cpu: $(VENV)/.installed
+	BASELINES="itq lsh" benchmarks/run.sh cifar10_48bit_cpu cifar10_48bit_cpu 0 $(DATA)
+	benchmarks/run.sh cifar10_48bit_cpu_control cifar10_48bit_cpu 0 $(DATA) \
+	  --config.triplets=real --config.num_steps=8000
+
+# Writes the README's table from results/*.json.
+tables: $(VENV)/.installed
+	$(PY) benchmarks/results_table.py
+
+benchmark: $(VENV)/.installed
+	$(PY) benchmarks/convolution.py
+	$(PY) benchmarks/train_step.py --config configs/cifar10_48bit_cpu.py $(DATA)
+
 clean:
 	rm -rf $(VENV) runs

@@ -11,9 +11,13 @@ from configs import default
 def get_config() -> ConfigDict:
     """The settings of `default.py`, made small."""
     config = default.get_config()
+    config.augment.synthetic = False
+    # Most of a step's time goes into synthetic images; so a batch has many labeled ones, few anchors.
+    config.batch_size = 192
+    config.anchor_every = 6
     config.unlabeled_batch_size = 32
-    config.pretraining_steps = 300
-    config.num_steps = 2800
+    config.pretraining_steps = 200
+    config.num_steps = 2600
     config.generator.width = 32
     config.representation.name = "conv3"
     config.representation.width = 32
@@ -21,11 +25,12 @@ def get_config() -> ConfigDict:
     config.representation.dropout = 0.5
     config.representation.norm = "none"
     config.loss.adversarial = "non_saturating"
-    # The paper has a margin of 1 bit and weights of 1. A margin that grows with the code parts classes
-    # further, and its larger loss then must not drown the classification.
+    config.loss.unlabeled = "mask"
+    # The paper has a margin of 1 bit and weights of 1. A wider margin parts the classes further;
+    # its larger loss then must not drown the classification.
     config.loss.triplet_options.margin = 12.0
     config.loss.weights.triplet = 0.1
-    config.optimizer.discriminator.learning_rate = 4e-4
+    config.optimizer.discriminator.learning_rate = 6e-4
     config.optimizer.hash.learning_rate = 1e-3
     config.optimizer.hash.b1 = 0.9
     config.optimizer.generator.learning_rate = 4e-4

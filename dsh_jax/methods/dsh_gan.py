@@ -8,6 +8,7 @@ no generator, positives and negatives from the labeled images.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -76,7 +77,12 @@ class DshGan:
       players: name -> network.
       losses: the losses of the steps.
       optimizers: "discriminator", "hash", "generator" -> optimizer.
-      augment: keys `[batch]`, uint8 images -> images in [-1, 1].
+      augment: keys `[batch]`, images -> images of the same shape and range.
+      augment_synthetic: whether synthetic images are augmented as real ones are, and the generator
+        learns through it (Zhao et al.: "Differentiable Augmentation for Data-Efficient GAN
+        Training", NeurIPS 2020). Without it the generator learns to draw what augmentation makes.
+      anchor_every: each n-th labeled image is the anchor of a triplet; the discriminator step sees
+        all of them.
       z_dim: length of the generator's noise.
       ema_decay: per step, of the generator's and the hash network's averages; 0 is off.
       image_shape: `(height, width, channels)`.
@@ -87,6 +93,8 @@ class DshGan:
     losses: Losses
     optimizers: dict[str, optax.GradientTransformation]
     augment: Callable[[jax.Array, jax.Array], jax.Array]
+    augment_synthetic: bool
+    anchor_every: int
     z_dim: int
     ema_decay: float
     image_shape: tuple[int, int, int]
@@ -147,7 +155,11 @@ class DshGan:
         """Images of the given labels in training mode, and the generator's new statistics."""
         draw = jax.vmap(lambda k: jax.random.normal(k, (self.z_dim,)))
         z = draw(sample_keys(named_key(key, "noise"), position))
-        return self._apply(state, "generator", params, z, label)
+        images, stats = self._apply(state, "generator", params, z, label)
+        if self.augment_synthetic:
+            keys = sample_keys(named_key(key, "synthetic augmentation"), position)
+            images = self.augment(keys, images)
+        return images, stats
 
     def discriminator_step(
         self, state: State, batch: Batch, key: jax.Array
@@ -274,47 +286,61 @@ class DshGan:
         positions = {"unlabeled_image": "unlabeled_position"}
         return dict(batch) | {
             name: self.augment(
-                sample_keys(named_key(key, name), batch[positions.get(name, "position")]), images
+                sample_keys(named_key(key, name), batch[positions.get(name, "position")]),
+                to_float(images),
             )
             for name, images in batch.items()
             if name.endswith("image")
         }
 
+    def _with_synthetic(
+        self, state: State, batch: Batch, key: jax.Array
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """Draws a positive and a negative for every anchor.
+
+        Returns:
+          The batch with all labeled images, for the discriminator step; and with the anchors alone,
+          for the other two.
+        """
+        batch = self._augmented(batch, key)
+        anchors = slice(None, None, self.anchor_every)
+        position, label = batch["position"][anchors], batch["label"][anchors]
+        other = jax.vmap(other_label)(sample_keys(named_key(key, "other label"), position), label)
+        # Negatives continue the numbering of positions, so that they get noise of their own.
+        batch["synthetic_position"] = jnp.concatenate([position, -1 - position])
+        batch["synthetic_label"] = jnp.concatenate([label, other])
+        batch["synthetic_image"], _ = self.synthesize(
+            state, state.params["generator"], batch["synthetic_position"],
+            batch["synthetic_label"], key,
+        )
+        positive, negative = jnp.split(batch["synthetic_image"], 2)
+        triplets = batch | {
+            "image": batch["image"][anchors],
+            "label": label,
+            "positive_image": positive,
+            "positive_label": label,
+            "negative_image": negative,
+            "negative_label": other,
+        }
+        return batch, triplets
+
     def pretraining_step(
         self, state: State, batch: Batch, key: jax.Array
     ) -> tuple[State, Metrics]:
-        """Stage 1: discriminator and generator step, one synthetic image a labeled one."""
+        """Stage 1: discriminator and generator step."""
         key = jax.random.fold_in(key, state.step)
-        batch = self._augmented(batch, key)
-        batch["synthetic_label"] = batch["label"]
-        batch["synthetic_position"] = batch["position"]
-        synthetic, _ = self.synthesize(
-            state, state.params["generator"], batch["position"], batch["label"], key
-        )
-        batch["synthetic_image"] = synthetic
-        state, metrics = self.discriminator_step(state, batch, key)
-        state, generator = self.generator_step(state, batch, key, with_triplets=False)
+        labeled, triplets = self._with_synthetic(state, batch, key)
+        state, metrics = self.discriminator_step(state, labeled, key)
+        state, generator = self.generator_step(state, triplets, key, with_triplets=False)
         return advance(state, self.ema_decay), metrics | generator
 
     def joint_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """Stage 2: discriminator, hash and generator step on real-synthetic triplets."""
         key = jax.random.fold_in(key, state.step)
-        batch = self._augmented(batch, key)
-        position, label = batch["position"], batch["label"]
-        other = jax.vmap(other_label)(sample_keys(named_key(key, "other label"), position), label)
-        # Negatives continue the numbering of positions, so that they get noise of their own.
-        batch["synthetic_position"] = jnp.concatenate([position, -1 - position])
-        batch["synthetic_label"] = jnp.concatenate([label, other])
-        synthetic, _ = self.synthesize(
-            state, state.params["generator"], batch["synthetic_position"],
-            batch["synthetic_label"], key,
-        )
-        batch["synthetic_image"] = synthetic
-        batch["positive_image"], batch["negative_image"] = jnp.split(synthetic, 2)
-        batch["positive_label"], batch["negative_label"] = label, other
-        state, metrics = self.discriminator_step(state, batch, key)
-        state, hashing = self.hash_step(state, batch, key)
-        state, generator = self.generator_step(state, batch, key, with_triplets=True)
+        labeled, triplets = self._with_synthetic(state, batch, key)
+        state, metrics = self.discriminator_step(state, labeled, key)
+        state, hashing = self.hash_step(state, triplets, key)
+        state, generator = self.generator_step(state, triplets, key, with_triplets=True)
         return advance(state, self.ema_decay), metrics | hashing | generator
 
     def control_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
@@ -373,6 +399,11 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         "dtype": (config.dtype, ("float32", "bfloat16")),
         "triplets": (config.triplets, ("synthetic", "real")),
     }
+    if config.anchor_every < 1 or config.batch_size % config.anchor_every:
+        raise UserError(
+            f"anchor_every is {config.anchor_every}; set it to a divisor of batch_size "
+            f"{config.batch_size}."
+        )
     for field, (value, allowed) in choices.items():
         if value not in allowed:
             raise UserError(f"{field} is {value!r}; set it to one of {list(allowed)}.")
@@ -410,7 +441,11 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
             name: optimizer(**config.optimizer[name], num_steps=num_steps)
             for name, num_steps in updates.items()
         },
-        augment=lambda keys, images: to_float(augment(keys, images, **config.augment)),
+        augment=partial(
+            augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip
+        ),
+        augment_synthetic=config.augment.synthetic,
+        anchor_every=config.anchor_every,
         z_dim=config.generator.z_dim,
         ema_decay=config.ema_decay,
         image_shape=image_shape,

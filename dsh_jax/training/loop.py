@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 from dsh_jax.data import splits
 from dsh_jax.data.batches import BatchSpec, make_batch, prefetch
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import Metrics, Stage, State, named_key
+from dsh_jax.methods.base import Batch, Metrics, Stage, State, named_key
 from dsh_jax.retrieval.encode import encode
 from dsh_jax.retrieval.metrics import average_precision, histograms
 from dsh_jax.training import parallel
@@ -81,6 +82,23 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
     )
 
 
+def stage_batches(experiment: Experiment, stage: Stage, steps: Iterable[int]) -> Iterator[Batch]:
+    """The batches of some steps of a stage, made in the background and put on the devices."""
+    config = experiment.config
+    spec = BatchSpec(
+        batch_size=config.batch_size,
+        unlabeled_batch_size=config.unlabeled_batch_size if stage.unlabeled else 0,
+        real_triplets=stage.real_triplets,
+        seed=config.seed,
+    )
+
+    def make(step: int) -> Batch:
+        batch = make_batch(experiment.dataset, experiment.split, spec, step)
+        return parallel.shard(batch, experiment.devices)
+
+    return prefetch(make, steps)
+
+
 class _Trainer:
     """One call of `train`: what it needs at every step."""
 
@@ -114,20 +132,10 @@ class _Trainer:
 
     def _run_stage(self, stage: Stage, stacked: State, first: int, end: int) -> State:
         config, devices = self._experiment.config, self._experiment.devices
-        spec = BatchSpec(
-            batch_size=config.batch_size,
-            unlabeled_batch_size=config.unlabeled_batch_size if stage.unlabeled else 0,
-            real_triplets=stage.real_triplets,
-            seed=config.seed,
-        )
-        dataset, split = self._experiment.dataset, self._experiment.split
         step_fn = parallel.compile_step(stage.step, config.seed, devices)
         # Simulated CPU devices can dead-lock when several steps are in flight.
         in_flight_is_safe = len(devices) == 1 or devices[0].platform != "cpu"
-        batches = prefetch(
-            lambda step: parallel.shard(make_batch(dataset, split, spec, step), devices),
-            range(first, end),
-        )
+        batches = stage_batches(self._experiment, stage, range(first, end))
         for step, batch in enumerate(batches, start=first + 1):
             stacked, metrics = step_fn(stacked, batch)
             if not in_flight_is_safe:
