@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     """The settings of `default.py`, made small."""
     config = default.get_config()
     config.augment.synthetic = False
-    # Most of a step's time goes into synthetic images; so a batch has many labeled ones, few anchors.
+    # Most of a step's time goes into synthetic images: many labeled ones a batch, few anchors.
     config.batch_size = 192
     config.anchor_every = 6
     config.unlabeled_batch_size = 32

@@ -49,8 +49,8 @@ def get_config() -> ConfigDict:
     config.augment.flip = True  # left to right, with probability 1/2
 
     config.batch_size = 64  # labeled images a step, over all devices; ours
-    # Each n-th labeled image of a batch is the anchor of a triplet; 1 is all of them. With more, the
-    # discriminator step sees more labeled images a synthetic one. Ours.
+    # Each n-th labeled image of a batch is the anchor of a triplet; 1 is all of them. With more,
+    # the discriminator step sees more labeled images a synthetic one. Ours.
     config.anchor_every = 1
     config.unlabeled_batch_size = 64  # unlabeled images a step, over all devices; ours
     config.pretraining_steps = 10_000  # stage 1, the GAN alone; ours
