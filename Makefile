@@ -50,7 +50,7 @@ tables: $(VENV)/.installed
 	$(PY) benchmarks/results_table.py
 
 benchmark: $(VENV)/.installed
-	$(PY) benchmarks/convolution.py
+	$(PY) -m benchmarks.convolution
 	$(PY) benchmarks/train_step.py --config configs/cifar10_48bit_cpu.py $(DATA)
 
 clean:

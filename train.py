@@ -24,7 +24,7 @@ _WORKDIR = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    overrides = [argument for argument in sys.argv[1:] if argument.startswith("--config.")]
+    overrides = workdirs.config_overrides(sys.argv[1:])
     run = workdirs.describe_run(workdirs.command_line(), overrides)
     train(_CONFIG.value, Path(_WORKDIR.value), run)
     print(f"Trained. Next: python eval.py --workdir {_WORKDIR.value}")

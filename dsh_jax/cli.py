@@ -14,15 +14,15 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     def parse(argv: Sequence[str]) -> list[str]:
         try:
             rest = flags.FLAGS(list(argv))
-        except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-            # ml_collections raises all of these for a field or file that is not there.
-            _fail(" ".join(str(error).split()))
+        except Exception as error:  # a config file is the user's own code: it may raise anything
+            kind = "" if isinstance(error, flags.Error) else f"{type(error).__name__}: "
+            _fail(kind + " ".join(str(error).split()))
         if len(rest) > 1:
             _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
         return rest
 
     def guarded(argv: Sequence[str]) -> None:
-        logging.set_verbosity(logging.WARNING)  # Orbax logs every detail of every checkpoint
+        logging.set_verbosity(logging.ERROR)  # Orbax logs every detail of every checkpoint
         try:
             main(argv)
         except (UserError, OSError) as error:  # an OSError names its file: full disk, no permission

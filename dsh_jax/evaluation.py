@@ -48,7 +48,13 @@ def evaluate_workdir(
         raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
     if data_dir:
         config.data.data_dir = data_dir
-    experiment = prepare(config, workdir)
+    try:
+        experiment = prepare(config, workdir, training=False)
+    except (AttributeError, KeyError) as error:
+        raise UserError(
+            f"{workdir}/config.json lacks a field that this version needs "
+            f"({' '.join(str(error).split())}); evaluate with the version that trained it."
+        ) from error
     if baseline:
         query, database, about = _baseline_codes(experiment, baseline)
     else:
@@ -59,7 +65,7 @@ def evaluate_workdir(
         num_bits=config.num_bits, cuts=CUTS,
     )
     result = {
-        "method": config.method,
+        "method": baseline or config.method,
         "dataset": dataset.name,
         "dataset_version": dataset.version,
         "protocol": split.protocol,

@@ -199,6 +199,8 @@ def build(
     """
     if norm not in ("none", "group"):
         raise UserError(f"representation.norm is 'none' or 'group', not {norm!r}.")
+    if features < 1 and name != "wide_resnet":
+        raise UserError(f"representation.features is {features}; {name} needs 1 or more.")
     if name == "wide_resnet" and (depth < 10 or (depth - 4) % 6):
         raise UserError(f"representation.depth is 10, 16, 22, 28 ... (6 n + 4), not {depth}.")
     networks: dict[str, Callable[[], nn.Module]] = {

@@ -90,6 +90,15 @@ class Checkpoints:
                 f"the checkpoint {self._directory / str(step)} cannot be read "
                 f"({type(error).__name__}); delete that folder to go on from an earlier one."
             ) from error
+        # Orbax gives the saved shapes back, whatever was asked for.
+        for found, wanted in zip(
+            jax.tree.leaves(restored["state"]), jax.tree.leaves(like), strict=True
+        ):
+            if found.shape != wanted.shape or found.dtype != wanted.dtype:
+                raise UserError(
+                    f"the checkpoint {self._directory / str(step)} is of another network: it holds "
+                    f"{found.shape} where the config asks for {wanted.shape}; restore config.json."
+                )
         return restored["state"], restored["clock"]["seconds"]
 
     def wait(self) -> None:

@@ -42,9 +42,9 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     """
     check_same_config(workdir, config)
     experiment = prepare(config, workdir)
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints)
     # Compiled as one: op by op it takes ten times as long.
     state = jax.jit(experiment.method.init)(jax.random.key(config.seed))
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints)
     start, seconds = checkpoints.latest() or 0, 0.0
     if start:
         state, seconds = checkpoints.restore(start, state)

@@ -12,6 +12,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.methods import dsh_gan
 from dsh_jax.methods.base import Method
 from dsh_jax.training.parallel import Devices, pick_devices
+from dsh_jax.training.workdir import flatten
 
 
 @dataclass(frozen=True)
@@ -62,28 +63,43 @@ def draw_split(config: ConfigDict, dataset: Dataset) -> Split:
     )
 
 
-def prepare(config: ConfigDict, workdir: Path) -> Experiment:
+def _check_least(config: ConfigDict) -> None:
+    """Refuses numbers that are too small to mean anything."""
+    least = {
+        1: ("num_bits", "batch_size", "anchor_every", "num_steps", "encode_batch_size",
+            "log_every_steps", "eval_every_steps", "keep_checkpoints", "generator.width",
+            "generator.z_dim", "representation.width"),
+        0: ("seed", "unlabeled_batch_size", "pretraining_steps", "augment.crop_padding",
+            "representation.features", "representation.dropout", "hash_stream.sharpness",
+            "ema_decay"),
+    }  # fmt: skip
+    values = flatten(config.to_dict())
+    for bound, fields in least.items():
+        for field in fields:
+            if values[field] < bound:
+                raise UserError(f"{field} is {values[field]}; set it to {bound} or more.")
+
+
+def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Experiment:
     """Checks everything and reads the data; writes nothing.
 
     Args:
       config: a whole experiment's config.
-      workdir: if it holds a split, that one is used, and must be this config's.
+      workdir: if it holds a split, that one must be this config's.
+      training: whether batches for training must fit the devices, not only those for encoding.
 
     Raises:
       UserError: whatever the user must mend.
     """
-    positive = ("num_bits", "batch_size", "encode_batch_size", "log_every_steps",
-                "eval_every_steps", "keep_checkpoints", "num_steps")  # fmt: skip
-    for field in positive:
-        if config[field] < 1:
-            raise UserError(f"{field} is {config[field]}; set it to 1 or more.")
-    devices = pick_devices(
-        config.num_devices,
-        {
-            field: config[field]
-            for field in ("batch_size", "unlabeled_batch_size", "encode_batch_size")
-        },
-    )
+    _check_least(config)
+    batch_sizes = {"encode_batch_size": config.encode_batch_size}
+    if training:
+        batch_sizes |= {
+            "batch_size": config.batch_size,
+            "unlabeled_batch_size": config.unlabeled_batch_size,
+            "batch_size / anchor_every": config.batch_size // config.anchor_every,
+        }
+    devices = pick_devices(config.num_devices, batch_sizes)
     dataset = sources.load(config.data.source, config.data.data_dir or None)
     split = draw_split(config, dataset)
     saved = workdir / "split.json"

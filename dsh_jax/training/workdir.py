@@ -4,8 +4,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +41,12 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON ({error}); restore it or train anew.") from error
 
 
-def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted names: `{"loss": {"labels": x}}` -> `{"loss.labels": x}`."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
     return flat
@@ -63,7 +66,7 @@ def check_same_config(workdir: Path, config: ConfigDict) -> None:
     path = workdir / "config.json"
     if not path.exists():
         return
-    saved, new = _flatten(read_json(path)), _flatten(as_dict(config))
+    saved, new = flatten(read_json(path)), flatten(as_dict(config))
     differing = [
         f"{field} ({saved.get(field, 'absent')!r} there, {new.get(field, 'absent')!r} now)"
         for field in sorted(saved.keys() | new.keys())
@@ -84,7 +87,10 @@ def load_config(workdir: Path) -> ConfigDict:
     """
     if not workdir.is_dir():
         raise UserError(f"there is no workdir {workdir}; run train.py --workdir {workdir} first.")
-    return ConfigDict(read_json(workdir / "config.json"))
+    config = read_json(workdir / "config.json")
+    if not isinstance(config, dict):
+        raise UserError(f"{workdir}/config.json holds no config; restore it or train anew.")
+    return ConfigDict(config)
 
 
 def describe_run(command: str, overrides: list[str]) -> dict[str, Any]:
@@ -135,4 +141,13 @@ def _commit() -> str:
 
 def command_line() -> str:
     """This process' command as one would type it."""
-    return " ".join(["python", *sys.argv])
+    return shlex.join(["python", *sys.argv])
+
+
+def config_overrides(arguments: Sequence[str]) -> list[str]:
+    """The `--config.field=value` among command-line arguments, also where a space stands for =."""
+    overrides = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument.startswith("--config."):
+            overrides.append(argument if "=" in argument else f"{argument}={following}")
+    return overrides

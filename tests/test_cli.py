@@ -1,0 +1,402 @@
+"""The commands as a user types them: what they leave behind, and how they refuse a mistake.
+
+`train.py` and `eval.py` run as real processes. The many mistakes run in children of a fork server
+that has imported the packages once: each child still executes the script itself.
+"""
+
+import json
+import multiprocessing
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+SMOKE = f"--config={ROOT / 'configs/smoke.py'}"
+TFDS_DIR = ROOT.parent / "shared/data/tfds"
+NUM_BITS = 12  # not a multiple of 8, so that packed codes have padding
+COMMAND = ("train.py", SMOKE, f"--config.num_bits={NUM_BITS}")
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    ["dsh_jax.training.loop", "dsh_jax.evaluation", "sklearn.datasets", "tensorflow_datasets"]
+)
+
+
+def run(*arguments, expected=0):
+    """Runs a script in a process of its own; returns (stdout, stderr)."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == expected, done.stderr
+    return done.stdout, done.stderr
+
+
+def _child(arguments, environment, output):
+    for fd, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{output}.{name}", os.O_CREAT | os.O_WRONLY), fd)
+    os.chdir(ROOT)
+    os.environ.update({"JAX_PLATFORMS": "cpu"} | environment)
+    sys.argv = list(arguments)
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+def run_forked(tmp_path, *arguments, **environment):
+    """Runs a script in a fork; returns (exit code, stderr)."""
+    output = tmp_path / "output"
+    child = FORKS.Process(target=_child, args=([str(a) for a in arguments], environment, output))
+    child.start()
+    child.join(300)
+    if child.is_alive():
+        child.kill()
+        child.join()
+    return child.exitcode, output.with_suffix(".err").read_text()
+
+
+def tree(folder):
+    """Every file's content, by its path; None for a folder that is not there."""
+    if not folder.exists():
+        return None
+    return {p.relative_to(folder): p.is_file() and p.read_bytes() for p in folder.rglob("*")}
+
+
+def refused(tmp_path, workdir, *arguments, **environment):
+    """The sentence with which a command refuses, having changed nothing."""
+    before = tree(workdir)
+    code, stderr = run_forked(tmp_path, *arguments, f"--workdir={workdir}", **environment)
+    assert tree(workdir) == before
+    return only_sentence(code, stderr)
+
+
+def only_sentence(code, stderr):
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert code == 2 and len(errors) == 1 and "Traceback" not in stderr, (code, stderr)
+    return errors[0]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A workdir trained once; no test damages it."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    run(*COMMAND, f"--workdir={folder}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(workdir, tmp_path_factory):
+    """The same, evaluated; (workdir, what eval.py printed, the file given by --result)."""
+    result = tmp_path_factory.mktemp("result") / "result.json"
+    stdout, _ = run("eval.py", f"--workdir={workdir}", f"--result={result}")
+    return workdir, stdout, result
+
+
+@pytest.fixture
+def copied(workdir, tmp_path):
+    """A copy of the trained workdir, to damage."""
+    return Path(shutil.copytree(workdir, tmp_path / "copy"))
+
+
+def test_train_leaves_what_it_says(workdir):
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["num_bits"] == NUM_BITS and config["data"]["source"] == "digits"
+    made = json.loads((workdir / "run.json").read_text())
+    assert made["overrides"] == [f"--config.num_bits={NUM_BITS}"]
+    assert made["command"].startswith("python train.py --config")
+    assert made["hardware"]["platform"] == "cpu" and "jax" in made["versions"] and made["commit"]
+
+    total = config["pretraining_steps"] + config["num_steps"]
+    checkpoints = {int(p.name) for p in (workdir / "checkpoints").iterdir()}
+    assert max(checkpoints) == total and checkpoints <= {3, 6}
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in rows]
+    assert steps == sorted(steps) and steps[-1] == total
+    validated = {row["step"]: row["validation_map"] for row in rows if "validation_map" in row}
+    assert set(validated) == {3, 6} and all(0 < value <= 1 for value in validated.values())
+    stage_2 = [row for row in rows if row["step"] > 2 and "seconds" in row]
+    assert stage_2 and all(np.isfinite(row["hash/triplet"]) for row in stage_2)
+    assert any((workdir / "tensorboard").glob("events.*"))
+
+    samples = sorted((workdir / "samples").iterdir())
+    assert [p.name for p in samples] == ["step_0000003.png", "step_0000006.png"]
+    with Image.open(samples[-1]) as image:
+        # Ten rows and columns of 8x8 digits, enlarged to at least 64 pixels.
+        assert image.mode == "RGB" and min(image.size) >= 640
+        assert len(image.getcolors(1 << 24) or ()) > 2  # not blank
+
+
+def test_eval_writes_codes_that_give_its_numbers(evaluated):
+    from dsh_jax import hamming
+
+    workdir, stdout, result_file = evaluated
+    result = json.loads((workdir / "eval.json").read_text())
+    assert json.loads(result_file.read_text()) == result
+    split = json.loads((workdir / "split.json").read_text())
+    assert result["num_bits"] == NUM_BITS
+    assert (result["num_queries"], result["num_database"]) == (100, 1697)
+    assert result["protocol"] == split["protocol"] == "100/200/1697"
+    assert result["split_checksum"] == split["checksum"]
+    assert result["codes"] == "synthetic" and result["rules"]["ties"] == "expected"
+    assert result["run"]["overrides"] == [f"--config.num_bits={NUM_BITS}"]
+    assert 0 <= result["precision_at_100"] <= 1
+    assert f"{result['map']:.4f}" in stdout and result["protocol"] in stdout
+
+    codes = np.load(workdir / "codes.npz")
+    assert codes["num_bits"] == NUM_BITS
+    from sklearn.datasets import load_digits
+
+    labels = load_digits().target
+    bits = {}
+    for role in ("query", "database"):
+        assert codes[f"{role}_ids"].tolist() == split[role]
+        assert np.array_equal(codes[f"{role}_labels"], labels[split[role]])
+        assert codes[f"{role}_codes"].dtype == np.uint8
+        bits[role] = hamming.unpack(codes[f"{role}_codes"], NUM_BITS)
+        assert bits[role].shape == (len(split[role]), NUM_BITS)
+
+    # The mean over many random orders of the ties, which eval.json gives exactly.
+    rng = np.random.default_rng(0)
+    distance = (bits["query"][:, None] != bits["database"][None]).sum(axis=2)
+    relevant = codes["query_labels"][:, None] == codes["database_labels"][None]
+    scores = []
+    for _ in range(40):
+        order = np.lexsort((rng.random(distance.shape), distance))
+        ranked = np.take_along_axis(relevant, order, axis=1)
+        precision = np.cumsum(ranked, axis=1) / np.arange(1, ranked.shape[1] + 1)
+        scores.append(((precision * ranked).sum(axis=1) / ranked.sum(axis=1)).mean())
+    error = np.std(scores) / np.sqrt(len(scores))
+    assert abs(np.mean(scores) - result["map"]) < 5 * error < 0.01
+
+
+def test_baseline_is_written_beside(evaluated):
+    workdir, _, _ = evaluated
+    before = (workdir / "eval.json").read_bytes(), (workdir / "codes.npz").read_bytes()
+    stdout, _ = run("eval.py", f"--workdir={workdir}", "--baseline=itq")
+    assert before == ((workdir / "eval.json").read_bytes(), (workdir / "codes.npz").read_bytes())
+    trained = json.loads((workdir / "eval.json").read_text())
+    itq = json.loads((workdir / "eval_itq.json").read_text())
+    assert itq["codes"] == "itq" and f"{itq['map']:.4f}" in stdout
+    for field in ("protocol", "split_checksum", "num_queries", "num_database", "num_bits"):
+        assert itq[field] == trained[field]
+    assert itq["map"] > 0.4  # digits are easy, and chance is 0.1
+    codes = np.load(workdir / "codes_itq.npz")
+    assert codes["query_codes"].shape == (100, 2) and codes["database_codes"].shape == (1697, 2)
+
+
+def test_training_again_when_finished_changes_nothing(workdir):
+    kept = ("checkpoints", "samples")
+    before = [tree(workdir / name) for name in kept]
+    files = ("metrics.jsonl", "config.json", "split.json", "run.json")
+    contents = [(workdir / name).read_bytes() for name in files]
+    stdout, _ = run(*COMMAND, f"--workdir={workdir}")
+    assert [tree(workdir / name) for name in kept] == before
+    assert [(workdir / name).read_bytes() for name in files] == contents
+    assert "eval.py" in stdout
+
+
+def test_a_mistake_in_a_real_process(tmp_path):
+    _, stderr = run("train.py", SMOKE, "--config.num_bits=0", f"--workdir={tmp_path / 'run'}",
+                    expected=2)  # fmt: skip
+    assert "num_bits" in only_sentence(2, stderr)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("num_bits=0", "num_bits"),
+        ("num_steps=abc", "num_steps"),
+        ("nothing=1", "nothing"),
+        ("data.labeled_per_class=100000", "labeled_per_class"),
+        ("data.source=mnist", "mnist"),
+        ("triplets=both", "triplets"),
+        ("method=none", "none"),
+        ("num_devices=99", "num_devices"),
+        ("representation.name=none", "none"),
+        ("loss.triplet=none", "none"),
+        ("loss.triplet_options.margni=1", "margni"),
+        ("optimizer.hash.schedule=none", "none"),
+        ("unlabeled_batch_size=-8", "unlabeled_batch_size"),
+        ("pretraining_steps=-1", "pretraining_steps"),
+        ("seed=-1", "seed"),
+        ("representation.depth=11", "depth"),
+        ("generator.width=0", "generator.width"),
+    ],
+)
+def test_a_value_that_cannot_be(tmp_path, override, named):
+    extra = ("--config.representation.name=wide_resnet",) if "depth" in override else ()
+    sentence = refused(tmp_path, tmp_path / "run", "train.py", SMOKE, *extra,
+                       f"--config.{override}")  # fmt: skip
+    assert named in sentence
+
+
+def test_a_batch_that_the_devices_cannot_share(tmp_path):
+    sentence = refused(
+        tmp_path, tmp_path / "run", "train.py", SMOKE, "--config.batch_size=7",
+        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+    )  # fmt: skip
+    assert "batch_size 7" in sentence and "2 devices" in sentence
+
+
+def test_data_that_is_not_prepared(tmp_path):
+    (tmp_path / "empty").mkdir()
+    sentence = refused(
+        tmp_path, tmp_path / "run", "train.py", SMOKE, "--config.data.source=cifar10",
+        f"--config.data.data_dir={tmp_path / 'empty'}",
+    )  # fmt: skip
+    assert str(tmp_path / "empty") in sentence and "download_and_prepare()" in sentence
+
+
+@pytest.mark.skipif(not (TFDS_DIR / "cifar10").is_dir(), reason=f"no CIFAR-10 in {TFDS_DIR}")
+def test_data_that_is_cut_short(tmp_path):
+    shutil.copytree(TFDS_DIR / "cifar10", tmp_path / "data/cifar10")
+    file = next((tmp_path / "data").rglob("*-train*"))
+    with file.open("r+b") as opened:
+        opened.truncate(4_000_000)
+    sentence = refused(
+        tmp_path, tmp_path / "run", "train.py", SMOKE, "--config.data.source=cifar10",
+        f"--config.data.data_dir={tmp_path / 'data'}",
+    )  # fmt: skip
+    assert f"cifar10 in {tmp_path / 'data'}" in sentence and "download_and_prepare()" in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("train.py", "--config=configs/none.py"), "none.py"),
+        (("train.py",), "config"),
+        (("train.py", SMOKE, "smoke"), "smoke"),
+        (("train.py", SMOKE, "--wrokdir=a"), "wrokdir"),
+        (("eval.py", "--checkpoint=newest"), "newest"),
+        (("eval.py", "--baseline=pca"), "pca"),
+        (("eval.py",), "no workdir"),
+    ],
+)
+def test_flags_that_cannot_be(tmp_path, arguments, named):
+    assert named in refused(tmp_path, tmp_path / "run", *arguments)
+
+
+@pytest.mark.parametrize("arguments", [("train.py", SMOKE), ("eval.py",)])
+def test_no_workdir_given(tmp_path, arguments):
+    assert "workdir" in only_sentence(*run_forked(tmp_path, *arguments))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("def get_config(:\n", "broken.py"),
+        ("import no_such_module\n", "no_such_module"),
+        ("x = 1\n", "get_config"),
+        ("def get_config():\n    return no_such_name\n", "no_such_name"),
+    ],
+)
+def test_a_config_file_that_does_not_run(tmp_path, text, named):
+    (tmp_path / "broken.py").write_text(text)
+    workdir = tmp_path / "run"
+    sentence = refused(tmp_path, workdir, "train.py", f"--config={tmp_path / 'broken.py'}")
+    assert named in sentence
+
+
+def test_a_workdir_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    sentence = refused(tmp_path, tmp_path / "file/run", "train.py", SMOKE)
+    assert str(tmp_path / "file") in sentence
+
+
+def test_train_refuses_a_workdir_of_another_config(copied, tmp_path):
+    sentence = refused(tmp_path, copied, *COMMAND, "--config.seed=5")
+    assert "seed (0 there, 5 now)" in sentence and str(copied) in sentence
+
+
+def cut(path):
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def no_checkpoint(workdir):
+    shutil.rmtree(workdir / "checkpoints")
+    return "no checkpoint"
+
+
+def empty_checkpoints(workdir):
+    shutil.rmtree(workdir / "checkpoints")
+    (workdir / "checkpoints").mkdir()
+    return "no checkpoint"
+
+
+def cut_config(workdir):
+    cut(workdir / "config.json")
+    return "config.json"
+
+
+def config_of_a_list(workdir):
+    (workdir / "config.json").write_text("[1]")
+    return "config.json"
+
+
+def config_without_a_field(workdir):
+    config = json.loads((workdir / "config.json").read_text())
+    del config["encode_batch_size"]
+    (workdir / "config.json").write_text(json.dumps(config))
+    return "encode_batch_size"
+
+
+def tampered_split(workdir):
+    split = json.loads((workdir / "split.json").read_text())
+    split["query"][0], split["labeled"][0] = split["labeled"][0], split["query"][0]
+    (workdir / "split.json").write_text(json.dumps(split))
+    return "split.json"
+
+
+def cut_split(workdir):
+    cut(workdir / "split.json")
+    return "split.json"
+
+
+def no_split(workdir):
+    (workdir / "split.json").unlink()
+    return "split.json"
+
+
+def cut_checkpoints(workdir):
+    for step in (workdir / "checkpoints").iterdir():
+        for file in [p for p in (step / "state").rglob("*") if p.parent.name == "d"]:
+            cut(file)
+    return "checkpoints"
+
+
+def checkpoints_without_metadata(workdir):
+    for file in [p for p in (workdir / "checkpoints").rglob("_METADATA")]:
+        file.unlink()
+    return "checkpoints"
+
+
+def another_network(workdir):
+    config = json.loads((workdir / "config.json").read_text())
+    config["num_bits"] = 16
+    (workdir / "config.json").write_text(json.dumps(config))
+    return "checkpoints"
+
+
+DAMAGES = [no_checkpoint, empty_checkpoints, cut_config, config_of_a_list, config_without_a_field,
+           tampered_split, cut_split, no_split, cut_checkpoints, checkpoints_without_metadata,
+           another_network]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_eval_refuses_a_damaged_workdir(copied, tmp_path, damage):
+    named = damage(copied)
+    sentence = refused(tmp_path, copied, "eval.py")
+    assert named in sentence and str(copied) in sentence
+
+
+@pytest.mark.parametrize("damage", [cut_config, tampered_split, cut_checkpoints])
+def test_train_refuses_a_damaged_workdir(copied, tmp_path, damage):
+    named = damage(copied)
+    sentence = refused(tmp_path, copied, *COMMAND)
+    assert named in sentence and str(copied) in sentence

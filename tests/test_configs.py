@@ -1,0 +1,194 @@
+"""Every config that ships builds and steps; every field says what it means."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from configs import default, smoke
+from dsh_jax.data.sources import Dataset
+from dsh_jax.methods import dsh_gan
+from dsh_jax.methods.base import AXIS
+from dsh_jax.training import parallel
+from dsh_jax.training.setup import build_method
+
+FOLDER = Path(default.__file__).parent
+IMAGE_SHAPES = {"cifar10": (32, 32, 3), "digits": (8, 8, 1)}
+NUM_CLASSES = 10
+PLAYERS = ("generator", "representation", "adversary", "hash", "classification")
+
+
+def needs_nothing(module):
+    parameters = inspect.signature(module.get_config).parameters.values()
+    return all(p.default is not p.empty for p in parameters)
+
+
+MODULES = {path.stem: importlib.import_module(f"configs.{path.stem}")
+           for path in sorted(FOLDER.glob("*.py")) if path.stem != "__init__"}  # fmt: skip
+NAMES = [name for name, module in MODULES.items() if needs_nothing(module)]
+
+
+def shrunk(name, triplets):
+    config = smoke.shrink(MODULES[name].get_config())
+    config.triplets = triplets
+    return config
+
+
+def build(config):
+    shape = IMAGE_SHAPES[config.data.source]
+    dataset = Dataset(
+        name=config.data.source, version="1", images=np.zeros((1, *shape), np.uint8),
+        labels=np.zeros(1, np.int32), is_test=np.zeros(1, bool),
+        class_names=tuple(map(str, range(NUM_CLASSES))),
+    )  # fmt: skip
+    return build_method(config, dataset)
+
+
+def random_batch(config, stage):
+    rng = np.random.default_rng(0)
+    size, unlabeled_size = config.batch_size, config.unlabeled_batch_size
+
+    def images(n):
+        shape = (n, *IMAGE_SHAPES[config.data.source])
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+
+    label = np.eye(NUM_CLASSES, dtype=np.float32)[rng.integers(0, NUM_CLASSES, size)]
+    batch = {"image": images(size), "label": label, "position": np.arange(size, dtype=np.int32)}
+    if stage.unlabeled:
+        batch["unlabeled_image"] = images(unlabeled_size)
+        batch["unlabeled_position"] = np.arange(size, size + unlabeled_size, dtype=np.int32)
+    for role in ("positive", "negative") if stage.real_triplets else ():
+        batch |= {f"{role}_image": images(size), f"{role}_label": np.roll(label, 1, axis=1)}
+    return batch
+
+
+def as_shapes(tree):
+    return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)
+
+
+def first_of_their_kind():
+    """Names of configs whose steps, once shrunk, differ in more than the length of the code."""
+    kinds = {}
+    for name in NAMES:
+        config = shrunk(name, "synthetic")
+        config.num_bits = 1
+        kinds.setdefault(config.to_json(), name)
+    return sorted(kinds.values())
+
+
+def test_kinds_are_fewer_than_configs():
+    assert 2 < len(first_of_their_kind()) < len(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_builds_and_encodes(name):
+    config = shrunk(name, "synthetic")
+    method = build(config)
+    assert [stage.num_steps for stage in method.stages] == [2, 4]
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    shape = (config.encode_batch_size, *IMAGE_SHAPES[config.data.source])
+    codes = jax.eval_shape(method.encode, state, jax.ShapeDtypeStruct(shape, jnp.uint8))
+    assert (codes.shape, codes.dtype) == ((shape[0], config.num_bits), jnp.float32)
+
+
+@pytest.mark.parametrize("triplets", ["synthetic", "real"])
+@pytest.mark.parametrize("name", first_of_their_kind())
+def test_steps_keep_the_state_in_shape(name, triplets):
+    # Traced, not compiled: that takes a part of the time and finds what does not fit.
+    config = shrunk(name, triplets)
+    method = build(config)
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    for stage in method.stages:
+        # A device axis of one, as the parallel module gives it.
+        step = jax.vmap(stage.step, in_axes=(0, 0, None), axis_name=AXIS)
+        stacked, batch = (
+            jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), tree)
+            for tree in (state, random_batch(config, stage))
+        )
+        after, metrics = jax.eval_shape(step, stacked, batch, jax.random.key(0))
+        assert as_shapes(after) == as_shapes(stacked)
+        assert metrics and {leaf.shape for leaf in metrics.values()} == {(1,)}
+
+
+# The small convolutional network with all its players, the wide residual one in bfloat16 with the
+# hash step alone, which takes a third of the time to compile. The smoke config is trained from end
+# to end elsewhere.
+@pytest.mark.parametrize(
+    ("name", "triplets"), [("cifar10_48bit_cpu", "synthetic"), ("cifar10_12bit", "real")]
+)
+def test_a_last_stages_step_runs(name, triplets):
+    config = shrunk(name, triplets)
+    method = build(config)
+    stage, devices = method.stages[-1], jax.local_devices()[:1]
+    state = jax.tree.map(np.asarray, jax.jit(method.init)(jax.random.key(0)))
+    step = parallel.compile_step(stage.step, 0, devices)
+    batch = parallel.shard(random_batch(config, stage), devices)
+    after, metrics = parallel.unreplicate(step(parallel.replicate(state, devices), batch))
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert after.step == 1
+    for player in PLAYERS if triplets == "synthetic" else dsh_gan.HASH:
+        for old, new in zip(*(jax.tree.leaves(s.params[player]) for s in (state, after)),
+                            strict=True):  # fmt: skip
+            assert np.isfinite(new).all() and not np.array_equal(old, new)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_has_the_default_fields(name):
+    def fields(config, prefix=""):
+        return {f for key, value in config.items() for f in
+                (fields(value, f"{prefix}{key}.") if isinstance(value, ConfigDict)
+                 else {prefix + key})}  # fmt: skip
+
+    assert fields(MODULES[name].get_config()) == fields(default.get_config())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_config_says_what_it_is(name):
+    assert MODULES[name].__doc__ and MODULES[name].get_config.__doc__
+
+
+@pytest.mark.parametrize("num_bits", [12, 24, 32, 48])
+def test_config_is_named_after_its_bits(num_bits):
+    assert MODULES[f"cifar10_{num_bits}bit"].get_config().num_bits == num_bits
+
+
+def test_every_field_has_a_comment():
+    # On its line or the one above, which may be shared with the field before. `config.a.b =` and
+    # the entries of a dict are fields; what only holds fields is none.
+    field = re.compile(r'\s+(config(\.\w+)+ =|"\w+":) (?!ConfigDict\(\)|_optimizer\()')
+    lines = Path(default.__file__).read_text().splitlines()
+    commented, found = False, 0
+    for above, line in zip(lines, lines[1:], strict=False):
+        is_field = field.match(line)
+        shares = commented and field.match(above) and "#" not in above
+        commented = "#" in line or above.lstrip().startswith("#") or bool(is_field and shares)
+        if is_field:
+            found += 1
+            assert commented, line
+    assert found > 45
+
+
+@pytest.mark.parametrize("field", ["num_bit", "loss.margin", "optimizer.hash.momentum"])
+def test_a_field_that_does_not_exist_cannot_be_set(field):
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    with pytest.raises(AttributeError, match=field.rpartition(".")[2]):
+        values(["train.py", f"--config={smoke.__file__}", f"--config.{field}=1"])
+    # The same way an existing field is set.
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    values(["train.py", f"--config={smoke.__file__}", "--config.num_bits=7"])
+    assert values.config.num_bits == 7
+
+
+def test_shrunk_configs_are_small():
+    for name in NAMES:
+        config = shrunk(name, "synthetic")
+        assert config.batch_size <= 8 and config.num_steps <= 4 and config.representation.width <= 8

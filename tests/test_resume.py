@@ -1,0 +1,232 @@
+"""A run that is stopped and resumed ends as one that was not; a workdir is never spoiled."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import smoke
+from dsh_jax.errors import UserError
+from dsh_jax.training import loop, progress
+from dsh_jax.training.checkpoint import Checkpoints
+
+NUM_STEPS = 6  # two of stage 1, four of stage 2; checkpoints at 3 and 6
+
+
+def train(workdir, **changes):
+    config = smoke.get_config()
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    return loop.train(config, workdir, {"command": "test"})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run: its workdir and its last state. Copy the workdir to change it."""
+    workdir = tmp_path_factory.mktemp("resume") / "finished"
+    workdir.mkdir()
+    return workdir, train(workdir)
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return Path(shutil.copytree(finished[0], tmp_path / "copy"))
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a run half way."""
+
+
+def stop_at(monkeypatch, step):
+    advance = progress.Progress.advance
+
+    def stopping(self):
+        advance(self)
+        if self._bar.n == step:
+            raise Stopped
+
+    monkeypatch.setattr(progress.Progress, "advance", stopping)
+
+
+def train_in_two_parts(workdir, monkeypatch, *, stop, **changes):
+    workdir.mkdir(exist_ok=True)
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        stop_at(patched, stop)
+        train(workdir, **changes)
+    return train(workdir, **changes)
+
+
+def assert_same_state(actual, wanted):
+    """Leaf by leaf and bit for bit."""
+    actual, wanted = (jax.tree_util.tree_leaves_with_path(tree) for tree in (actual, wanted))
+    assert [path for path, _ in actual] == [path for path, _ in wanted] and wanted
+    for (path, a), (_, b) in zip(actual, wanted, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+
+
+def hashes(workdir):
+    return {str(path.relative_to(workdir)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(workdir.rglob("*")) if path.is_file()}  # fmt: skip
+
+
+def metrics(workdir):
+    """The lines of metrics.jsonl, but for the clock."""
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def saved_steps(workdir):
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+def test_a_finished_run_left_everything(finished):
+    workdir, state = finished
+    assert int(state.step) == NUM_STEPS and saved_steps(workdir) == [3, NUM_STEPS]
+    names = {path.name for path in workdir.iterdir()}
+    assert {"config.json", "split.json", "run.json", "metrics.jsonl", "tensorboard"} <= names
+    assert sorted(p.name for p in (workdir / "samples").iterdir()) == [
+        "step_0000003.png", "step_0000006.png"]  # fmt: skip
+    # Losses at every second step and before each evaluation, then the evaluation itself.
+    assert [line["step"] for line in metrics(workdir)] == [2, 3, 3, 4, 6, 6]
+    assert ["validation_map" in line for line in metrics(workdir)] == [0, 0, 1, 0, 0, 1]
+
+
+def test_a_resumed_run_ends_in_the_same_state(finished, tmp_path, monkeypatch):
+    workdir, state = finished
+    resumed = train_in_two_parts(tmp_path / "run", monkeypatch, stop=5)
+    assert_same_state(resumed, state)
+    assert metrics(tmp_path / "run") == metrics(workdir)  # so no step stands twice
+
+
+def test_a_run_resumed_in_stage_one_ends_in_the_same_state(finished, tmp_path, monkeypatch):
+    # Where checkpoints lie changes nothing of what is learned; here one lies at every step.
+    resumed = train_in_two_parts(tmp_path, monkeypatch, stop=2, eval_every_steps=1)
+    assert_same_state(resumed, finished[1])
+    scored = [line["step"] for line in metrics(tmp_path) if "validation_map" in line]
+    assert scored == list(range(1, NUM_STEPS + 1))
+
+
+def test_a_run_without_a_checkpoint_begins_anew(finished, tmp_path, monkeypatch):
+    assert_same_state(train_in_two_parts(tmp_path, monkeypatch, stop=3), finished[1])
+    assert metrics(tmp_path) == metrics(finished[0])
+
+
+def test_a_finished_run_is_left_as_it_is(finished, copy):
+    before = hashes(copy)
+    assert_same_state(train(copy), finished[1])
+    after = hashes(copy)
+    assert {name: after.get(name) for name in before} == before
+    assert all(name.startswith("tensorboard/") for name in after.keys() - before.keys())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("seed", 1), ("num_steps", 5), ("loss.triplet_options.margin", 2.0), ("data.split_seed", 3)],
+)
+def test_another_config_is_refused_and_changes_nothing(copy, field, value):
+    before = hashes(copy)
+    with pytest.raises(UserError) as error:
+        train(copy, **{field.replace(".", "__"): value})
+    assert field in str(error.value) and str(value) in str(error.value)
+    assert hashes(copy) == before
+
+
+def test_the_data_directory_may_change(finished, copy):
+    assert_same_state(train(copy, data__data_dir="/elsewhere"), finished[1])
+
+
+def test_a_checkpoint_cut_off_while_written_is_passed_over(finished, copy):
+    checkpoints = copy / "checkpoints"
+    unfinished = checkpoints / f"{NUM_STEPS}.orbax-checkpoint-tmp"
+    (checkpoints / str(NUM_STEPS)).rename(unfinished)
+    next(path for path in (unfinished / "state").rglob("*") if path.is_file()).write_bytes(b"")
+    assert_same_state(train(copy), finished[1])
+    assert saved_steps(copy) == [3, NUM_STEPS]
+    assert metrics(copy) == metrics(finished[0])
+
+
+def checkpoint_files(workdir, step):
+    root = workdir / "checkpoints" / str(step)
+    return sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+
+
+def test_a_damaged_checkpoint_is_named_or_read_whole(finished, tmp_path):
+    # Whichever file is cut in half or gone, what is read is right or is not read at all.
+    workdir, state = finished
+    refused, crashed = [], []
+    for name in checkpoint_files(workdir, NUM_STEPS):
+        for damage in ("half", "gone"):
+            copied = Path(shutil.copytree(workdir / "checkpoints", tmp_path / "checkpoints"))
+            path = copied / str(NUM_STEPS) / name
+            content = path.read_bytes()
+            path.unlink() if damage == "gone" else path.write_bytes(content[: len(content) // 2])
+            try:
+                checkpoints = Checkpoints(copied, keep=2)
+                assert checkpoints.best() in (3, NUM_STEPS)
+                restored, seconds = checkpoints.restore(checkpoints.latest(), state)
+                assert seconds > 0
+                assert_same_state(restored, state)
+            except UserError as error:
+                refused.append((str(name), damage))
+                assert str(copied) in str(error)
+            except Exception as error:
+                crashed.append((str(name), damage, type(error).__name__))
+            finally:
+                shutil.rmtree(copied)
+    assert not crashed
+    assert any(name.startswith("state/") for name, _ in refused)
+
+
+def test_a_damaged_checkpoint_ends_the_run_before_anything_is_written(copy):
+    root = copy / "checkpoints" / str(NUM_STEPS) / "state"
+    files = [path for path in root.rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:100])
+    before = hashes(copy)
+    with pytest.raises(UserError, match=f"checkpoints/{NUM_STEPS} cannot be read.*delete"):
+        train(copy)
+    assert hashes(copy) == before
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
+    compile_step = loop.parallel.compile_step
+
+    def breaking(step, seed, devices):
+        inner = compile_step(step, seed, devices)
+
+        def run(state, batch):
+            count = int(loop.parallel.unreplicate(state.step)) + 1
+            state, metrics = inner(state, batch)
+            if count >= 5:
+                metrics["hash/triplet"] = metrics["hash/triplet"] * jnp.nan
+            return state, metrics
+
+        return run
+
+    monkeypatch.setattr(loop.parallel, "compile_step", breaking)
+    with pytest.raises(UserError, match=r"hash/triplet became nan at step 5.*learning rate"):
+        train(tmp_path)
+    assert saved_steps(tmp_path) == [3]
+    assert [line["step"] for line in metrics(tmp_path)][-1] == 4
+
+
+def test_a_learning_rate_that_is_far_too_large_ends_the_run(tmp_path):
+    # The first step's losses are finite; the parameters it leaves are not good for a second one.
+    with pytest.raises(UserError, match=r"became (nan|inf|-inf) at step 2"):
+        train(tmp_path, optimizer__generator__learning_rate=1e30, eval_every_steps=1)
+    assert saved_steps(tmp_path) == [1]
+
+
+def test_metrics_of_later_steps_and_a_line_cut_off_are_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"step": step, "loss": 0.5}) + "\n" for step in (1, 2, 2, 3, 4)]
+    path.write_text("".join(lines) + '{"step": 2, "lo')
+    progress.drop_after(path, 2)
+    assert path.read_text() == "".join(lines[:3])
+    progress.drop_after(tmp_path / "absent.jsonl", 2)
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
