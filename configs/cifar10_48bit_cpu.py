@@ -16,8 +16,8 @@ def get_config() -> ConfigDict:
     config.batch_size = 192
     config.anchor_every = 6
     config.unlabeled_batch_size = 32
-    config.pretraining_steps = 200
-    config.num_steps = 2600
+    config.pretraining_steps = 150
+    config.num_steps = 1600
     config.generator.width = 32
     config.representation.name = "conv3"
     config.representation.width = 32
@@ -29,10 +29,10 @@ def get_config() -> ConfigDict:
     # The paper has a margin of 1 bit and weights of 1. A wider margin parts the classes further;
     # its larger loss then must not drown the classification.
     config.loss.triplet_options.margin = 12.0
-    config.loss.weights.triplet = 0.1
-    config.optimizer.discriminator.learning_rate = 6e-4
-    config.optimizer.hash.learning_rate = 1e-3
+    config.loss.weights.triplet = 0.02
+    config.optimizer.discriminator.learning_rate = 1e-3
+    config.optimizer.hash.learning_rate = 3e-4
     config.optimizer.hash.b1 = 0.9
     config.optimizer.generator.learning_rate = 4e-4
-    config.eval_every_steps = 400
+    config.eval_every_steps = 200
     return config
