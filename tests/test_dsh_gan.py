@@ -15,7 +15,7 @@ from configs import smoke
 from dsh_jax import losses
 from dsh_jax.data.augment import to_float
 from dsh_jax.errors import UserError
-from dsh_jax.methods import base, dsh_gan
+from dsh_jax.methods import base, dsh_gan, dsh_gan_steps
 from dsh_jax.networks.streams import ClassificationStream
 from dsh_jax.training import parallel
 
@@ -115,7 +115,7 @@ def batches():
     """What the joint step hands to its parts, which are replaced by a look at it."""
     method, state = method_and_state()
 
-    class Looking(dsh_gan.DshGan):
+    class Looking(dsh_gan_steps.DshGan):
         def discriminator_step(self, state, batch, key):
             return state, {f"discriminator/{name}": value for name, value in batch.items()}
 
@@ -221,9 +221,9 @@ def test_synthetic_images_are_drawn_for_their_place_and_augmented(batches):
 @pytest.mark.parametrize(
     ("name", "players"),
     [
-        ("discriminator", dsh_gan.DISCRIMINATOR),
-        ("hash", dsh_gan.HASH),
-        ("generator", dsh_gan.GENERATOR),
+        ("discriminator", dsh_gan_steps.DISCRIMINATOR),
+        ("hash", dsh_gan_steps.HASH),
+        ("generator", dsh_gan_steps.GENERATOR),
     ],
 )
 def test_a_step_updates_exactly_the_players_it_owns(parts, batches, name, players):
@@ -245,9 +245,9 @@ def test_a_step_updates_exactly_the_players_it_owns(parts, batches, name, player
 
 
 def test_ownership_is_the_methods():
-    assert set(dsh_gan.DISCRIMINATOR) == {"representation", "adversary", "classification"}
-    assert set(dsh_gan.HASH) == {"hash", "representation", "classification"}
-    assert set(dsh_gan.GENERATOR) == {"generator"}
+    assert set(dsh_gan_steps.DISCRIMINATOR) == {"representation", "adversary", "classification"}
+    assert set(dsh_gan_steps.HASH) == {"hash", "representation", "classification"}
+    assert set(dsh_gan_steps.GENERATOR) == {"generator"}
 
 
 def test_joint_step_is_the_three_steps_in_order(parts, batches):
@@ -330,33 +330,11 @@ def test_unlabeled_images_differ_by_the_classification_term_alone(parts, batches
         assert_near(gradients[0]["classification"], gradients[1]["classification"], rtol=1e-2)
 
 
-def test_unlabeled_images_get_the_class_of_the_averaged_network(parts, batches):
-    method, state = method_and_state(loss__unlabeled="pseudo", ema_decay=0.5)
-    gan, batch = gan_of(method), batches["discriminator"]
-    # An averaged network that is sure of class 2, whatever it sees; the one in training is not.
-    bias = {"Dense_0": {"kernel": np.zeros((6, NUM_CLASSES), np.float32),
-                        "bias": np.array([0, 0, 9], np.float32)}}  # fmt: skip
-    state = state.replace(ema=state.ema | {"classification": {"params": bias}})
-    after, metrics = compiled(gan.discriminator_step)(state, batch)
-    plain, plain_metrics = parts["discriminator"](state.replace(ema={}), batch)
-    features = gan.players["representation"].apply(
-        {"params": state.params["representation"]}, batch["unlabeled_image"], train=False
-    )
-    stream = state.params["classification"]["Dense_0"]
-    logits = features @ stream["kernel"] + stream["bias"]
-    pseudo = -jax.nn.log_softmax(logits)[:, 2].mean()
-    no_class = jax.vmap(losses.softmax_no_class)(logits).mean()
-    key = "discriminator/classification"
-    assert 3 * (metrics[key] - plain_metrics[key]) == pytest.approx(pseudo - no_class, rel=1e-3)
-    # No gradient flows to the teacher: it is what it was.
-    assert_same(after.ema, state.ema)
-
-
 def test_pretraining_trains_the_gan_alone():
     method, state = method_and_state()
     after, metrics = compiled(method.stages[0].step)(state, make_batch())
     assert_every_leaf_moved(
-        {p: after.params[p] for p in (*dsh_gan.DISCRIMINATOR, "generator")}, state.params
+        {p: after.params[p] for p in (*dsh_gan_steps.DISCRIMINATOR, "generator")}, state.params
     )
     assert_same(after.params["hash"], state.params["hash"])
     assert_same(after.opt_state["hash"], state.opt_state["hash"])
@@ -488,8 +466,8 @@ def test_control_is_the_hash_step_on_real_triplets():
     batch = make_batch(real_triplets=True)
     after, metrics = compiled(stage.step)(state, batch)
     assert {key.split("/")[0] for key in metrics} == {"hash"}
-    assert_every_leaf_moved({p: after.params[p] for p in dsh_gan.HASH}, state.params)
-    for player in state.params.keys() - set(dsh_gan.HASH):
+    assert_every_leaf_moved({p: after.params[p] for p in dsh_gan_steps.HASH}, state.params)
+    for player in state.params.keys() - set(dsh_gan_steps.HASH):
         assert_same(after.params[player], state.params[player])
     for name in state.opt_state.keys() - {"hash"}:
         assert_same(after.opt_state[name], state.opt_state[name])
@@ -525,7 +503,7 @@ def test_gan_stages_are_the_papers():
     seed=st.integers(0, 2**31 - 1),
 )
 def test_other_label_shares_no_label(label, seed):
-    other = np.asarray(dsh_gan.other_label(jax.random.key(seed), jnp.asarray(label)))
+    other = np.asarray(dsh_gan_steps.other_label(jax.random.key(seed), jnp.asarray(label)))
     assert sorted(other) == [0, 0, 0, 0, 0, 1] and other.dtype == label.dtype
     assert not (other * label).any()
 
@@ -534,7 +512,7 @@ def test_other_label_shares_no_label(label, seed):
 def test_other_label_draws_all_others_equally_often(label):
     n, label = 2000, np.array(label, np.float32)
     keys = jax.random.split(jax.random.key(0), n)
-    drawn = jax.vmap(dsh_gan.other_label, (0, None))(keys, jnp.asarray(label)).mean(0)
+    drawn = jax.vmap(dsh_gan_steps.other_label, (0, None))(keys, jnp.asarray(label)).mean(0)
     others = label == 0
     # The standard deviation of a share of 1/3 of 2000 is 0.011.
     np.testing.assert_allclose(drawn[others], 1 / others.sum(), atol=0.05)
@@ -571,11 +549,6 @@ def test_a_value_that_cannot_be_is_named_with_its_field(field, value):
         dsh_gan.build(config, IMAGE_SHAPE, NUM_CLASSES)
     # The last part of the field's name will do.
     assert field.rpartition(".")[2] in str(error.value) and repr(value) in str(error.value)
-
-
-def test_pseudo_labels_need_one_label_an_image():
-    with pytest.raises(UserError, match="loss.unlabeled.*'pseudo'.*loss.labels"):
-        build(loss__unlabeled="pseudo", loss__labels="multi")
 
 
 def test_a_triplet_loss_that_is_none_is_named():

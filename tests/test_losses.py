@@ -76,22 +76,6 @@ def test_no_class_by_hand():
     assert float(losses.sigmoid_no_class(logits)) == near(math.log(8))
 
 
-@pytest.mark.parametrize(
-    # The teacher's softmax of [0, log 3] is [1/4, 3/4]: class 1, sure up to a threshold of 3/4.
-    # The student's of [log 4, 0] is [4/5, 1/5]: -log(1/5).
-    ("threshold", "expected"),
-    [(0.7, math.log(5)), (0.8, 0.0)],
-)
-def test_pseudo_classification_by_hand(threshold, expected):
-    logits, teacher = jnp.array([math.log(4), 0.0]), jnp.array([0.0, math.log(3)])
-    value = losses.pseudo_classification(logits, teacher, threshold=threshold)
-    assert float(value) == near(expected)
-    gradients = jax.grad(losses.pseudo_classification, (0, 1))(logits, teacher, threshold=threshold)
-    # softmax minus target: [4/5, 1/5 - 1], and nothing where the teacher is not sure.
-    np.testing.assert_allclose(gradients[0], [0.8 * (expected > 0), -0.8 * (expected > 0)], 1e-5)
-    np.testing.assert_array_equal(gradients[1], [0, 0])
-
-
 def test_adversarial_by_hand():
     # P(real) = sigmoid(log 3) = 3/4.
     logit = jnp.float32(math.log(3))
@@ -141,7 +125,6 @@ SIGNATURES = {
     "sigmoid_classification": ("class", "label"),
     "softmax_no_class": ("class",),
     "sigmoid_no_class": ("class",),
-    "pseudo_classification": ("class", "class"),
     "adversarial": ("logit", "source"),
     "adversarial_hinge": ("logit", "source"),
     "generator_minimax": ("logit",),
@@ -206,8 +189,6 @@ def test_big_logits_stay_finite(name, sign):
         ("softmax_classification", [(2, 3), (2, 3)]),
         ("sigmoid_classification", [(3,), (1,)]),
         ("sigmoid_no_class", [(2, 3)]),
-        ("pseudo_classification", [(2, 3), (2, 3)]),
-        ("pseudo_classification", [(3,), (4,)]),
         ("softmax_no_class", [(2, 3)]),
         ("quantization", [(2, 3)]),
         ("adversarial", [(2,), (2,)]),

@@ -1,0 +1,368 @@
+"""The discriminator, hash and generator step of DSH-GANs, as pure functions of state and batch.
+
+Qiu, Pan, Yao, Mei: "Deep Semantic Hashing with Generative Adversarial Networks", SIGIR 2017,
+arXiv 1804.08275.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dsh_jax import losses
+from dsh_jax.data.augment import to_float
+from dsh_jax.methods.base import (
+    AXIS,
+    Batch,
+    Metrics,
+    Params,
+    State,
+    advance,
+    named_key,
+    sample_keys,
+    update,
+    variables,
+)
+
+DISCRIMINATOR = ("representation", "adversary", "classification")
+HASH = ("representation", "hash", "classification")
+GENERATOR = ("generator",)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of the three steps; see `dsh_jax.losses` for their shapes.
+
+    Attributes:
+      triplet: (anchor, positive, negative) codes -> loss.
+      classify: (logits, label) -> loss.
+      no_class: logits of an unlabeled image -> loss, or None to leave it out.
+      discriminate: (logit, is_real) -> loss of the discriminator.
+      deceive: logit of a synthetic image -> loss of the generator.
+      weights: factor of each term: triplet, adversarial, classification, quantization.
+    """
+
+    triplet: losses.Loss
+    classify: losses.Loss
+    no_class: losses.Loss | None
+    discriminate: losses.Loss
+    deceive: losses.Loss
+    weights: dict[str, float]
+
+    def weigh(self, **terms: jax.Array) -> tuple[jax.Array, Metrics]:
+        """The weighted sum of the terms, and the terms themselves as metrics."""
+        return jnp.asarray(sum(self.weights[k] * v for k, v in terms.items())), terms
+
+
+@dataclass(frozen=True)
+class DshGan:
+    """The players, their losses and optimizers, and the three steps over them.
+
+    Attributes:
+      players: name -> network.
+      losses: the losses of the steps.
+      optimizers: "discriminator", "hash", "generator" -> optimizer.
+      augment: keys `[batch]`, images -> images of the same shape and range.
+      augment_synthetic: whether synthetic images are augmented as real ones are, and the generator
+        learns through it (Zhao et al.: "Differentiable Augmentation for Data-Efficient GAN
+        Training", NeurIPS 2020). Without it the generator learns to draw what augmentation makes.
+      anchor_every: each n-th labeled image is the anchor of a triplet; the discriminator step sees
+        all of them.
+      z_dim: length of the generator's noise.
+      ema_decay: per step, of the generator's and the hash network's averages; 0 is off.
+      image_shape: `(height, width, channels)`.
+      num_classes: length of a class vector.
+    """
+
+    players: dict[str, nn.Module]
+    losses: Losses
+    optimizers: dict[str, optax.GradientTransformation]
+    augment: Callable[[jax.Array, jax.Array], jax.Array]
+    augment_synthetic: bool
+    anchor_every: int
+    z_dim: int
+    ema_decay: float
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+    def init(self, key: jax.Array) -> State:
+        """The state before the first step."""
+        features, features_variables = self.players["representation"].init_with_output(
+            named_key(key, "representation"), jnp.zeros((1, *self.image_shape)), train=False
+        )
+        noise, label = jnp.zeros((1, self.z_dim)), jnp.zeros((1, self.num_classes))
+        collections = {"representation": features_variables} | {
+            player: self.players[player].init(named_key(key, player), *inputs, train=False)
+            for player, inputs in (
+                ("generator", (noise, label)),
+                ("adversary", (features,)),
+                ("hash", (features,)),
+                ("classification", (features,)),
+            )
+        }
+        params = {player: c["params"] for player, c in collections.items()}
+        owners = {"discriminator": DISCRIMINATOR, "hash": HASH, "generator": GENERATOR}
+        averaged = ("generator", "representation", "hash") if self.ema_decay else ()
+        return State(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats={
+                player: c["batch_stats"] for player, c in collections.items() if "batch_stats" in c
+            },
+            opt_state={
+                name: tx.init({player: params[player] for player in owners[name]})
+                for name, tx in self.optimizers.items()
+            },
+            ema={player: dict(collections[player]) for player in averaged},
+        )
+
+    def _apply(
+        self, state: State, player: str, params: Params, *inputs: jax.Array, **options: Any
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """A player's output in training mode, and its new batch statistics by its name."""
+        collections = variables(state, player) | {"params": params}
+        output, new = self.players[player].apply(
+            collections, *inputs, train=True, mutable=["batch_stats"], **options
+        )
+        return output, {player: new["batch_stats"]} if player in state.batch_stats else {}
+
+    def _represent(
+        self, state: State, params: Params, images: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        dropout = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+        return self._apply(
+            state, "representation", params, images, rngs={"dropout": dropout}
+        )
+
+    def synthesize(
+        self, state: State, params: Params, position: jax.Array, label: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """Images of the given labels in training mode, and the generator's new statistics."""
+        draw = jax.vmap(lambda k: jax.random.normal(k, (self.z_dim,)))
+        z = draw(sample_keys(named_key(key, "noise"), position))
+        images, stats = self._apply(state, "generator", params, z, label)
+        if self.augment_synthetic:
+            keys = sample_keys(named_key(key, "synthetic augmentation"), position)
+            images = self.augment(keys, images)
+        return images, stats
+
+    def discriminator_step(
+        self, state: State, batch: Batch, key: jax.Array
+    ) -> tuple[State, Metrics]:
+        """Updates representation, adversary and classification stream.
+
+        Args:
+          state: the state before.
+          batch: `image`, `label`: real labeled images in [-1, 1]; `unlabeled_image`: real
+            unlabeled ones (may be absent); `synthetic_image`, `synthetic_label`.
+          key: this step's key.
+        """
+        unlabeled = batch.get("unlabeled_image", batch["image"][:0])
+        images = jnp.concatenate([batch["image"], unlabeled, batch["synthetic_image"]])
+        num_labeled, num_real = len(batch["image"]), len(batch["image"]) + len(unlabeled)
+        is_real = (jnp.arange(len(images)) < num_real).astype(jnp.float32)
+
+        def loss_fn(params: dict[str, Params]) -> Any:
+            features, stats = self._represent(
+                state, params["representation"], images, named_key(key, "discriminator dropout")
+            )
+            sources, source_stats = self._apply(state, "adversary", params["adversary"], features)
+            logits, _ = self._apply(state, "classification", params["classification"], features)
+            source_losses = jax.vmap(self.losses.discriminate)(sources, is_real)
+            # Real and synthetic images weigh the same however many of each there are.
+            adversarial = (source_losses[:num_real].mean() + source_losses[num_real:].mean()) / 2
+            class_losses = [
+                jax.vmap(self.losses.classify)(logits[:num_labeled], batch["label"]),
+                jax.vmap(self.losses.classify)(logits[num_real:], batch["synthetic_label"]),
+            ]
+            if self.losses.no_class is not None and len(unlabeled):
+                class_losses.append(
+                    jax.vmap(self.losses.no_class)(logits[num_labeled:num_real])
+                )
+            classification = jnp.stack([term.mean() for term in class_losses]).mean()
+            loss, metrics = self.losses.weigh(
+                adversarial=adversarial, classification=classification
+            )
+            metrics["real_accuracy"] = jnp.mean(sources[:num_real] > 0)
+            metrics["synthetic_accuracy"] = jnp.mean(sources[num_real:] < 0)
+            return loss, (metrics, stats | source_stats)
+
+        tx = self.optimizers["discriminator"]
+        return update(state, "discriminator", DISCRIMINATOR, tx, loss_fn)
+
+    def hash_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+        """Updates hash stream, representation and classification stream on triplets.
+
+        Args:
+          state: the state before.
+          batch: `image`, `label`; `positive_image`, `negative_image` with `positive_label`,
+            `negative_label`: images in [-1, 1], real or synthetic.
+          key: this step's key.
+        """
+        roles = ("", "positive_", "negative_")
+        images = jnp.concatenate([batch[f"{role}image"] for role in roles])
+        labels = jnp.concatenate([batch[f"{role}label"] for role in roles])
+
+        def loss_fn(params: dict[str, Params]) -> Any:
+            features, stats = self._represent(
+                state, params["representation"], images, named_key(key, "hash dropout")
+            )
+            code_logits, hash_stats = self._apply(state, "hash", params["hash"], features)
+            logits, _ = self._apply(state, "classification", params["classification"], features)
+            codes = nn.sigmoid(code_logits)
+            triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
+            loss, metrics = self.losses.weigh(
+                triplet=triplets.mean(),
+                classification=jax.vmap(self.losses.classify)(logits, labels).mean(),
+                quantization=jax.vmap(losses.quantization)(codes).mean(),
+            )
+            metrics["active_triplets"] = jnp.mean(triplets > 0)
+            return loss, (metrics, stats | hash_stats)
+
+        return update(state, "hash", HASH, self.optimizers["hash"], loss_fn)
+
+    def generator_step(
+        self, state: State, batch: Batch, key: jax.Array, *, with_triplets: bool
+    ) -> tuple[State, Metrics]:
+        """Updates the generator against the streams as they are now.
+
+        Args:
+          state: the state before.
+          batch: `image` in [-1, 1], `synthetic_position`, `synthetic_label`; with triplets the
+            first half of the synthetic images are the positives, the second half the negatives.
+          key: this step's key; the same noise is drawn as for the other steps' images.
+          with_triplets: whether the triplet loss is part of the generator's (stage 2).
+        """
+
+        def loss_fn(params: dict[str, Params]) -> Any:
+            images, stats = self.synthesize(
+                state, params["generator"], batch["synthetic_position"],
+                batch["synthetic_label"], key,
+            )
+            num_synthetic = len(images)
+            if with_triplets:
+                images = jnp.concatenate([images, batch["image"]])
+            features, _ = self._represent(
+                state, state.params["representation"], images, named_key(key, "generator dropout")
+            )
+            synthetic = features[:num_synthetic]
+            sources, _ = self._apply(
+                state, "adversary", state.params["adversary"], synthetic
+            )
+            logits, _ = self._apply(
+                state, "classification", state.params["classification"], synthetic
+            )
+            classify = jax.vmap(self.losses.classify)
+            terms = {
+                "adversarial": jax.vmap(self.losses.deceive)(sources).mean(),
+                "classification": classify(logits, batch["synthetic_label"]).mean(),
+            }
+            if with_triplets:
+                code_logits, _ = self._apply(state, "hash", state.params["hash"], features)
+                positive, negative, anchor = jnp.split(nn.sigmoid(code_logits), 3)
+                terms["triplet"] = jax.vmap(self.losses.triplet)(anchor, positive, negative).mean()
+            loss, metrics = self.losses.weigh(**terms)
+            return loss, (metrics, stats)
+
+        return update(state, "generator", GENERATOR, self.optimizers["generator"], loss_fn)
+
+    def _augmented(self, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        """The batch with every kind of image augmented and in [-1, 1]."""
+        positions = {"unlabeled_image": "unlabeled_position"}
+        return dict(batch) | {
+            name: self.augment(
+                sample_keys(named_key(key, name), batch[positions.get(name, "position")]),
+                to_float(images),
+            )
+            for name, images in batch.items()
+            if name.endswith("image")
+        }
+
+    def _with_synthetic(
+        self, state: State, batch: Batch, key: jax.Array
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """Draws a positive and a negative for every anchor.
+
+        Returns:
+          The batch with all labeled images, for the discriminator step; and with the anchors alone,
+          for the other two.
+        """
+        batch = self._augmented(batch, key)
+        anchors = slice(None, None, self.anchor_every)
+        position, label = batch["position"][anchors], batch["label"][anchors]
+        other = jax.vmap(other_label)(sample_keys(named_key(key, "other label"), position), label)
+        # Negatives continue the numbering of positions, so that they get noise of their own.
+        batch["synthetic_position"] = jnp.concatenate([position, -1 - position])
+        batch["synthetic_label"] = jnp.concatenate([label, other])
+        batch["synthetic_image"], _ = self.synthesize(
+            state, state.params["generator"], batch["synthetic_position"],
+            batch["synthetic_label"], key,
+        )
+        positive, negative = jnp.split(batch["synthetic_image"], 2)
+        triplets = batch | {
+            "image": batch["image"][anchors],
+            "label": label,
+            "positive_image": positive,
+            "positive_label": label,
+            "negative_image": negative,
+            "negative_label": other,
+        }
+        return batch, triplets
+
+    def pretraining_step(
+        self, state: State, batch: Batch, key: jax.Array
+    ) -> tuple[State, Metrics]:
+        """Stage 1: discriminator and generator step."""
+        key = jax.random.fold_in(key, state.step)
+        labeled, triplets = self._with_synthetic(state, batch, key)
+        state, metrics = self.discriminator_step(state, labeled, key)
+        state, generator = self.generator_step(state, triplets, key, with_triplets=False)
+        return advance(state, self.ema_decay), metrics | generator
+
+    def joint_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+        """Stage 2: discriminator, hash and generator step on real-synthetic triplets."""
+        key = jax.random.fold_in(key, state.step)
+        labeled, triplets = self._with_synthetic(state, batch, key)
+        state, metrics = self.discriminator_step(state, labeled, key)
+        state, hashing = self.hash_step(state, triplets, key)
+        state, generator = self.generator_step(state, triplets, key, with_triplets=True)
+        return advance(state, self.ema_decay), metrics | hashing | generator
+
+    def control_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+        """The control: the hash step alone, on triplets of real labeled images."""
+        key = jax.random.fold_in(key, state.step)
+        state, metrics = self.hash_step(state, self._augmented(batch, key), key)
+        return advance(state, self.ema_decay), metrics
+
+    def _evaluate(self, state: State, player: str, *inputs: jax.Array) -> jax.Array:
+        """A player's output in evaluation mode, of the averaged parameters where there are any."""
+        collections = state.ema.get(player, variables(state, player))
+        return jnp.asarray(self.players[player].apply(collections, *inputs, train=False))
+
+    def encode(self, state: State, images: jax.Array) -> jax.Array:
+        """Relaxed codes `[batch, num_bits]` of uint8 images `[batch, h, w, c]`."""
+        features = self._evaluate(state, "representation", to_float(images))
+        return nn.sigmoid(self._evaluate(state, "hash", features))
+
+    def sample(self, state: State, key: jax.Array, label: jax.Array) -> jax.Array:
+        """Images in [-1, 1] of the class vectors `label` `[batch, classes]`, for looking at."""
+        z = jax.random.normal(key, (len(label), self.z_dim))
+        return self._evaluate(state, "generator", z, label)
+
+
+def other_label(key: jax.Array, label: jax.Array) -> jax.Array:
+    """A class vector that shares no label with the given one: one class, drawn uniformly.
+
+    Args:
+      key: random key.
+      label: one-hot or multi-hot, `[classes]`.
+
+    Returns:
+      One-hot `[classes]`.
+    """
+    drawn = jax.random.categorical(key, jnp.where(label > 0, -jnp.inf, 0.0))
+    return jax.nn.one_hot(drawn, len(label), dtype=label.dtype)
