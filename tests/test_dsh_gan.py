@@ -408,7 +408,7 @@ def test_a_triplet_loss_of_ones_own_is_used(hinge_run):
 
 def test_averages_follow_parameters_and_statistics(hinge_run):
     (start, first, *_), _ = hinge_run
-    assert set(start.ema) == {"generator", "representation", "hash", "classification"}
+    assert set(start.ema) == {"generator", "representation", "hash"}
     for player, average in start.ema.items():
         assert_same(average, base.variables(start, player))
         # decay = min(0.05, (1 + 0) / (10 + 0))
@@ -428,9 +428,7 @@ def test_codes_and_samples_come_from_the_averages(hinge_run):
     stats = {player: average["batch_stats"] for player, average in state.ema.items()
              if "batch_stats" in average}  # fmt: skip
     assert stats
-    other = state.replace(
-        params=state.params | params, batch_stats=state.batch_stats | stats
-    )
+    other = state.replace(params=state.params | params, batch_stats=state.batch_stats | stats)
     np.testing.assert_array_equal(encode(other, make_batch()["image"]), codes)
     without = jax.jit(method.encode)(other.replace(ema={}), make_batch()["image"])
     np.testing.assert_allclose(without, codes, rtol=1e-5, atol=1e-6)

@@ -22,6 +22,7 @@ _FREE_FIELDS = ("data.data_dir",)
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON beside the file and renames it, so that no half of it is ever read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".tmp")
     beside.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(beside, path)

@@ -1,0 +1,35 @@
+"""Files of a workdir and what is said of a run."""
+
+import json
+
+import pytest
+from ml_collections import ConfigDict
+
+from dsh_jax.errors import UserError
+from dsh_jax.training import workdir
+
+
+def test_write_json_makes_folders_and_leaves_nothing_beside(tmp_path):
+    path = tmp_path / "results" / "a.json"
+    workdir.write_json(path, {"map": 0.5})
+    assert json.loads(path.read_text()) == {"map": 0.5}
+    assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def test_overrides_are_told_with_and_without_an_equals_sign():
+    arguments = ["--config", "c.py", "--config.seed=3", "--config.num_bits", "24", "--workdir=w"]
+    assert workdir.config_overrides(arguments) == ["--config.seed=3", "--config.num_bits=24"]
+
+
+def test_flatten_names_fields_by_their_path():
+    assert workdir.flatten({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}
+
+
+def test_only_the_place_of_the_data_may_differ(tmp_path):
+    config = ConfigDict({"seed": 0, "data": {"data_dir": "here"}, "widths": (1, 2)})
+    workdir.write_json(tmp_path / "config.json", workdir.as_dict(config))
+    config.data.data_dir = "there"
+    workdir.check_same_config(tmp_path, config)
+    config.seed = 1
+    with pytest.raises(UserError, match=r"seed \(0 there, 1 now\)"):
+        workdir.check_same_config(tmp_path, config)
