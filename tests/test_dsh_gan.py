@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from configs import smoke
-from dsh_jax import losses
 from dsh_jax.data.augment import to_float
 from dsh_jax.errors import UserError
 from dsh_jax.methods import base, dsh_gan, dsh_gan_steps
-from dsh_jax.networks.streams import ClassificationStream
 from dsh_jax.training import parallel
 
 IMAGE_SHAPE, NUM_CLASSES, BATCH = (8, 8, 1), 3, 8
@@ -110,30 +108,38 @@ def moments(state, name):
 # The parts of the joint step, with the batch as it hands it to them.
 
 
-@pytest.fixture(scope="module")
-def batches():
-    """What the joint step hands to its parts, which are replaced by a look at it."""
-    method, state = method_and_state()
+class Looking(dsh_gan_steps.DshGan):
+    """Its three steps change nothing and give back, as metrics, the batch that they are handed."""
 
-    class Looking(dsh_gan_steps.DshGan):
-        def discriminator_step(self, state, batch, key):
-            return state, {f"discriminator/{name}": value for name, value in batch.items()}
+    def discriminator_step(self, state, batch, key):
+        return state, {f"discriminator/{name}": value for name, value in batch.items()}
 
-        def hash_step(self, state, batch, key):
-            return state, {f"hash/{name}": value for name, value in batch.items()}
+    def hash_step(self, state, batch, key):
+        return state, {f"hash/{name}": value for name, value in batch.items()}
 
-        def generator_step(self, state, batch, key, *, with_triplets):
-            assert with_triplets
-            return state, {f"generator/{name}": value for name, value in batch.items()}
+    def generator_step(self, state, batch, key, *, with_triplets):
+        seen = batch | {"with_triplets": jnp.asarray(with_triplets)}
+        return state, {f"generator/{name}": value for name, value in seen.items()}
 
+
+def handed_out(method, stage_name, batch):
+    """What a stage's step hands to its parts: part -> batch."""
     gan = gan_of(method)
     looking = Looking(**{f.name: getattr(gan, f.name) for f in dataclasses.fields(gan)})
-    _, seen = compiled(looking.joint_step)(state, make_batch())
-    return {
-        part: {key.removeprefix(f"{part}/"): value for key, value in seen.items()
-               if key.startswith(part)}
-        for part in ("discriminator", "hash", "generator")
-    }  # fmt: skip
+    (stage,) = [stage for stage in method.stages if stage.name == stage_name]
+    _, state = method_and_state()
+    _, seen = compiled(getattr(looking, stage.step.__name__))(state, batch)
+    parts = {key.split("/")[0]: {} for key in seen}
+    for key, value in seen.items():
+        part, _, name = key.partition("/")
+        parts[part][name] = value
+    return parts
+
+
+@pytest.fixture(scope="module")
+def batches():
+    """What the joint step hands to its parts."""
+    return handed_out(method_and_state()[0], "joint", make_batch())
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +160,9 @@ def parts():
 
 
 def test_hash_and_generator_step_see_the_same_triplets(batches):
-    assert_same(batches["generator"], batches["hash"])
+    assert batches["generator"]["with_triplets"]
+    for name, value in batches["hash"].items():
+        np.testing.assert_array_equal(batches["generator"][name], value)
 
 
 def test_real_images_are_augmented_and_in_minus_one_to_one(batches):
@@ -271,37 +279,94 @@ def test_joint_step_is_the_three_steps_in_order(parts, batches):
     assert after.step == 1
 
 
-def test_hash_step_by_its_definition(parts, batches):
-    method, state = method_and_state()
-    batch = batches["hash"]
-    _, metrics = parts["hash"](state, batch)
-    players, roles = gan_of(method).players, ("", "positive_", "negative_")
-    images = np.concatenate([batch[f"{role}image"] for role in roles])
-    labels = np.concatenate([batch[f"{role}label"] for role in roles])
-    features = players["representation"].apply(
-        {"params": state.params["representation"]}, images, train=False
+def outputs(state, images):
+    """What the networks, in training and without dropout, make of images, written out."""
+    features = np.asarray(
+        gan_of(method_and_state()[0]).players["representation"].apply(
+            {"params": state.params["representation"]}, images, train=False
+        )
     )
-    dense = state.params["hash"]["Dense_0"]["kernel"]
-    outputs = np.asarray(features @ dense)
-    outputs = 4.0 * (outputs - outputs.mean(0)) / np.sqrt(outputs.var(0) + 1e-5)
-    codes = 1 / (1 + np.exp(-outputs))
-    anchor, positive, negative = np.split(codes, 3)
-    distance = ((anchor - positive) ** 2).sum(1) - ((anchor - negative) ** 2).sum(1)
-    triplet = np.maximum(0, 1 + distance)
-    stream = state.params["classification"]["Dense_0"]
-    logits = np.asarray(features @ stream["kernel"] + stream["bias"])
+    dense = {player: state.params[player]["Dense_0"] for player in ("adversary", "classification")}
+    sources, logits = (features @ d["kernel"] + d["bias"] for d in dense.values())
+    bits = features @ state.params["hash"]["Dense_0"]["kernel"]
+    bits = 4.0 * (bits - bits.mean(0)) / np.sqrt(bits.var(0) + 1e-5)
+    return sigmoid(sources[:, 0]), logits, sigmoid(bits)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def cross_entropy(logits, labels):
     log_softmax = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return -(labels * log_softmax).sum(1).mean()
+
+
+def triplet_losses(anchor, positive, negative):
+    distance = ((anchor - positive) ** 2).sum(1) - ((anchor - negative) ** 2).sum(1)
+    return np.maximum(0, 1 + distance)
+
+
+def assert_metrics(metrics, prefix, wanted):
+    for name, value in wanted.items():
+        assert metrics[f"{prefix}/{name}"] == pytest.approx(value, rel=1e-3), name
+
+
+def test_discriminator_step_by_its_definition(parts, batches):
+    _, state = method_and_state()
+    batch = batches["discriminator"]
+    _, metrics = parts["discriminator"](state, batch)
+    kinds = [batch[f"{kind}image"] for kind in ("", "unlabeled_", "synthetic_")]
+    probability, logits, _ = outputs(state, np.concatenate(kinds))
+    real, synthetic = probability[: 2 * BATCH], probability[2 * BATCH :]
+    labeled, unlabeled, of_synthetic = np.split(logits, 3)
+    none = np.mean(np.log(1 + np.exp(unlabeled).sum(1)))  # one more class, with a logit of 0
     wanted = {
-        "triplet": triplet.mean(),
-        "classification": -(labels * log_softmax).sum(1).mean(),
+        # Real and synthetic images weigh the same, though there are twice as many real ones.
+        "adversarial": (-np.log(real).mean() - np.log(1 - synthetic).mean()) / 2,
+        "classification": (cross_entropy(labeled, batch["label"]) + none
+                           + cross_entropy(of_synthetic, batch["synthetic_label"])) / 3,
+        "real_accuracy": (real > 0.5).mean(),
+        "synthetic_accuracy": (synthetic < 0.5).mean(),
+    }  # fmt: skip
+    wanted["loss"] = wanted["adversarial"] + wanted["classification"]
+    assert_metrics(metrics, "discriminator", wanted)
+
+
+def test_hash_step_by_its_definition(parts, batches):
+    _, state = method_and_state()
+    batch, roles = batches["hash"], ("", "positive_", "negative_")
+    _, metrics = parts["hash"](state, batch)
+    labels = np.concatenate([batch[f"{role}label"] for role in roles])
+    _, logits, codes = outputs(state, np.concatenate([batch[f"{role}image"] for role in roles]))
+    triplets = triplet_losses(*np.split(codes, 3))
+    wanted = {
+        "triplet": triplets.mean(),
+        "classification": cross_entropy(logits, labels),
         "quantization": ((np.abs(2 * codes - 1) - 1) ** 2).sum(1).mean(),
-        "active_triplets": (triplet > 0).mean(),
+        "active_triplets": (triplets > 0).mean(),
     }
     wanted["loss"] = (
         0.5 * wanted["triplet"] + wanted["classification"] + 0.25 * wanted["quantization"]
     )
-    for name, value in wanted.items():
-        assert metrics[f"hash/{name}"] == pytest.approx(value, rel=1e-3), name
+    assert_metrics(metrics, "hash", wanted)
+
+
+def test_generator_step_by_its_definition(parts, batches):
+    _, state = method_and_state()
+    batch = batches["generator"]
+    _, metrics = parts["generator"](state, batch)
+    # It draws again the images that the other steps were given.
+    images = np.concatenate([batch["synthetic_image"], batch["image"]])
+    probability, logits, codes = outputs(state, images)
+    positive, negative, anchor = np.split(codes, 3)
+    wanted = {
+        "adversarial": np.log(1 - probability[:BATCH]).mean(),  # minimax
+        "classification": cross_entropy(logits[:BATCH], batch["synthetic_label"]),
+        "triplet": triplet_losses(anchor, positive, negative).mean(),
+    }
+    wanted["loss"] = wanted["adversarial"] + wanted["classification"] + 0.5 * wanted["triplet"]
+    assert_metrics(metrics, "generator", wanted)
 
 
 def test_unlabeled_images_differ_by_the_classification_term_alone(parts, batches):
@@ -310,14 +375,10 @@ def test_unlabeled_images_differ_by_the_classification_term_alone(parts, batches
     batch = batches["discriminator"]
     masked, masked_metrics = compiled(masked_gan.discriminator_step)(state, batch)
     zero, zero_metrics = parts["discriminator"](state, batch)
-    # The zero vector is one term more in the mean of the classification terms.
-    features = masked_gan.players["representation"].apply(
-        {"params": state.params["representation"]}, batch["unlabeled_image"], train=False
-    )
-    logits = ClassificationStream(NUM_CLASSES).apply(
-        {"params": state.params["classification"]}, features, train=False
-    )
-    no_class = float(jax.vmap(losses.softmax_no_class)(logits).mean())
+    # The zero vector is one term more in the mean of the classification terms: one more class,
+    # with a logit of 0, is the right one.
+    _, logits, _ = outputs(state, batch["unlabeled_image"])
+    no_class = np.mean(np.log(1 + np.exp(logits).sum(1)))
     terms = [3 * zero_metrics["discriminator/classification"],
              2 * masked_metrics["discriminator/classification"]]  # fmt: skip
     assert terms[0] - terms[1] == pytest.approx(no_class, rel=1e-3)
@@ -330,16 +391,14 @@ def test_unlabeled_images_differ_by_the_classification_term_alone(parts, batches
         assert_near(gradients[0]["classification"], gradients[1]["classification"], rtol=1e-2)
 
 
-def test_pretraining_trains_the_gan_alone():
-    method, state = method_and_state()
-    after, metrics = compiled(method.stages[0].step)(state, make_batch())
-    assert_every_leaf_moved(
-        {p: after.params[p] for p in (*dsh_gan_steps.DISCRIMINATOR, "generator")}, state.params
-    )
-    assert_same(after.params["hash"], state.params["hash"])
-    assert_same(after.opt_state["hash"], state.opt_state["hash"])
-    assert "generator/triplet" not in metrics and after.step == 1
-    assert {key.split("/")[0] for key in metrics} == {"discriminator", "generator"}
+def test_pretraining_is_the_discriminator_and_the_generator_step(batches):
+    # On the same batches; that it leaves the hash stream as it is, test_parallel.py sees.
+    handed = handed_out(method_and_state()[0], "pretraining", make_batch())
+    assert handed.keys() == {"discriminator", "generator"}
+    assert not handed["generator"].pop("with_triplets")
+    for part, batch in handed.items():
+        for name, value in batch.items():
+            np.testing.assert_allclose(value, batches[part][name], rtol=1e-5, atol=1e-6)
 
 
 # Multi-label data, the hinge game with spectral normalisation, a triplet loss of one's own and
@@ -469,13 +528,13 @@ def test_control_is_the_hash_step_on_real_triplets():
         assert_same(after.params[player], state.params[player])
     for name in state.opt_state.keys() - {"hash"}:
         assert_same(after.opt_state[name], state.opt_state[name])
-    as_float = {name: to_float(array) if name.endswith("image") else array
-                for name, array in batch.items()}  # fmt: skip
-    wanted, wanted_metrics = compiled(gan_of(method).hash_step)(state, as_float)
-    assert_near(metrics, wanted_metrics)
-    assert_near(moments(after, "hash"), moments(wanted, "hash"))
+    (handed,) = handed_out(method, "triplet", batch).values()
+    for name, array in batch.items():
+        wanted = to_float(array) if name.endswith("image") else array
+        np.testing.assert_allclose(handed[name], wanted, atol=1e-6)
 
 
+# Fails: `init` makes and initialises the generator and its optimizer for the control too.
 def test_control_needs_no_generator():
     # 12x12 images are none that a generator can draw.
     method = dsh_gan.build(make_config(triplets="real"), (12, 12, 1), NUM_CLASSES)

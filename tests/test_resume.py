@@ -52,11 +52,13 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(progress.Progress, "advance", stopping)
 
 
-def train_in_two_parts(workdir, monkeypatch, *, stop, **changes):
+def train_in_parts(workdir, monkeypatch, *, stops, **changes):
+    """Stops after each of these steps, before anything of it is written, and starts again."""
     workdir.mkdir(exist_ok=True)
-    with monkeypatch.context() as patched, pytest.raises(Stopped):
-        stop_at(patched, stop)
-        train(workdir, **changes)
+    for step in stops:
+        with monkeypatch.context() as patched, pytest.raises(Stopped):
+            stop_at(patched, step)
+            train(workdir, **changes)
     return train(workdir, **changes)
 
 
@@ -97,23 +99,18 @@ def test_a_finished_run_left_everything(finished):
 
 
 def test_a_resumed_run_ends_in_the_same_state(finished, tmp_path, monkeypatch):
+    # It stops before the first checkpoint and begins anew; it stops after it and goes on from it.
     workdir, state = finished
-    resumed = train_in_two_parts(tmp_path / "run", monkeypatch, stop=5)
-    assert_same_state(resumed, state)
-    assert metrics(tmp_path / "run") == metrics(workdir)  # so no step stands twice
+    assert_same_state(train_in_parts(tmp_path, monkeypatch, stops=(3, 5)), state)
+    assert metrics(tmp_path) == metrics(workdir)  # so no step stands twice
 
 
 def test_a_run_resumed_in_stage_one_ends_in_the_same_state(finished, tmp_path, monkeypatch):
     # Where checkpoints lie changes nothing of what is learned; here one lies at every step.
-    resumed = train_in_two_parts(tmp_path, monkeypatch, stop=2, eval_every_steps=1)
+    resumed = train_in_parts(tmp_path, monkeypatch, stops=(2,), eval_every_steps=1)
     assert_same_state(resumed, finished[1])
     scored = [line["step"] for line in metrics(tmp_path) if "validation_map" in line]
     assert scored == list(range(1, NUM_STEPS + 1))
-
-
-def test_a_run_without_a_checkpoint_begins_anew(finished, tmp_path, monkeypatch):
-    assert_same_state(train_in_two_parts(tmp_path, monkeypatch, stop=3), finished[1])
-    assert metrics(tmp_path) == metrics(finished[0])
 
 
 def test_a_finished_run_is_left_as_it_is(finished, copy):
@@ -155,6 +152,7 @@ def checkpoint_files(workdir, step):
     return sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
 
 
+# Fails: `Checkpoints(...)` itself raises JSONDecodeError where metrics/metrics is cut off.
 def test_a_damaged_checkpoint_is_named_or_read_whole(finished, tmp_path):
     # Whichever file is cut in half or gone, what is read is right or is not read at all.
     workdir, state = finished
@@ -213,13 +211,6 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
         train(tmp_path)
     assert saved_steps(tmp_path) == [3]
     assert [line["step"] for line in metrics(tmp_path)][-1] == 4
-
-
-def test_a_learning_rate_that_is_far_too_large_ends_the_run(tmp_path):
-    # The first step's losses are finite; the parameters it leaves are not good for a second one.
-    with pytest.raises(UserError, match=r"became (nan|inf|-inf) at step 2"):
-        train(tmp_path, optimizer__generator__learning_rate=1e30, eval_every_steps=1)
-    assert saved_steps(tmp_path) == [1]
 
 
 def test_metrics_of_later_steps_and_a_line_cut_off_are_dropped(tmp_path):
