@@ -84,6 +84,8 @@ def softmax_no_class(logits: jax.Array) -> jax.Array:
     Returns:
       A scalar, in nats.
     """
+    if jnp.ndim(logits) != 1:
+        raise ValueError(f"logits {jnp.shape(logits)} must be [classes]; use jax.vmap over a batch")
     return jax.nn.logsumexp(jnp.append(logits, 0.0))
 
 
@@ -103,6 +105,7 @@ def adversarial(logit: jax.Array, is_real: jax.Array) -> jax.Array:
       A scalar, in nats.
     """
     _check_scalar(logit)
+    _check_scalar(is_real)
     return is_real * jax.nn.softplus(-logit) + (1 - is_real) * jax.nn.softplus(logit)
 
 
@@ -112,6 +115,7 @@ def adversarial_hinge(logit: jax.Array, is_real: jax.Array) -> jax.Array:
     Args and Returns as `adversarial`.
     """
     _check_scalar(logit)
+    _check_scalar(is_real)
     return is_real * jax.nn.relu(1 - logit) + (1 - is_real) * jax.nn.relu(1 + logit)
 
 
@@ -150,6 +154,8 @@ def quantization(code: jax.Array) -> jax.Array:
     Returns:
       A scalar: 0 for a binary code, `num_bits` where every output is 1/2.
     """
+    if jnp.ndim(code) != 1:
+        raise ValueError(f"code {jnp.shape(code)} must be [num_bits]; use jax.vmap over a batch")
     return jnp.sum((jnp.abs(2 * code - 1) - 1) ** 2)
 
 
@@ -175,14 +181,17 @@ def find(name: str, options: Mapping[str, Any]) -> Loss:
     try:
         module = importlib.import_module(module_name or __name__)
         loss = getattr(module, function_name)
-    except (ImportError, AttributeError) as error:
+        if not inspect.isfunction(loss):
+            raise TypeError(f"{function_name!r} is no function")
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f"no loss {name!r} ({error}); name a function of dsh_jax.losses or 'module:function'."
         ) from error
-    known = inspect.signature(loss).parameters
+    parameters = inspect.signature(loss).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known:
-            raise UserError(f"the loss {name!r} has no option {option!r}; it takes {list(known)}.")
+            raise UserError(f"the loss {name!r} has no option {option!r}; it takes {known}.")
     return partial(loss, **options)
 
 
