@@ -534,7 +534,6 @@ def test_control_is_the_hash_step_on_real_triplets():
         np.testing.assert_allclose(handed[name], wanted, atol=1e-6)
 
 
-# Fails: `init` makes and initialises the generator and its optimizer for the control too.
 def test_control_needs_no_generator():
     # 12x12 images are none that a generator can draw.
     method = dsh_gan.build(make_config(triplets="real"), (12, 12, 1), NUM_CLASSES)

@@ -51,11 +51,8 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         if value not in allowed:
             raise UserError(f"{field} is {value!r}; set it to one of {list(allowed)}.")
     dtype = jnp.dtype(config.dtype)
-    spectral_norm = config.representation.spectral_norm
     players: dict[str, nn.Module] = {
-        "generator": Generator(image_shape, config.generator.width, AXIS, dtype),
         "representation": representation.build(**config.representation, dtype=dtype),
-        "adversary": AdversaryStream(spectral_norm),
         "hash": HashStream(config.num_bits, config.hash_stream.sharpness, AXIS),
         "classification": ClassificationStream(num_classes),
     }
@@ -71,12 +68,12 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         weights=dict(config.loss.weights),
     )
     synthetic = config.triplets == "synthetic"
-    pretraining_steps = config.pretraining_steps if synthetic else 0
-    updates = {
-        "discriminator": pretraining_steps + config.num_steps,
-        "hash": config.num_steps,
-        "generator": pretraining_steps + config.num_steps,
-    }
+    updates = {"hash": config.num_steps}
+    if synthetic:
+        players["generator"] = Generator(image_shape, config.generator.width, AXIS, dtype)
+        players["adversary"] = AdversaryStream(config.representation.spectral_norm)
+        updates["discriminator"] = config.pretraining_steps + config.num_steps
+        updates["generator"] = updates["discriminator"]
     gan = DshGan(
         players=players,
         losses=terms,
@@ -96,7 +93,7 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
     )
     if synthetic:
         stages: tuple[Stage, ...] = (
-            Stage("pretraining", pretraining_steps, gan.pretraining_step, False, True),
+            Stage("pretraining", config.pretraining_steps, gan.pretraining_step, False, True),
             Stage("joint", config.num_steps, gan.joint_step, False, True),
         )
     else:

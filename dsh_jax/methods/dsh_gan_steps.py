@@ -95,18 +95,15 @@ class DshGan:
             named_key(key, "representation"), jnp.zeros((1, *self.image_shape)), train=False
         )
         noise, label = jnp.zeros((1, self.z_dim)), jnp.zeros((1, self.num_classes))
+        inputs = {player: (noise, label) if player == "generator" else (features,)
+                  for player in self.players if player != "representation"}  # fmt: skip
         collections = {"representation": features_variables} | {
-            player: self.players[player].init(named_key(key, player), *inputs, train=False)
-            for player, inputs in (
-                ("generator", (noise, label)),
-                ("adversary", (features,)),
-                ("hash", (features,)),
-                ("classification", (features,)),
-            )
+            player: self.players[player].init(named_key(key, player), *arguments, train=False)
+            for player, arguments in inputs.items()
         }
         params = {player: c["params"] for player, c in collections.items()}
         owners = {"discriminator": DISCRIMINATOR, "hash": HASH, "generator": GENERATOR}
-        averaged = ("generator", "representation", "hash") if self.ema_decay else ()
+        averaged = {"generator", "representation", "hash"} & params.keys() if self.ema_decay else ()
         return State(
             step=jnp.zeros((), jnp.int32),
             params=params,
