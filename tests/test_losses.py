@@ -233,7 +233,7 @@ def test_find_names_a_loss_that_is_not_there(name):
     assert repr(name) in str(error.value)
 
 
-# "anchor" is a parameter too, but the codes take its place. (Fails: it is bound, and the first step
+# "anchor" is a parameter too, but the codes take its place. (It would be bound, and the first step
 # ends with a TypeError.)
 @pytest.mark.parametrize("option", ["margins", "anchor"])
 def test_find_names_an_option_that_is_not_there(option):

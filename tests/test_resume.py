@@ -152,7 +152,6 @@ def checkpoint_files(workdir, step):
     return sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
 
 
-# Fails: `Checkpoints(...)` itself raises JSONDecodeError where metrics/metrics is cut off.
 def test_a_damaged_checkpoint_is_named_or_read_whole(finished, tmp_path):
     # Whichever file is cut in half or gone, what is read is right or is not read at all.
     workdir, state = finished

@@ -19,24 +19,33 @@ class Checkpoints:
       directory: where they lie; made when the first is saved.
       keep: how many of the latest to keep, beside the best by validation mAP.
       read_only: whether they are only read, perhaps while a training writes them.
+
+    Raises:
+      UserError: the scores of a checkpoint are damaged.
     """
 
     def __init__(self, directory: Path, *, keep: int, read_only: bool = False) -> None:
         self._directory = directory.absolute()
-        self._manager = ocp.CheckpointManager(
-            self._directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(keep),
-                        policies.BestN(get_metric_fn=lambda m: m[METRIC], reverse=False, n=1),
-                    ]
+        try:
+            self._manager = ocp.CheckpointManager(
+                self._directory,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=policies.AnyPreservationPolicy(
+                        [
+                            policies.LatestN(keep),
+                            policies.BestN(get_metric_fn=lambda m: m[METRIC], reverse=False, n=1),
+                        ]
+                    ),
+                    best_fn=lambda m: m[METRIC],
+                    create=not read_only,
+                    read_only=read_only,
                 ),
-                best_fn=lambda m: m[METRIC],
-                create=not read_only,
-                read_only=read_only,
-            ),
-        )
+            )
+        except ValueError as error:  # a file of metrics that is no JSON
+            raise UserError(
+                f"the checkpoints in {self._directory} cannot be read ({error}); delete the "
+                "damaged one to go on from an earlier one."
+            ) from error
 
     def save(self, step: int, state: Any, *, seconds: float, validation_map: float) -> None:
         """Starts writing a checkpoint.
