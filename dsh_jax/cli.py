@@ -1,5 +1,6 @@
 """What the command-line tools share: a user's mistake is one sentence and exit code 2."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -35,5 +36,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
 
 def _fail(sentence: str) -> None:
-    print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(2)
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    # Not sys.exit: after a failed read, Orbax's threads print tracebacks as the interpreter ends.
+    os._exit(2)
