@@ -86,6 +86,9 @@ def get_config() -> ConfigDict:
     config.loss.weights = ConfigDict(
         {"triplet": 1.0, "adversarial": 1.0, "classification": 1.0, "quantization": 0.0}
     )
+    # How much a synthetic image counts beside a real one in the classification losses of the
+    # discriminator and the hash step; 1: paper, 0: classes are learned from real images alone.
+    config.loss.synthetic_class_weight = 1.0
 
     config.optimizer = ConfigDict()
     config.optimizer.discriminator = _optimizer(2e-4)

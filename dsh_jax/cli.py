@@ -32,11 +32,18 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             print("stopped; run the same command again to resume.", file=sys.stderr)
             sys.exit(130)
 
+    sys.unraisablehook = _unraisable
     app.run(guarded, flags_parser=parse)
 
 
+def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
+    # After a failed read, Orbax's threads call a loop that is gone; the failure itself was raised.
+    if str(caught.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(caught)
+
+
 def _fail(sentence: str) -> None:
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"error: {sentence}\n")
     sys.stdout.flush()
     # Not sys.exit: after a failed read, Orbax's threads print tracebacks as the interpreter ends.
     os._exit(2)

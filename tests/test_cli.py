@@ -32,7 +32,7 @@ def run(*arguments, expected=0):
     """Runs a script in a process of its own; returns (stdout, stderr)."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
-        cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True,
+        cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == expected, done.stderr
     return done.stdout, done.stderr
@@ -393,6 +393,25 @@ def test_eval_refuses_a_damaged_workdir(copied, tmp_path, damage):
     named = damage(copied)
     sentence = refused(tmp_path, copied, "eval.py")
     assert named in sentence and str(copied) in sentence
+
+
+def test_only_the_exception_of_orbax_threads_is_kept_from_stderr(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from dsh_jax import cli\n"
+        "from dsh_jax.errors import UserError\n"
+        "class Thread:\n"
+        "    def __init__(self, message): self.message = message\n"
+        "    def __del__(self): raise RuntimeError(self.message)\n"
+        "def main(_):\n"
+        "    Thread('Event loop is closed')\n"
+        "    Thread('something else')\n"
+        "    raise UserError('a mistake.')\n"
+        "cli.run(main)\n"
+    )
+    _, stderr = run(script, expected=2)
+    assert stderr.endswith("error: a mistake.\n") and stderr.count("Traceback") == 1
+    assert "something else" in stderr and "Event loop" not in stderr
 
 
 @pytest.mark.parametrize("damage", [cut_config, tampered_split, cut_checkpoints])

@@ -114,7 +114,7 @@ class Looking(dsh_gan_steps.DshGan):
     def discriminator_step(self, state, batch, key):
         return state, {f"discriminator/{name}": value for name, value in batch.items()}
 
-    def hash_step(self, state, batch, key):
+    def hash_step(self, state, batch, key, *, synthetic):
         return state, {f"hash/{name}": value for name, value in batch.items()}
 
     def generator_step(self, state, batch, key, *, with_triplets):
@@ -154,7 +154,7 @@ def parts():
 
     return {
         "discriminator": compiled(at_its_step(gan.discriminator_step)),
-        "hash": compiled(at_its_step(gan.hash_step)),
+        "hash": compiled(at_its_step(gan.hash_step, synthetic=True)),
         "generator": compiled(at_its_step(gan.generator_step, with_triplets=True)),
     }
 

@@ -66,6 +66,7 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         discriminate=discriminate,
         deceive=deceive,
         weights=dict(config.loss.weights),
+        synthetic_class_weight=config.loss.synthetic_class_weight,
     )
     synthetic = config.triplets == "synthetic"
     updates = {"hash": config.num_steps}

@@ -4,12 +4,13 @@ Qiu, Pan, Yao, Mei: "Deep Semantic Hashing with Generative Adversarial Networks"
 arXiv 1804.08275.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -44,6 +45,8 @@ class Losses:
       discriminate: (logit, is_real) -> loss of the discriminator.
       deceive: logit of a synthetic image -> loss of the generator.
       weights: factor of each term: triplet, adversarial, classification, quantization.
+      synthetic_class_weight: how much a synthetic image counts beside a real one in the
+        classification loss of the discriminator and the hash step.
     """
 
     triplet: losses.Loss
@@ -52,6 +55,7 @@ class Losses:
     discriminate: losses.Loss
     deceive: losses.Loss
     weights: dict[str, float]
+    synthetic_class_weight: float
 
     def weigh(self, **terms: jax.Array) -> tuple[jax.Array, Metrics]:
         """The weighted sum of the terms, and the terms themselves as metrics."""
@@ -172,18 +176,21 @@ class DshGan:
             source_losses = jax.vmap(self.losses.discriminate)(sources, is_real)
             # Real and synthetic images weigh the same however many of each there are.
             adversarial = (source_losses[:num_real].mean() + source_losses[num_real:].mean()) / 2
+            classify = jax.vmap(self.losses.classify)
             class_losses = [
-                jax.vmap(self.losses.classify)(logits[:num_labeled], batch["label"]),
-                jax.vmap(self.losses.classify)(logits[num_real:], batch["synthetic_label"]),
+                classify(logits[:num_labeled], batch["label"]).mean(),
+                classify(logits[num_real:], batch["synthetic_label"]).mean(),
             ]
+            class_weights = [1.0, self.losses.synthetic_class_weight]
             if self.losses.no_class is not None and len(unlabeled):
-                class_losses.append(
-                    jax.vmap(self.losses.no_class)(logits[num_labeled:num_real])
-                )
-            classification = jnp.stack([term.mean() for term in class_losses]).mean()
+                no_class = jax.vmap(self.losses.no_class)(logits[num_labeled:num_real])
+                class_losses.append(no_class.mean())
+                class_weights.append(1.0)
+            classification = weighted_mean(jnp.stack(class_losses), class_weights)
             loss, metrics = self.losses.weigh(
                 adversarial=adversarial, classification=classification
             )
+            metrics["labeled_classification"] = class_losses[0]
             metrics["real_accuracy"] = jnp.mean(sources[:num_real] > 0)
             metrics["synthetic_accuracy"] = jnp.mean(sources[num_real:] < 0)
             return loss, (metrics, stats | source_stats)
@@ -191,18 +198,23 @@ class DshGan:
         tx = self.optimizers["discriminator"]
         return update(state, "discriminator", DISCRIMINATOR, tx, loss_fn)
 
-    def hash_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    def hash_step(
+        self, state: State, batch: Batch, key: jax.Array, *, synthetic: bool
+    ) -> tuple[State, Metrics]:
         """Updates hash stream, representation and classification stream on triplets.
 
         Args:
           state: the state before.
           batch: `image`, `label`; `positive_image`, `negative_image` with `positive_label`,
-            `negative_label`: images in [-1, 1], real or synthetic.
+            `negative_label`: images in [-1, 1].
           key: this step's key.
+          synthetic: whether positives and negatives are synthetic.
         """
         roles = ("", "positive_", "negative_")
         images = jnp.concatenate([batch[f"{role}image"] for role in roles])
         labels = jnp.concatenate([batch[f"{role}label"] for role in roles])
+        others_weight = self.losses.synthetic_class_weight if synthetic else 1.0
+        class_weights = np.repeat([1.0, others_weight, others_weight], len(batch["image"]))
 
         def loss_fn(params: dict[str, Params]) -> Any:
             features, stats = self._represent(
@@ -214,7 +226,9 @@ class DshGan:
             triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
             loss, metrics = self.losses.weigh(
                 triplet=triplets.mean(),
-                classification=jax.vmap(self.losses.classify)(logits, labels).mean(),
+                classification=weighted_mean(
+                    jax.vmap(self.losses.classify)(logits, labels), class_weights
+                ),
                 quantization=jax.vmap(losses.quantization)(codes).mean(),
             )
             metrics["active_triplets"] = jnp.mean(triplets > 0)
@@ -325,14 +339,16 @@ class DshGan:
         key = jax.random.fold_in(key, state.step)
         labeled, triplets = self._with_synthetic(state, batch, key)
         state, metrics = self.discriminator_step(state, labeled, key)
-        state, hashing = self.hash_step(state, triplets, key)
+        state, hashing = self.hash_step(state, triplets, key, synthetic=True)
         state, generator = self.generator_step(state, triplets, key, with_triplets=True)
         return advance(state, self.ema_decay), metrics | hashing | generator
 
     def control_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """The control: the hash step alone, on triplets of real labeled images."""
         key = jax.random.fold_in(key, state.step)
-        state, metrics = self.hash_step(state, self._augmented(batch, key), key)
+        state, metrics = self.hash_step(
+            state, self._augmented(batch, key), key, synthetic=False
+        )
         return advance(state, self.ema_decay), metrics
 
     def _evaluate(self, state: State, player: str, *inputs: jax.Array) -> jax.Array:
@@ -349,6 +365,11 @@ class DshGan:
         """Images in [-1, 1] of the class vectors `label` `[batch, classes]`, for looking at."""
         z = jax.random.normal(key, (len(label), self.z_dim))
         return self._evaluate(state, "generator", z, label)
+
+
+def weighted_mean(values: jax.Array, weights: Sequence[float] | np.ndarray) -> jax.Array:
+    """Mean of `values` `[n]`, each counted as often as its weight `[n]` says."""
+    return jnp.average(values, weights=jnp.asarray(weights, values.dtype))
 
 
 def other_label(key: jax.Array, label: jax.Array) -> jax.Array:
