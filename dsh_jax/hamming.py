@@ -93,7 +93,7 @@ def check_packed(packed: np.ndarray, num_bits: int, name: str = "packed") -> np.
     num_bytes = -(-num_bits // 8)
     if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != num_bytes:
         raise ValueError(
-            f"{name} must be uint8 [n, {num_bytes}] for codes of {num_bits} bits, "
+            f"{name} must be uint8 [n, {num_bytes}] for packed codes of {num_bits} bits, "
             f"got {packed.dtype} {packed.shape}"
         )
     padding = 8 * num_bytes - num_bits
@@ -103,6 +103,34 @@ def check_packed(packed: np.ndarray, num_bits: int, name: str = "packed") -> np.
             f"its codes are not {num_bits} bits long"
         )
     return packed
+
+
+def as_packed(codes: np.ndarray, num_bits: int, name: str = "codes") -> np.ndarray:
+    """Packed codes as they are, other bits packed.
+
+    Args:
+      codes: uint8 `[n, ceil(num_bits / 8)]`, packed; or `[n, num_bits]` of {0, 1} or {-1, 1}, any
+        real type. (For 1 bit both have one column: uint8 is taken as packed.)
+      num_bits: bits of a code, >= 1.
+      name: what the error calls the array.
+
+    Returns:
+      uint8 `[n, ceil(num_bits / 8)]`.
+
+    Raises:
+      ValueError: neither of the two, with shape and type.
+    """
+    codes = np.asarray(codes)
+    is_packed = codes.dtype == np.uint8 and codes.ndim == 2 and codes.shape[1] == -(-num_bits // 8)
+    if is_packed or num_bits < 1 or codes.ndim != 2 or codes.shape[1] != num_bits:
+        return check_packed(codes, num_bits, name)
+    ones = codes == 1
+    if not (np.all(ones | (codes == 0)) or np.all(ones | (codes == -1))):
+        raise ValueError(
+            f"{name} {codes.dtype} {codes.shape} must hold only 0 and 1, or only -1 and 1: "
+            "binarize relaxed codes first"
+        )
+    return np.packbits(ones, axis=1)
 
 
 def distances(query_codes: np.ndarray, database_codes: np.ndarray, num_bits: int) -> np.ndarray:

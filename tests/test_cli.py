@@ -32,7 +32,8 @@ def run(*arguments, expected=0):
     """Runs a script in a process of its own; returns (stdout, stderr)."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
-        cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == expected, done.stderr
     return done.stdout, done.stderr

@@ -1,4 +1,4 @@
-"""Tie-exact metrics, judged by going through orders of the ties one by one."""
+"""Codes and labels in, metrics out: judged by counting pair by pair and by hand."""
 
 import itertools
 import json
@@ -7,184 +7,134 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
 
 from dsh_jax import hamming
-from dsh_jax.retrieval import metrics
+from dsh_jax.retrieval import Protocol, evaluate, ranking
+from dsh_jax.retrieval.counts import distance_counts, without_self
+from dsh_jax.retrieval.health import code_health
+from dsh_jax.retrieval.protocol import parse
 
 
-def naive_average_precision(distances, relevant, order, cut=None):
-    """AP of one query when the items come in `order` and are then sorted stably by distance."""
-    ranked = [relevant[i] for i in sorted(order, key=lambda i: distances[i])]
-    cut = len(ranked) if cut is None else min(cut, len(ranked))
-    hits, summed = 0, 0.0
-    for rank, is_hit in enumerate(ranked[:cut], start=1):
-        if is_hit:
-            hits += 1
-            summed += hits / rank
-    best = min(cut, sum(ranked))
-    return (summed / best if best else 0.0), hits
-
-
-def histogram_pair(distances, relevant, num_bits):
-    """One query's (total, relevant), each `[1, num_bits + 1]`."""
-    distances, relevant = np.asarray(distances), np.asarray(relevant, bool)
-    total = np.bincount(distances, minlength=num_bits + 1)
-    return total[None], np.bincount(distances[relevant], minlength=num_bits + 1)[None]
-
-
-def random_problem(seed, n_query=5, n_database=40, num_bits=6, classes=3):
+def random_problem(seed, n_query=5, n_database=40, num_bits=6, classes=3, multi=False):
     """Query bits, query labels, database bits, database labels."""
     rng = np.random.default_rng(seed)
     sizes = (n_query, n_database)
     bits = [rng.integers(0, 2, (n, num_bits), dtype=np.uint8) for n in sizes]
-    labels = [rng.integers(0, classes, n) for n in sizes]
+    shapes = [(n, classes) if multi else n for n in sizes]
+    labels = [rng.integers(0, 2 if multi else classes, shape) for shape in shapes]
     return bits[0], labels[0], bits[1], labels[1]
 
 
-items = st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=6)
-
-
-@settings(max_examples=60, deadline=None)
-@given(items)
-def test_expectation_over_all_orders(pairs):
-    distances, relevant = zip(*pairs, strict=True)
-    orders = list(itertools.permutations(range(len(pairs))))
-    total, hits = histogram_pair(distances, relevant, 3)
-    for cut in [None, *range(1, len(pairs) + 1)]:
-        outcomes = np.array([naive_average_precision(distances, relevant, o, cut) for o in orders])
-        expected_ap, expected_hits = outcomes.mean(axis=0)
-        assert metrics.average_precision(total, hits, cut)[0] == pytest.approx(
-            expected_ap, abs=1e-12
-        )
-        if cut is not None:
-            precision, recall = expected_hits / cut, expected_hits / max(sum(relevant), 1)
-            assert metrics.precision_at(total, hits, cut)[0] == pytest.approx(precision, abs=1e-12)
-            assert metrics.recall_at(total, hits, cut)[0] == pytest.approx(recall, abs=1e-12)
-
-
-def test_by_hand():
-    # Distance 0: one relevant, one not. Distance 2: one relevant.
-    total, relevant = np.array([[2, 0, 1]]), np.array([[1, 0, 1]])
-    # Orders 1 0 1 and 0 1 1, equally likely.
-    ap = ((1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 2
-    assert metrics.average_precision(total, relevant)[0] == pytest.approx(ap)
-    assert metrics.average_precision(total, relevant, 1)[0] == pytest.approx(0.5)
-    assert metrics.average_precision(total, relevant, 2)[0] == pytest.approx((1 + 1 / 2) / 2 / 2)
-    assert metrics.precision_at(total, relevant, 1)[0] == pytest.approx(0.5)
-    assert metrics.recall_at(total, relevant, 2)[0] == pytest.approx(0.5)
-    assert metrics.precision_at(total, relevant, 9)[0] == pytest.approx(2 / 3)  # clipped to 3
-
-
-def test_the_ball_holds_its_surface():
-    total, relevant = np.array([[0, 1, 2]]), np.array([[0, 0, 2]])
-    for radius, expected in ((0, 0), (1, 0), (2, 2 / 3), (99, 2 / 3)):
-        assert metrics.precision_within_radius(total, relevant, radius)[0] == expected
-    query, database = (hamming.pack(np.array([bits])) for bits in ([0, 0, 0], [1, 1, 0]))
-    for radius, rate in ((1, 1.0), (2, 0.0)):
-        result = metrics.evaluate(query, [0], database, [0], num_bits=3, radius=radius)
-        assert result[f"empty_ball_rate_radius_{radius}"] == rate
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_without_ties_it_is_sklearns(seed):
-    rng = np.random.default_rng(seed)
-    distances, relevant = rng.permutation(65)[:40], rng.random(40) < 0.3
-    total, hits = histogram_pair(distances, relevant, 64)
-    expected = average_precision_score(relevant, -distances)
-    assert metrics.average_precision(total, hits)[0] == pytest.approx(expected, abs=1e-9)
-    for cut in (1, 7, 40):
-        naive, found = naive_average_precision(distances, relevant, range(40), cut)
-        assert metrics.average_precision(total, hits, cut)[0] == pytest.approx(naive, abs=1e-9)
-        assert metrics.precision_at(total, hits, cut)[0] == pytest.approx(found / cut, abs=1e-9)
-
-
-@pytest.mark.parametrize("cut", [None, 50])
-def test_monte_carlo(cut):
-    rng = np.random.default_rng(0)
-    distances, relevant = rng.binomial(8, 0.4, 300), rng.random(300) < 0.2
-    total, hits = histogram_pair(distances, relevant, 8)
-    draws = [
-        naive_average_precision(distances, relevant, rng.permutation(300), cut)[0]
-        for _ in range(400)
-    ]
-    error = np.std(draws, ddof=1) / np.sqrt(len(draws))
-    assert 0 < error < 0.005
-    assert abs(metrics.average_precision(total, hits, cut)[0] - np.mean(draws)) < 3 * error
-
-
-def test_a_large_bucket_loses_no_digits():
-    # All 2,000,000 items tied but the nearest: AP = sum of the expected precisions, term by term.
-    n, r = 2_000_000, 1000
-    total, relevant = np.array([[1, n]]), np.array([[0, r]])
-    i = np.arange(1, n + 1)
-    terms = (1 + (i - 1) * (r - 1) / (n - 1)) / (1 + i)
-    expected = terms.sum() * (r / n) / r
-    assert metrics.average_precision(total, relevant)[0] == pytest.approx(expected, rel=1e-9)
+def shared(a, b):
+    return int(np.sum(a * b)) if np.ndim(a) else int(a == b)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
-    num_bits=st.integers(1, 20),
+    num_bits=st.integers(1, 70),
     n_database=st.integers(1, 50),
-    cut=st.integers(1, 60),
-    blocks=st.tuples(st.integers(1, 6), st.integers(1, 60)),
+    blocks=st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1, 8, 64])),
+    kernel=st.sampled_from(["popcount", "matmul"]),
+    multi=st.booleans(),
 )
-def test_histograms_and_their_properties(seed, num_bits, n_database, cut, blocks):
-    query, query_labels, database, labels = random_problem(seed, 5, n_database, num_bits)
-    codes = hamming.pack(query), hamming.pack(database)
-    total, relevant = metrics.histograms(
-        codes[0], query_labels, codes[1], labels,
-        num_bits=num_bits, query_block=blocks[0], database_block=blocks[1],
+def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, kernel, multi):
+    query, query_labels, database, labels = random_problem(
+        seed, 5, n_database, num_bits, multi=multi
+    )
+    counts = distance_counts(
+        hamming.pack(query), query_labels, hamming.pack(database), labels, num_bits=num_bits,
+        kernel=kernel, query_block=blocks[0], database_block=blocks[1],
     )  # fmt: skip
-    assert total.dtype == relevant.dtype == np.int64
-    expected = np.zeros((2, 5, num_bits + 1), int)
+    levels = 1 + query_labels.sum(axis=1).max() if multi else 2
+    expected = np.zeros((5, num_bits + 1, levels), int)
     for i, j in itertools.product(range(5), range(n_database)):
         distance = int(np.sum(query[i] != database[j]))
-        expected[0, i, distance] += 1
-        expected[1, i, distance] += query_labels[i] == labels[j]
-    np.testing.assert_array_equal((total, relevant), expected)
-
-    for values in (
-        metrics.average_precision(total, relevant),
-        metrics.average_precision(total, relevant, cut),
-        metrics.precision_at(total, relevant, cut),
-        metrics.recall_at(total, relevant, cut),
-        metrics.precision_within_radius(total, relevant, cut),
-    ):
-        assert values.shape == (5,) and np.all((values >= 0) & (values <= 1))
-
-    arguments = {"num_bits": num_bits, "cuts": (cut,)}
-    first = metrics.evaluate(codes[0], query_labels, codes[1], labels, **arguments)
-    order = np.random.default_rng(seed).permutation(n_database)
-    again = metrics.evaluate(codes[0], query_labels, codes[1][order], labels[order], **arguments)
-    assert first == again
-    one_hot = metrics.evaluate(
-        codes[0], np.eye(3)[query_labels], codes[1], np.eye(3)[labels], **arguments
-    )
-    assert first == one_hot
+        expected[i, distance, shared(query_labels[i], labels[j])] += 1
+    assert counts.dtype == np.int64
+    np.testing.assert_array_equal(counts, expected)
 
 
-def test_multi_hot_items_are_relevant_when_they_share_a_label():
-    query = np.array([[1, 1, 0], [0, 0, 0]])
-    database = np.array([[1, 1, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0]])
-    codes = np.zeros((2, 1), np.uint8), np.zeros((4, 1), np.uint8)
-    _, relevant = metrics.histograms(codes[0], query, codes[1], database, num_bits=4)
-    np.testing.assert_array_equal(relevant[:, 0], [2, 0])
+@pytest.mark.parametrize("multi", [False, True])
+def test_each_item_is_left_out_of_its_own_ranking(multi):
+    bits, labels, _, _ = random_problem(3, 12, multi=multi)
+    codes = hamming.pack(bits)
+    counts = distance_counts(codes, labels, codes, labels, num_bits=6)
+    left = without_self(counts, labels)
+    for i in range(12):
+        rest = np.arange(12) != i
+        alone = distance_counts(
+            codes[i : i + 1], labels[i : i + 1], codes[rest], labels[rest], num_bits=6
+        )[0]
+        np.testing.assert_array_equal(left[i][:, : alone.shape[1]], alone)
+        assert not left[i][:, alone.shape[1] :].any()
+
+
+def test_class_ids_may_be_large_and_negative():
+    codes = np.zeros((3, 1), np.uint8)
+    counts = distance_counts(codes, np.array([-5, 2**40, 2**40 + 2**32]), codes,
+                             np.array([2**40, -5, -5]), num_bits=4)  # fmt: skip
+    np.testing.assert_array_equal(counts[:, 0], [[1, 2], [2, 1], [3, 0]])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), cut=st.integers(1, 60), multi=st.booleans())
+def test_properties_of_evaluate(seed, cut, multi):
+    query, query_labels, database, labels = random_problem(seed, multi=multi)
+    arguments = {"num_bits": 6, "cuts": (cut,)}
+    codes = hamming.pack(query), hamming.pack(database)
+    first = evaluate(codes[0], query_labels, codes[1], labels, **arguments)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    again = evaluate(codes[0], query_labels, codes[1][order], labels[order], **arguments)
+    assert first == again  # the order of the database does not matter
+    assert first == evaluate(query, query_labels, 2.0 * database - 1, labels, **arguments)
+    for name, (worst, best) in first["tie_band"].items():
+        assert 0 <= worst <= first[name] + 1e-12 and first[name] <= best + 1e-12
+        assert best <= (3 if "acg" in name or "weighted" in name else 1) + 1e-12
+    stable = evaluate(codes[0], query_labels, codes[1], labels, protocol="stable", **arguments)
+    for name, (worst, best) in stable["tie_band"].items():
+        assert worst - 1e-12 <= stable[name] <= best + 1e-12
+    assert stable["tie_band"] == first["tie_band"]
+    if not multi:
+        one_hot = evaluate(codes[0], np.eye(3)[query_labels], codes[1], np.eye(3)[labels],
+                           **arguments)  # fmt: skip
+        assert {name: one_hot[name] for name in first} | {"tie_band": first["tie_band"]} == first
+        assert one_hot["weighted_map"] == first["map"] and one_hot[f"acg_at_{cut}"] == (
+            first[f"precision_at_{cut}"]
+        )
+
+
+def peers_map(query, query_labels, database, labels, top):
+    """Mean AP as public hashing code has it: sort each query, divide by the hits in the top."""
+    scores = []
+    for code, label in zip(query, query_labels, strict=True):
+        order = np.argsort(np.sum(database != code, axis=1), kind="stable")[:top]
+        ranks = 1 + np.flatnonzero(labels[order] == label)
+        scores.append(np.mean(np.arange(1, len(ranks) + 1) / ranks) if len(ranks) else 0.0)
+    return np.mean(scores)
+
+
+@pytest.mark.parametrize("top", [1, 7, 40])
+def test_stable_with_hits_in_top_k_is_what_peers_compute(top):
+    problem = random_problem(7)
+    result = evaluate(*problem, num_bits=6, cuts=(top,), protocol="stable/hits_in_top_k")
+    assert result[f"map_at_{top}"] == pytest.approx(peers_map(*problem, top), abs=1e-12)
+    assert result["metric_protocol"] == "stable/hits_in_top_k/zero"
+    assert set(result["rules"]) == {"stable", "hits_in_top_k", "zero", "empty_ball"}
 
 
 def test_evaluate_by_hand():
     query = hamming.pack(np.array([[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]))
     database = hamming.pack(np.array([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]]))
-    result = metrics.evaluate(
-        query, np.array([0, 0, 7]), database, np.array([0, 1, 0]), num_bits=4, cuts=(2, 5)
-    )
+    labels = np.array([0, 0, 7]), np.array([0, 1, 0])
+    result = evaluate(query, labels[0], database, labels[1], num_bits=4, cuts=(2, 5))
     # Query 0 ranks item 0, then items 1 and 2 tied; query 1 the tied ones first, from distance 3;
     # query 2 has no relevant item.
     ap = [(1 + (1 + 2 / 3) / 2 / 1) / 2, ((1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 2, 0]
     ap_at_2 = [(1 + 1 / 2) / 2, (1 / 2 + 1 / 4) / 2, 0]
-    rules = result.pop("rules")
+    health, band = result.pop("code_health"), result.pop("tie_band")
+    for name in ("rules", "radius_curve"):
+        assert result.pop(name)
     assert result == {
         "map": pytest.approx(np.mean(ap)),
         "map_at_2": pytest.approx(np.mean(ap_at_2)),
@@ -194,15 +144,69 @@ def test_evaluate_by_hand():
         "precision_at_5": pytest.approx((2 / 3 + 2 / 3) / 3),
         "recall_at_5": pytest.approx(2 / 3),
         "precision_within_radius_2": pytest.approx((2 / 3 + 0 + 0) / 3),
+        "recall_within_radius_2": pytest.approx(1 / 3),
         "empty_ball_rate_radius_2": pytest.approx(1 / 3),
         "num_bits": 4,
         "num_queries": 3,
         "num_database": 3,
         "num_queries_without_relevant": 1,
         "clipped_cuts": {"5": 3},
+        "metric_protocol": "expected/reachable/zero",
     }
-    assert rules["ties"] == "expected" and rules["queries_without_relevant"] == "counted 0"
+    assert band["map"] == pytest.approx(
+        [((1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 3, (1 + (1 + 2 / 3) / 2) / 3]
+    )
+    assert health["distinct_codes"] == 2 and health["largest_bucket"] == 2
     assert json.loads(json.dumps(result)) == result
+    skipping = evaluate(
+        query, labels[0], database, labels[1], num_bits=4, cuts=(2,), protocol="skip"
+    )
+    assert skipping["map"] == pytest.approx(np.mean(ap[:2]))
+    assert skipping["precision_at_2"] == pytest.approx((1.5 / 2 + 1 / 2) / 2)
+
+
+def test_multi_label_metrics_are_the_means_over_the_queries():
+    problem = random_problem(5, multi=True)
+    result = evaluate(*problem, num_bits=6, cuts=(10,))
+    counts = distance_counts(*problem, num_bits=6)
+    assert result["ndcg_at_10"] == pytest.approx(ranking.ndcg(counts, 10).mean())
+    assert result["acg_at_10"] == pytest.approx(
+        ranking.average_cumulative_gain(counts, 10).mean()
+    )
+    assert result["weighted_map_at_10"] == pytest.approx(
+        ranking.average_precision(counts, 10, graded=True).mean()
+    )
+
+
+def test_the_curve_over_radii_goes_through_the_radius():
+    result = evaluate(*random_problem(1), num_bits=6, radius=1)
+    curve = result["radius_curve"]
+    assert all(len(values) == 7 for values in curve.values())
+    assert curve["precision"][1] == result["precision_within_radius_1"]
+    assert curve["recall"][-1] == 1.0 and curve["empty_ball_rate"][-1] == 0.0
+
+
+def test_code_health_by_hand():
+    codes = np.array([[0, 0, 1], [0, 0, 1], [1, 1, 1], [1, 0, 1]])
+    health = code_health(codes, num_bits=3)
+    assert health["bit_means"] == [0.5, 0.25, 1.0] and health["constant_bits"] == 1
+    assert health["bit_imbalance"] == pytest.approx((0 + 0.25 + 0.5) / 3)
+    quarter = -0.25 * np.log2(0.25) - 0.75 * np.log2(0.75)
+    assert health["bit_entropy"] == pytest.approx((1 + quarter + 0) / 3)
+    assert health["code_entropy"] == pytest.approx(1.5)
+    assert health["bit_correlation"] == pytest.approx(1 / np.sqrt(3))
+    assert (health["distinct_codes"], health["collisions"], health["largest_bucket"]) == (3, 2, 2)
+
+
+def test_a_protocol_in_words():
+    assert parse("") == parse("expected") == Protocol()
+    assert parse("skip/stable") == Protocol(ties="stable", without_relevant="skip")
+    assert parse(Protocol("stable", "all_relevant").name) == Protocol("stable", "all_relevant")
+    for words in ("peers", "stable/expected", "stable stable"):
+        with pytest.raises(ValueError, match="hits_in_top_k"):
+            parse(words)
+    with pytest.raises(ValueError, match="ties is one of"):
+        Protocol(ties="skip")
 
 
 CODES, LABELS = np.zeros((3, 2), np.uint8), np.zeros(3, int)
@@ -212,6 +216,8 @@ CODES, LABELS = np.zeros((3, 2), np.uint8), np.zeros(3, int)
     ("changed", "message"),
     [
         ({"query_codes": np.zeros((3, 3), np.uint8)}, r"query_codes.*\(3, 3\)"),
+        ({"query_codes": np.full((3, 12), 2)}, r"query_codes int64 \(3, 12\).*0 and 1"),
+        ({"query_codes": np.array([[-1, 0, 1] * 4] * 3)}, r"\(3, 12\).*-1 and 1"),
         ({"database_codes": np.full((3, 2), 1, np.uint8)}, r"database_codes \(3, 2\).*padding"),
         ({"query_labels": np.zeros(4, int)}, r"as many labels.*\(4,\) and \(3,\), codes 3 and 3"),
         ({"database_labels": np.zeros((3, 2), int)}, r"\[n, classes\].*\(3,\) and \(3, 2\)"),
@@ -222,24 +228,20 @@ CODES, LABELS = np.zeros((3, 2), np.uint8), np.zeros(3, int)
         ({"database_codes": CODES[:0], "database_labels": LABELS[:0]}, "codes 3 and 0"),
         ({"cuts": (10, 0)}, "cuts"),
         ({"radius": -1}, "radius"),
+        ({"protocol": "sorted"}, "protocol 'sorted'"),
+        ({"database_labels": LABELS + 1, "protocol": "skip"}, "no query has a relevant item"),
     ],
 )
 def test_evaluate_refuses_what_does_not_fit(changed, message):
     good = {"query_codes": CODES, "query_labels": LABELS, "num_bits": 12}
     good |= {"database_codes": CODES, "database_labels": LABELS}
-    assert metrics.evaluate(**good)["map"] == 1.0
+    assert evaluate(**good)["map"] == 1.0
     with pytest.raises(ValueError, match=message):
-        metrics.evaluate(**(good | changed))
+        evaluate(**(good | changed))
 
 
-def test_histograms_that_are_no_pair():
-    with pytest.raises(ValueError, match=r"\(1, 3\) and \(1, 2\)"):
-        metrics.average_precision(np.ones((1, 3), int), np.ones((1, 2), int))
-    with pytest.raises(ValueError, match="between"):
-        metrics.precision_at(np.ones((1, 3), int), np.full((1, 3), 2), 1)
-    with pytest.raises(ValueError, match="cut"):
-        metrics.recall_at(np.ones((1, 3), int), np.ones((1, 3), int), 0)
-    with pytest.raises(ValueError, match="radius"):
-        metrics.precision_within_radius(np.ones((1, 3), int), np.ones((1, 3), int), -1)
+def test_counts_refuse_impossible_blocks_and_kernels():
     with pytest.raises(ValueError, match="blocks"):
-        metrics.histograms(CODES, LABELS, CODES, LABELS, num_bits=12, query_block=0)
+        distance_counts(CODES, LABELS, CODES, LABELS, num_bits=12, query_block=0)
+    with pytest.raises(ValueError, match="kernel is one of"):
+        distance_counts(CODES, LABELS, CODES, LABELS, num_bits=12, kernel="sort")

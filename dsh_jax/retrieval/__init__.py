@@ -1,19 +1,6 @@
-"""Retrieval: how good codes are (`metrics`), and what simple codes reach (`baselines`)."""
+"""Retrieval: how good codes are (`evaluate`), and what simple codes reach (`baselines`)."""
 
-from dsh_jax.retrieval.metrics import (
-    average_precision,
-    evaluate,
-    histograms,
-    precision_at,
-    precision_within_radius,
-    recall_at,
-)
+from dsh_jax.retrieval.metrics import evaluate
+from dsh_jax.retrieval.protocol import Protocol
 
-__all__ = [
-    "average_precision",
-    "evaluate",
-    "histograms",
-    "precision_at",
-    "precision_within_radius",
-    "recall_at",
-]
+__all__ = ["Protocol", "evaluate"]

@@ -13,8 +13,9 @@ from dsh_jax.data import splits
 from dsh_jax.data.batches import BatchSpec, make_batch, prefetch
 from dsh_jax.errors import UserError
 from dsh_jax.methods.base import Batch, Metrics, Stage, State, named_key
+from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.encode import encode
-from dsh_jax.retrieval.metrics import average_precision, histograms
+from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.training import parallel
 from dsh_jax.training.checkpoint import METRIC, Checkpoints
 from dsh_jax.training.progress import Progress, image_grid, save_png
@@ -189,12 +190,9 @@ class _Trainer:
             batch_size=experiment.config.encode_batch_size, devices=experiment.devices,
         )
         labels = experiment.dataset.labels[ids]
-        total, relevant = histograms(
-            codes, labels, codes, labels, num_bits=experiment.config.num_bits
-        )
-        total[:, 0] -= 1
-        relevant[:, 0] -= 1
-        return float(average_precision(total, relevant).mean())
+        num_bits = experiment.config.num_bits
+        counts = distance_counts(codes, labels, codes, labels, num_bits=num_bits)
+        return float(average_precision(without_self(counts, labels)).mean())
 
     def _sample_grid(self, state: State) -> np.ndarray:
         """Synthetic images, a row a class; the noise is the same at every evaluation."""

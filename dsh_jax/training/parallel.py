@@ -91,3 +91,10 @@ def compile_encode(
 ) -> Callable[[State, jax.Array], jax.Array]:
     """Compiles an encoder for all devices."""
     return jax.pmap(encode, axis_name=AXIS, devices=devices)
+
+
+def compile_sum(
+    add: Callable[..., jax.Array], devices: Devices
+) -> Callable[..., jax.Array]:
+    """Compiles `add(sum, ...) -> sum` for all devices; the sum passed in is given up."""
+    return jax.pmap(add, axis_name=AXIS, devices=devices, donate_argnums=(0,))

@@ -1,0 +1,239 @@
+"""How many items lie at each distance from each query, and how many labels they share with it.
+
+All ranked metrics follow from these counts (`ranking`), so neither a distance matrix nor a sort is
+ever needed: queries and database are taken a block at a time, on all devices.
+"""
+
+import time
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dsh_jax import hamming
+from dsh_jax.training import parallel
+
+QUERY_BLOCK = 64
+DATABASE_BLOCK = 16384
+# Fewer pairs are counted before two ways to measure distances could be compared.
+_MANY_PAIRS = 10**9
+
+
+def distance_counts(
+    query_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_codes: np.ndarray,
+    database_labels: np.ndarray,
+    *,
+    num_bits: int,
+    kernel: str = "auto",
+    query_block: int = QUERY_BLOCK,
+    database_block: int = DATABASE_BLOCK,
+) -> np.ndarray:
+    """Counts the database items by distance to, and number of labels shared with, each query.
+
+    Args:
+      query_codes: uint8 `[n_query, ceil(num_bits / 8)]`, packed; or bits `[n_query, num_bits]`,
+        {0, 1} or {-1, 1}.
+      query_labels: class ids, integers `[n_query]`, or multi-hot {0, 1} `[n_query, classes]`.
+      database_codes: as the queries', `[n_database, ...]`.
+      database_labels: as the queries', `[n_database, ...]`.
+      num_bits: bits of a code.
+      kernel: how distances are measured: "popcount" of XORed words, "matmul" of +-1 codes, or
+        "auto": the one that is faster here. The counts are the same.
+      query_block: queries that a device takes at a time.
+      database_block: items that a query block is compared with at a time; memory on a device grows
+        with the product of the two.
+
+    Returns:
+      int64 `[n_query, num_bits + 1, levels]`: `[q, d, l]` items are d bits away from query q and
+      share l labels with it. Class ids have two levels, multi-hot labels one more than the most
+      labels of a query.
+
+    Raises:
+      ValueError: codes or labels of the wrong shape or content, an empty set, a block below 1.
+    """
+    query = hamming.as_packed(query_codes, num_bits, "query_codes")
+    database = hamming.as_packed(database_codes, num_bits, "database_codes")
+    query_labels, database_labels = np.asarray(query_labels), np.asarray(database_labels)
+    check_labels(query_labels, database_labels, len(query), len(database))
+    if query_block < 1 or database_block < 1:
+        raise ValueError(f"blocks must be at least 1, got {query_block} and {database_block}")
+    levels = 2 if query_labels.ndim == 1 else 1 + int(query_labels.sum(axis=1).max())
+
+    devices = jax.local_devices()
+    query_block = min(query_block, _power_of_two(-(-len(query) // len(devices))))
+    database_block = min(database_block, _power_of_two(len(database)))
+    if kernel == "auto":
+        many = len(query) * len(database) > _MANY_PAIRS
+        kernel = _faster_kernel(num_bits, devices[0].platform) if many else "popcount"
+    query_labels, database_labels = _for_device(query_labels, database_labels)
+    items = {
+        "codes": _words(database, num_bits),
+        "labels": database_labels,
+        "is_real": np.ones(len(database), bool),
+    }
+    blocks = [
+        parallel.replicate({name: _padded(array[rows], database_block)
+                            for name, array in items.items()}, devices)
+        for rows in _slices(len(database), database_block)
+    ]  # fmt: skip
+    add = _compiled(levels, kernel)
+    chunk = query_block * len(devices)
+    counts = np.empty((len(query), (num_bits + 1) * levels), np.int64)
+    for rows in _slices(len(query), chunk):
+        queries = {"codes": _words(query[rows], num_bits), "labels": query_labels[rows]}
+        queries = {name: _padded(array, chunk) for name, array in queries.items()}
+        zeros = {"counts": np.zeros((chunk, counts.shape[1]), np.int32)}
+        shared = parallel.shard(queries | zeros, devices)
+        summed = shared["counts"]
+        for block in blocks:
+            summed = add(summed, shared["codes"], shared["labels"], block)
+        counts[rows] = np.asarray(summed).reshape(chunk, -1)[: len(counts[rows])]
+    return counts.reshape(len(query), num_bits + 1, levels)
+
+
+def without_self(counts: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Counts of a set searched with its own items, each left out of its own ranking.
+
+    Args:
+      counts: of the set against itself, `[n, num_bits + 1, levels]`.
+      labels: of the set, `[n]` or `[n, classes]`.
+    """
+    counts = counts.copy()
+    own = np.ones(len(labels), int) if labels.ndim == 1 else labels.sum(axis=1).astype(int)
+    counts[np.arange(len(labels)), 0, own] -= 1
+    return counts
+
+
+def check_labels(query: np.ndarray, database: np.ndarray, n_query: int, n_database: int) -> None:
+    """Refuses labels that do not fit each other or the codes.
+
+    Raises:
+      ValueError: with all shapes.
+    """
+    shapes = f"labels {query.shape} and {database.shape}, codes {n_query} and {n_database}"
+    if not n_query or not n_database:
+        raise ValueError(f"there must be a query and a database item: {shapes}")
+    if query.ndim not in (1, 2) or query.shape[1:] != database.shape[1:]:
+        raise ValueError(f"labels must both be [n] or both [n, classes]: {shapes}")
+    if len(query) != n_query or len(database) != n_database:
+        raise ValueError(f"there must be as many labels as codes: {shapes}")
+    for labels in (query, database):
+        if query.ndim == 1 and labels.dtype.kind not in "iu":
+            raise ValueError(f"class ids must be integers, got {labels.dtype}: {shapes}")
+        if query.ndim == 2 and not np.all((labels == 0) | (labels == 1)):
+            raise ValueError(f"multi-hot labels must hold only 0 and 1: {shapes}")
+
+
+def shared_labels(query_labels: jax.Array, database_labels: jax.Array) -> jax.Array:
+    """How many labels each pair shares, int32 `[n_query, n_database]`; class ids share 0 or 1."""
+    if query_labels.ndim == 1:
+        return (query_labels[:, None] == database_labels[None, :]).astype(jnp.int32)
+    shared = jnp.matmul(query_labels, database_labels.T, precision="highest")
+    return shared.astype(jnp.int32)
+
+
+def _popcount(query: jax.Array, database: jax.Array) -> jax.Array:
+    """Distances int32 `[n_query, n_database]` of codes uint32 `[n, words]`."""
+    distance = jnp.zeros((len(query), len(database)), jnp.int32)
+    for word in range(query.shape[1]):
+        different = query[:, word, None] ^ database[None, :, word]
+        distance += jax.lax.population_count(different).astype(jnp.int32)
+    return distance
+
+
+def _matmul(query: jax.Array, database: jax.Array) -> jax.Array:
+    """The same from the product of +-1 codes: q . d = length - 2 distance.
+
+    +-1 is exact in bfloat16, and so are the sums in float32.
+    """
+    dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+
+    def signs(words: jax.Array) -> jax.Array:  # [n, words] -> [n, 32 words]; padding is +1
+        bits = words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32) & 1
+        return (1 - 2 * bits.astype(jnp.int32)).reshape(len(words), -1).astype(dtype)
+
+    query, database = signs(query), signs(database)
+    product = jnp.matmul(query, database.T, preferred_element_type=jnp.float32)
+    return (query.shape[1] - product.astype(jnp.int32)) // 2
+
+
+_KERNELS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "popcount": _popcount,
+    "matmul": _matmul,
+}
+
+
+@cache
+def _compiled(levels: int, kernel: str) -> Callable[..., jax.Array]:
+    """`add(counts, query codes, query labels, database block) -> counts` on every device."""
+    if kernel not in _KERNELS:
+        raise ValueError(f"kernel is one of auto, {', '.join(_KERNELS)}, not {kernel!r}")
+
+    def add(
+        counts: jax.Array, codes: jax.Array, labels: jax.Array, block: dict[str, jax.Array]
+    ) -> jax.Array:
+        distance = _KERNELS[kernel](codes, block["codes"])
+        level = shared_labels(labels, block["labels"])
+        row = jnp.arange(len(codes))[:, None] * counts.shape[1]
+        # Padding falls outside, and is dropped.
+        place = jnp.where(block["is_real"], row + distance * levels + level, counts.size)
+        return counts.ravel().at[place].add(1, mode="drop").reshape(counts.shape)
+
+    return parallel.compile_sum(add, jax.local_devices())
+
+
+@cache
+def _faster_kernel(num_bits: int, platform: str) -> str:
+    """The kernel that takes less time for a block on this back end, measured once a process."""
+    del platform  # part of the key alone
+    rng = np.random.default_rng(0)
+    database = rng.integers(0, 2, (DATABASE_BLOCK, num_bits), np.uint8)
+    labels = np.zeros(len(database), np.int64)
+    first = slice(0, QUERY_BLOCK)
+
+    def seconds(kernel: str) -> float:
+        taken = []
+        for _ in range(4):  # the first compiles
+            began = time.perf_counter()
+            distance_counts(
+                database[first], labels[first], database, labels, num_bits=num_bits, kernel=kernel
+            )
+            taken.append(time.perf_counter() - began)
+        return min(taken)
+
+    return min(_KERNELS, key=seconds)
+
+
+def _words(packed: np.ndarray, num_bits: int) -> np.ndarray:
+    """uint8 `[n, num_bytes]` -> uint32 `[n, ceil(num_bits / 32)]`, padded with zeros."""
+    num_words = -(-num_bits // 32)
+    padded = np.zeros((len(packed), 4 * num_words), np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view(np.uint32)
+
+
+def _for_device(query: np.ndarray, database: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Class ids numbered anew as int32; multi-hot labels as float32 for a matrix product."""
+    if query.ndim == 2:
+        return query.astype(np.float32), database.astype(np.float32)
+    _, ids = np.unique(np.concatenate([query, database]), return_inverse=True)
+    return ids[: len(query)].astype(np.int32), ids[len(query) :].astype(np.int32)
+
+
+def _padded(array: np.ndarray, length: int) -> np.ndarray:
+    """Zeros appended until `[length, ...]`."""
+    missing = [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1)
+    return np.pad(array, missing) if length > len(array) else array
+
+
+def _slices(length: int, block: int) -> list[slice]:
+    return [slice(start, min(start + block, length)) for start in range(0, length, block)]
+
+
+def _power_of_two(n: int) -> int:
+    """The smallest power of two >= n, so that few shapes are ever compiled."""
+    return 1 << (n - 1).bit_length()

@@ -1,0 +1,57 @@
+"""How well a set of codes uses its bits, whatever the labels are."""
+
+from typing import Any
+
+import numpy as np
+
+from dsh_jax import hamming
+
+
+def code_health(codes: np.ndarray, *, num_bits: int) -> dict[str, Any]:
+    """Measures of a set of codes, ready for JSON.
+
+    Args:
+      codes: `[n, ...]` as `hamming.as_packed` takes them.
+      num_bits: bits of a code.
+
+    Returns:
+      `bit_means` (share of ones of each bit, `[num_bits]`), `bit_imbalance` (mean distance of these
+      from 1/2: 0 is balanced, 1/2 constant), `constant_bits` (how many never change),
+      `bit_correlation` (mean absolute correlation of two bits that do change; 0 is independent),
+      `bit_entropy` (mean entropy of a bit, at most 1 bit), `code_entropy` (entropy of the
+      distribution of whole codes, in bits, at most log2 n), `distinct_codes`, `collisions` (items
+      that share their code with another), `largest_bucket` (items with the most frequent code).
+
+    Raises:
+      ValueError: codes of another width or content, or none.
+    """
+    packed = hamming.as_packed(codes, num_bits)
+    if not len(packed):
+        raise ValueError(f"codes {packed.shape} must not be empty")
+    # Bits as rows, 64 items a word: counting is exact, and no order of items matters.
+    bits = hamming.unpack(packed, num_bits).T
+    padded = np.pad(bits, ((0, 0), (0, -len(packed) % 64)))
+    rows = np.ascontiguousarray(np.packbits(padded, axis=1)).view(np.uint64)
+    both = np.array([np.bitwise_count(row & rows).sum(axis=1, dtype=np.int64) for row in rows])
+    means = both.diagonal() / len(packed)
+    deviation = np.sqrt(means * (1 - means))
+    pairs = np.triu(np.outer(deviation, deviation) > 0, 1)
+    covariance = (both / len(packed) - np.outer(means, means))[pairs]
+    correlations = np.abs(covariance / np.outer(deviation, deviation)[pairs])
+    _, sizes = np.unique(packed, axis=0, return_counts=True)
+    return {
+        "bit_means": means.tolist(),
+        "bit_imbalance": float(np.abs(means - 0.5).mean()),
+        "constant_bits": int(np.sum(deviation == 0)),
+        "bit_correlation": float(correlations.mean()) if pairs.any() else 0.0,
+        "bit_entropy": float(np.mean(_entropy(means) + _entropy(1 - means))),
+        "code_entropy": float(_entropy(sizes / len(packed)).sum()),
+        "distinct_codes": len(sizes),
+        "collisions": int(sizes[sizes > 1].sum()),
+        "largest_bucket": int(sizes.max()),
+    }
+
+
+def _entropy(p: np.ndarray) -> np.ndarray:
+    """-p log2 p, 0 at 0."""
+    return np.asarray(-p * np.log2(np.where(p > 0, p, 1)))

@@ -1,0 +1,77 @@
+"""The conventions by which retrieval is measured: published scores differ with them by points.
+
+A protocol is written as words, `stable/hits_in_top_k/skip`, each of which sets the field that it
+belongs to; what is not said keeps its default.
+"""
+
+from dataclasses import dataclass, fields
+
+from dsh_jax.retrieval.ranking import DENOMINATORS
+
+CHOICES = {
+    "ties": ("expected", "stable"),
+    "denominator": DENOMINATORS,
+    "without_relevant": ("zero", "skip"),
+}
+_MEANING = {
+    "expected": "the expectation under a uniformly random order of items at the same distance",
+    "stable": "items at the same distance in the order of the database",
+    "reachable": "mAP at k divides by min(k, relevant items in the database)",
+    "all_relevant": "mAP at k divides by all relevant items in the database",
+    "hits_in_top_k": "mAP at k divides by the relevant items found in the first k",
+    "zero": "a query without a relevant item in the database counts 0",
+    "skip": "a query without a relevant item in the database is left out of the mean",
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How ties, denominators and queries without a relevant item are treated.
+
+    Attributes:
+      ties: "expected" under a random order, or "stable": the database's order, as sorting gives it.
+      denominator: of mAP at a cut; see `ranking.average_precision`. Public hashing code has
+        "hits_in_top_k".
+      without_relevant: whether a query without a relevant item in the database counts "zero" in the
+        means of the ranked metrics or is left out ("skip").
+    """
+
+    ties: str = "expected"
+    denominator: str = "reachable"
+    without_relevant: str = "zero"
+
+    def __post_init__(self) -> None:
+        for field, choices in CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise ValueError(f"{field} is one of {choices}, not {getattr(self, field)!r}")
+
+    @property
+    def name(self) -> str:
+        """The protocol as words."""
+        return "/".join(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """What each word means."""
+        return {word: _MEANING[word] for word in self.name.split("/")} | {
+            "empty_ball": "precision within a radius that holds no item counts 0"
+        }
+
+
+def parse(words: str) -> Protocol:
+    """A protocol from its words.
+
+    Raises:
+      ValueError: a word that is none, or two for the same field.
+    """
+    chosen: dict[str, str] = {}
+    for word in filter(None, words.split("/")):
+        field = next((f for f, choices in CHOICES.items() if word in choices), None)
+        if field is None or field in chosen:
+            offered = "; ".join(f"{f}: {', '.join(c)}" for f, c in CHOICES.items())
+            raise ValueError(
+                f"protocol {words!r} takes at most one word of each of these, joined by '/': "
+                f"{offered}"
+            )
+        chosen[field] = word
+    return Protocol(**chosen)
