@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dsh_jax.errors import UserError
+from dsh_jax.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -223,9 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.readme} is not up to date; run make tables.", file=sys.stderr)
         return 1
     if new != old:
-        beside = options.readme.with_name(options.readme.name + ".tmp")
-        beside.write_text(new)
-        os.replace(beside, options.readme)
+        with replacing(options.readme) as beside:
+            beside.write_text(new)
     return 0
 
 

@@ -1,6 +1,5 @@
 """Evaluates a trained workdir, or a baseline on the same split."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from dsh_jax import hamming
 from dsh_jax.errors import UserError
+from dsh_jax.files import replacing
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh
 from dsh_jax.retrieval.encode import encode
 from dsh_jax.retrieval.metrics import evaluate
@@ -136,7 +136,5 @@ def _baseline_codes(
 
 
 def _write_npz(path: Path, **arrays: np.ndarray) -> None:
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("wb") as file:
+    with replacing(path) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    os.replace(beside, path)

@@ -4,7 +4,6 @@ Published scores on the same data differ by many points with the protocol alone,
 its name ("1000/5000/59000": queries / labeled / database) and a checksum of its ids.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ import numpy as np
 
 from dsh_jax.data.sources import Dataset
 from dsh_jax.errors import UserError
+from dsh_jax.files import replacing
 
 ID_FIELDS = ("query", "labeled", "unlabeled", "validation", "database")
 _TEXT_FIELDS = ("protocol", "dataset", "version")
@@ -212,14 +212,10 @@ def save(split: Split, path: str | os.PathLike[str]) -> None:
     content: dict[str, object] = {field: getattr(split, field) for field in _TEXT_FIELDS}
     content |= {"seed": split.seed, "checksum": split.checksum}
     content |= {field: getattr(split, field).tolist() for field in ID_FIELDS}
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(content, separators=(",", ":")) + "\n")
-        os.replace(beside, target)
+        with replacing(target) as beside:
+            beside.write_text(json.dumps(content, separators=(",", ":")) + "\n")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise UserError(f"Split file {path} cannot be written ({error.strerror}).") from error
 
 

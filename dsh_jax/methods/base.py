@@ -171,7 +171,7 @@ def update(
     # The whole tree in one call: many small all-reduces dead-lock on simulated CPU devices.
     grads, metrics = jax.lax.pmean((grads, metrics | {"loss": loss}), AXIS)
     updates, opt_state = tx.update(grads, state.opt_state[name], owned)
-    metrics["grad_norm"] = optax.global_norm(grads)
+    metrics["grad_norm"] = optax.tree.norm(grads)
     state = replace(
         state,
         params=state.params | optax.apply_updates(owned, updates),

@@ -163,7 +163,7 @@ class _Trainer:
                 if not math.isfinite(value):
                     raise UserError(
                         f"{name} became {float(value)} at step {step}; lower a learning rate or "
-                        f"set clip_norm, and start anew or resume from {self._workdir}."
+                        "set clip_norm, and start anew in another --workdir."
                     )
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         self._progress.write(steps[-1], means | {"seconds": time.monotonic() - self._began})

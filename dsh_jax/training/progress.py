@@ -1,7 +1,6 @@
 """What a person sees of a training: a progress bar, JSON lines, TensorBoard and sample grids."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,8 @@ import numpy as np
 from PIL import Image
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from dsh_jax.files import replacing
 
 _SHOWN = {
     "discriminator/loss": "D",
@@ -84,9 +85,8 @@ def drop_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             continue
-    beside = path.with_suffix(".tmp")
-    beside.write_text("".join(kept))
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        beside.write_text("".join(kept))
 
 
 def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
@@ -100,7 +100,8 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
       uint8 `[grid height, grid width, 3]`; small images are enlarged, with a border around each.
     """
     scale = max(1, 64 // images.shape[1])
-    pixels = np.clip(np.round((np.asarray(images) + 1) * 127.5), 0, 255).astype(np.uint8)
+    finite = np.nan_to_num(np.asarray(images), nan=-1.0)  # a broken generator is shown black
+    pixels = np.clip(np.round((finite + 1) * 127.5), 0, 255).astype(np.uint8)
     pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3)).repeat(scale, 1).repeat(scale, 2)
     pixels = np.pad(pixels, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=255)
     rows = len(pixels) // columns
@@ -110,8 +111,6 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def save_png(path: Path, image: np.ndarray) -> None:
-    """Writes a uint8 image `[height, width, 3]` as PNG, beside and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".tmp")
-    Image.fromarray(image).save(beside, format="PNG")
-    os.replace(beside, path)
+    """Writes a uint8 image `[height, width, 3]` as PNG, whole or not at all."""
+    with replacing(path) as beside:
+        Image.fromarray(image).save(beside, format="PNG")

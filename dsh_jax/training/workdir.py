@@ -15,17 +15,16 @@ import jax
 from ml_collections import ConfigDict
 
 from dsh_jax.errors import UserError
+from dsh_jax.files import replacing
 
 # These may differ between a run and its resumption: they do not change what is learned.
 _FREE_FIELDS = ("data.data_dir",)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON beside the file and renames it, so that no half of it is ever read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(beside, path)
+    """Writes JSON, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -1,0 +1,24 @@
+"""Files that appear whole or not at all."""
+
+import pytest
+
+from dsh_jax.files import replacing
+
+
+def test_the_file_is_replaced_and_nothing_left_beside(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    for content in ("first", "second"):
+        with replacing(path) as beside:
+            beside.write_text(content)
+            assert not path.exists() or path.read_text() == "first"
+        assert path.read_text() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_after_an_error_the_file_is_as_before(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with pytest.raises(RuntimeError, match="half way"), replacing(path) as beside:
+        beside.write_text("ha")
+        raise RuntimeError("half way")
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
