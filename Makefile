@@ -53,6 +53,7 @@ tables: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed
 	$(PY) -m benchmarks.convolution
+	$(PY) -m benchmarks.evaluate --result results/speed/evaluate.json
 	$(PY) benchmarks/train_step.py --config configs/cifar10_48bit_cpu.py $(DATA)
 
 clean:

@@ -1,20 +1,24 @@
 """Evaluates a trained workdir: `python eval.py --workdir DIR`.
 
-Writes `DIR/eval.json` and `DIR/codes.npz`, and prints a table.
+Writes `DIR/eval.json` and `DIR/codes.npz`, and prints a table; `--report` adds `DIR/report/`.
+`python eval.py --compare DIR1 DIR2 ...` puts evaluated workdirs side by side.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from dsh_jax import cli
-from dsh_jax.evaluation import BASELINES, evaluate_workdir
+from dsh_jax.errors import UserError
+from dsh_jax.evaluation import BASELINES, codes_path, evaluate_workdir
+from dsh_jax.report.compare import load_results, table, write_comparison
+from dsh_jax.report.page import write_report
+from dsh_jax.retrieval.protocol import parse
 from dsh_jax.training.workdir import write_json
 
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "A workdir that train.py has filled.", required=True
-)
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that train.py has filled.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where the data lies now, if it has moved.")
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "best", ["best", "latest"], "Which checkpoint; best is by validation mAP."
@@ -22,25 +26,62 @@ _CHECKPOINT = flags.DEFINE_enum(
 _BASELINE = flags.DEFINE_enum(
     "baseline", "", ["", *BASELINES], "Evaluate this baseline on the same split instead."
 )
+_PROTOCOL = flags.DEFINE_string(
+    "protocol", "expected", "How ties, denominators and queries without a relevant item are "
+    "treated, in words: expected or stable / reachable, all_relevant or hits_in_top_k / zero or "
+    "skip. As most public code does: stable/hits_in_top_k.",
+)  # fmt: skip
+_REPORT = flags.DEFINE_bool("report", False, "Also write a page with pictures, DIR/report/.")
 _RESULT = flags.DEFINE_string("result", "", "Also write the result to this file.")
+_COMPARE = flags.DEFINE_multi_string("compare", [], "Evaluated workdirs to put side by side.")
+_OUTPUT = flags.DEFINE_string("output", "comparison", "Where --compare writes table and plot.")
 
 
 def main(argv: Sequence[str]) -> None:
-    del argv
-    workdir = Path(_WORKDIR.value)
-    result = evaluate_workdir(
-        workdir,
-        data_dir=_DATA_DIR.value,
-        checkpoint=_CHECKPOINT.value,
-        baseline=_BASELINE.value,
-    )
+    more = argv[1:]  # --compare A B C: the flag takes A, the others are left over
+    if _COMPARE.value:
+        if _WORKDIR.value:
+            raise UserError("--workdir and --compare exclude each other; leave one out.")
+        results = load_results([Path(name) for name in (*_COMPARE.value, *more)])
+        write_comparison(results, Path(_OUTPUT.value))
+        print(table(results))
+        print(f"Also in {_OUTPUT.value}: compare.md, compare.png")
+        return
+    if more:
+        raise UserError(f"unexpected argument {more[0]!r}; flags begin with --.")
+    if not _WORKDIR.value:
+        raise UserError("--workdir is missing; name a workdir that train.py has filled.")
+    _evaluate(Path(_WORKDIR.value))
+
+
+def _evaluate(workdir: Path) -> None:
+    try:
+        protocol = parse(_PROTOCOL.value)
+    except ValueError as error:
+        raise UserError(f"--{error}") from error
+    baseline = _BASELINE.value
+    result, experiment = evaluate_workdir(
+        workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value, baseline=baseline,
+        protocol=protocol,
+    )  # fmt: skip
     if _RESULT.value:
         write_json(Path(_RESULT.value), result)
     for name in ("dataset", "protocol", "codes", "num_bits", "num_queries", "num_database"):
         print(f"{name:26} {result[name]}")
     for name in ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2"):
         print(f"{name:26} {result[name]:.4f}")
+    for asked, taken in result["clipped_cuts"].items():
+        print(f"at {asked}: the database has only {taken:,} items, so all of them are taken")
+    if _REPORT.value:
+        samples = sorted((workdir / "samples").glob("*.png"))
+        folder = workdir / (f"report_{baseline}" if baseline else "report")
+        with np.load(codes_path(workdir, baseline)) as codes:
+            page = write_report(
+                folder, result=result, codes=dict(codes), dataset=experiment.dataset,
+                samples=samples[-1] if samples and not baseline else None,
+            )  # fmt: skip
+        print(f"report: {page}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, positional=True)

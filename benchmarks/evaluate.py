@@ -8,6 +8,8 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -16,11 +18,15 @@ import numpy as np
 from dsh_jax import hamming
 from dsh_jax.retrieval import evaluate
 from dsh_jax.retrieval.counts import distance_counts
+from dsh_jax.training.workdir import command_line, describe_run, write_json
 
 NUM_CLASSES = 10
 
 
-def problem(num_queries: int, num_database: int, num_bits: int) -> tuple[np.ndarray, ...]:
+Problem = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def problem(num_queries: int, num_database: int, num_bits: int) -> Problem:
     """Packed codes and class ids whose codes say something of their class: q, ql, d, dl."""
     rng = np.random.default_rng(0)
     centres = rng.integers(0, 2, (NUM_CLASSES, num_bits), np.uint8)
@@ -32,7 +38,8 @@ def problem(num_queries: int, num_database: int, num_bits: int) -> tuple[np.ndar
             for rows in np.array_split(labels, max(1, n // 100_000))
         ]
         result += [np.concatenate(packed), labels]
-    return tuple(result)
+    query, query_labels, database, labels = result
+    return query, query_labels, database, labels
 
 
 def sort_loop(
@@ -62,52 +69,58 @@ def best_of(repeats: int, function: Callable[[], Any]) -> tuple[float, Any]:
     return min(taken), result
 
 
-def compare_speed(num_queries: int, num_database: int, num_bits: int) -> None:
-    """Prints times and ratios on one problem."""
-    query, query_labels, database, labels = problem(num_queries, num_database, num_bits)
-    arguments = (query, query_labels, database, labels)
-    print(f"{num_queries:,} queries x {num_database:,} items x {num_bits} bits")
+def compare_speed(num_queries: int, num_database: int, num_bits: int) -> dict[str, str]:
+    """Times and ratios on one problem: what was measured -> figure."""
+    arguments = problem(num_queries, num_database, num_bits)
+    query, _, database, _ = arguments
     first, _ = best_of(1, lambda: evaluate(*arguments, num_bits=num_bits))
     ours, result = best_of(3, lambda: evaluate(*arguments, num_bits=num_bits))
     loop, peers = best_of(1, lambda: sort_loop(*arguments, num_bits))
     index = faiss.IndexBinaryFlat(8 * query.shape[1])
     index.add(database)
     search, _ = best_of(3, lambda: index.search(query, 1000))
-    print(f"  evaluate, all metrics        {ours:8.3f} s   (with compilation {first:.3f} s)")
-    print(f"  NumPy sort loop, mAP alone   {loop:8.3f} s   {loop / ours:6.1f} x ours")
-    print(f"  faiss, 1,000 nearest alone   {search:8.3f} s   {search / ours:6.1f} x ours")
+    kernels = {
+        name: best_of(
+            3, partial(distance_counts, *arguments, num_bits=num_bits, kernel=name)
+        )[0]
+        for name in ("popcount", "matmul")
+    }
     worst, best = result["tie_band"]["map"]
-    print(f"  mAP {result['map']:.6f}, by any order of ties {worst:.6f} to {best:.6f}; "
-          f"of the sort loop {peers:.6f}")
-    for kernel in ("popcount", "matmul"):
-        taken, _ = best_of(
-            3, lambda: distance_counts(*arguments, num_bits=num_bits, kernel=kernel)  # noqa: B023
-        )
-        print(f"  counts by {kernel:8}           {taken:8.3f} s")
+    size = f"{num_queries:,} queries x {num_database:,} items x {num_bits} bits"
+    return {
+        f"{size}: all metrics": f"{ours:.2f} s (the first time {first:.2f} s, with compilation)",
+        "NumPy loop that sorts for each query, mAP alone": f"{loop / ours:.1f} x that time",
+        "faiss.IndexBinaryFlat, the 1,000 nearest alone": f"{search / ours:.1f} x that time",
+        "counting distances by popcount, by matrix product":
+            f"{kernels['popcount'] / ours:.2f} x, {kernels['matmul'] / ours:.2f} x that time",
+        "mAP": f"{result['map']:.6f}; the loop's {peers:.6f}; "
+               f"{worst:.6f} to {best:.6f} by any order of ties",
+    }  # fmt: skip
 
 
-def measure_memory(num_queries: int, num_database: int, num_bits: int) -> None:
-    """Prints the peak memory above the inputs."""
+def measure_memory(num_queries: int, num_database: int, num_bits: int) -> dict[str, str]:
+    """Time and peak memory above the inputs: what was measured -> figure."""
     arguments = problem(num_queries, num_database, num_bits)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    taken, result = best_of(1, lambda: evaluate(*arguments, num_bits=num_bits))
+    taken, _ = best_of(1, lambda: evaluate(*arguments, num_bits=num_bits))
     above = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(f"{num_queries:,} queries x {num_database:,} items x {num_bits} bits")
-    print(f"  evaluate, all metrics        {taken:8.1f} s, mAP {result['map']:.4f}")
-    print(f"  peak memory above the inputs {above / 2**20:8.2f} GiB")
+    size = f"{num_queries:,} queries x {num_database:,} items x {num_bits} bits"
+    return {f"{size}: all metrics": f"{taken:.0f} s, {above / 2**20:.2f} GiB above the inputs"}
 
 
 def main() -> None:
     """Runs both parts; memory first, as a peak is never forgotten."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--database", type=int, default=59_000)
-    parser.add_argument("--num_bits", type=int, default=48)
     parser.add_argument("--skip_memory", action="store_true", help="leave out the large problem")
+    parser.add_argument("--result", type=Path, help="also write the figures to this JSON file")
     options = parser.parse_args()
-    if not options.skip_memory:
-        measure_memory(10_000, 1_000_000, 64)
-    compare_speed(options.queries, options.database, options.num_bits)
+    figures = {} if options.skip_memory else measure_memory(10_000, 1_000_000, 64)
+    figures |= compare_speed(1000, 59_000, 48)
+    for name, value in figures.items():
+        print(f"{name:60} {value}")
+    if options.result:
+        run = describe_run(command_line(), [])
+        write_json(options.result, {"title": "Evaluation", "figures": figures, "run": run})
 
 
 if __name__ == "__main__":

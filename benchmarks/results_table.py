@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 METHODS = {
-    "synthetic": "DSH-GANs", "real": "triplet-only control", "itq": "ITQ", "lsh": "LSH"
+    "synthetic": "DSH-GANs", "real": "triplet-only control", "classifier": "its classifier's label",
+    "itq": "ITQ", "lsh": "LSH",
 }  # fmt: skip
 BASELINES = ("itq", "lsh")
 DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits"}
@@ -148,6 +149,27 @@ def render(results: Sequence[Result], folder: Path) -> str:
     return "\n\n".join(parts)
 
 
+def render_benchmarks(folder: Path, readme: Path) -> str:
+    """What `benchmarks/*.py --result` wrote into a folder, a table each, as Markdown.
+
+    Raises:
+      UserError: a file is not what they write.
+    """
+    parts = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(path.read_text())
+            hardware, figures = content["run"]["hardware"], content["figures"]
+            link = f"[{path.stem}]({Path(os.path.relpath(path, readme)).as_posix()})"
+            title = f"### {content['title']}: {hardware['cpu']}, {hardware['cpu_cores']} cores"
+            lines = [_cells(["measured", link]), _cells(["---"] * 2)]
+            lines += [_cells(row) for row in figures.items()]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is no result of a benchmark; write it again.") from error
+        parts += [title, "\n".join(lines)]
+    return "\n\n".join(parts)
+
+
 def _row(runs: Sequence[Result], folder: Path) -> str:
     """One row of the runs of one configuration, by seed."""
     contents = [run.content for run in runs]
@@ -216,7 +238,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = [read(path) for path in sorted(options.results.glob("*.json"))]
         check(results)
         old = options.readme.read_text() if options.readme.exists() else ""
-        new = replaced(old, render(results, options.readme.parent), options.readme)
+        folder = options.readme.parent
+        tables = [render(results, folder), render_benchmarks(options.results / "speed", folder)]
+        new = replaced(old, "\n\n".join(filter(None, tables)), options.readme)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

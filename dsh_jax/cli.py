@@ -9,8 +9,13 @@ from absl import app, flags, logging
 from dsh_jax.errors import UserError
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Parses the flags and calls `main`; a user's mistake is told in a sentence, exit code 2."""
+def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> None:
+    """Parses the flags and calls `main`; a user's mistake is told in a sentence, exit code 2.
+
+    Args:
+      main: takes the script's name and what is left when the flags are parsed.
+      positional: whether anything may be left.
+    """
 
     def parse(argv: Sequence[str]) -> list[str]:
         try:
@@ -18,7 +23,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         except Exception as error:  # a config file is the user's own code: it may raise anything
             kind = "" if isinstance(error, flags.Error) else f"{type(error).__name__}: "
             _fail(kind + " ".join(str(error).split()))
-        if len(rest) > 1:
+        if len(rest) > 1 and not positional:
             _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
         return rest
 

@@ -10,59 +10,58 @@ import numpy as np
 from dsh_jax import hamming
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
-from dsh_jax.retrieval.baselines import fit_itq, fit_lsh
-from dsh_jax.retrieval.encode import encode
+from dsh_jax.methods.base import State
+from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes
+from dsh_jax.retrieval.encode import encode, map_images
 from dsh_jax.retrieval.metrics import evaluate
+from dsh_jax.retrieval.protocol import Protocol
 from dsh_jax.training import parallel
 from dsh_jax.training.checkpoint import Checkpoints
 from dsh_jax.training.setup import Experiment, prepare
 from dsh_jax.training.workdir import load_config, read_json, write_json
 
-BASELINES: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
+UNSUPERVISED: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "itq": fit_itq,
     "lsh": fit_lsh,
 }
+BASELINES = (*UNSUPERVISED, "classifier")
 CUTS = (100, 1000, 5000)
 
 
 def evaluate_workdir(
-    workdir: Path, *, data_dir: str, checkpoint: str, baseline: str
-) -> dict[str, Any]:
+    workdir: Path,
+    *,
+    data_dir: str = "",
+    checkpoint: str = "best",
+    baseline: str = "",
+    protocol: str | Protocol = "expected",
+) -> tuple[dict[str, Any], Experiment]:
     """Encodes queries and database, measures, and writes `eval.json` and `codes.npz`.
 
     Args:
       workdir: of a training with `train.py`.
       data_dir: where the data lies now; empty is where it lay when training began.
       checkpoint: "best" (by validation mAP) or "latest".
-      baseline: empty for the trained codes; or "itq" or "lsh" on the raw pixels of the same split,
-        written as `eval_itq.json`, `codes_itq.npz` and so on.
+      baseline: empty for the trained codes; "itq" or "lsh" on the raw pixels of the same split; or
+        "classifier", the label that the checkpoint's classification stream predicts as a code. The
+        files are then `eval_itq.json`, `codes_itq.npz` and so on.
+      protocol: by which to measure.
 
     Returns:
-      What was written to `eval.json`.
+      What was written to `eval.json`, and the experiment that was evaluated.
 
     Raises:
       UserError: the workdir or its data is missing, damaged, or does not fit.
     """
-    config = load_config(workdir)
-    if not (workdir / "split.json").exists():
-        raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
-    if data_dir:
-        config.data.data_dir = data_dir
-    try:
-        experiment = prepare(config, workdir, training=False)
-    except (AttributeError, KeyError) as error:
-        raise UserError(
-            f"{workdir}/config.json lacks a field that this version needs "
-            f"({' '.join(str(error).split())}); evaluate with the version that trained it."
-        ) from error
-    if baseline:
-        query, database, about = _baseline_codes(experiment, baseline)
+    experiment = load_experiment(workdir, data_dir)
+    config, dataset, split = experiment.config, experiment.dataset, experiment.split
+    if baseline in UNSUPERVISED:
+        query, database, about = _unsupervised_codes(experiment, baseline)
     else:
-        query, database, about = _trained_codes(experiment, workdir, checkpoint)
-    dataset, split = experiment.dataset, experiment.split
+        query, database, about = _trained_codes(experiment, workdir, checkpoint, baseline)
     metrics = evaluate(
         query, dataset.labels[split.query], database, dataset.labels[split.database],
-        num_bits=config.num_bits, cuts=CUTS,
+        num_bits=config.num_bits, cuts=CUTS, protocol=protocol,
     )
     result = {
         "method": baseline or config.method,
@@ -76,23 +75,85 @@ def evaluate_workdir(
         **about,
         **metrics,
     }
-    suffix = f"_{baseline}" if baseline else ""
-    _write_npz(
-        workdir / f"codes{suffix}.npz",
-        num_bits=np.asarray(config.num_bits),
-        query_codes=query, query_ids=split.query, query_labels=dataset.labels[split.query],
-        database_codes=database, database_ids=split.database,
-        database_labels=dataset.labels[split.database],
-    )
-    write_json(workdir / f"eval{suffix}.json", result)
-    return result
+    arrays = {
+        "num_bits": np.asarray(config.num_bits),
+        "query_codes": query,
+        "query_ids": split.query,
+        "query_labels": dataset.labels[split.query],
+        "database_codes": database,
+        "database_ids": split.database,
+        "database_labels": dataset.labels[split.database],
+    }
+    with replacing(codes_path(workdir, baseline)) as beside, beside.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    write_json(result_path(workdir, baseline), result)
+    return result, experiment
+
+
+def result_path(workdir: Path, baseline: str = "") -> Path:
+    """Where the result of an evaluation lies."""
+    return workdir / (f"eval_{baseline}.json" if baseline else "eval.json")
+
+
+def codes_path(workdir: Path, baseline: str = "") -> Path:
+    """Where the codes of an evaluation lie."""
+    return workdir / (f"codes_{baseline}.npz" if baseline else "codes.npz")
+
+
+def load_experiment(workdir: Path, data_dir: str) -> Experiment:
+    """The experiment that a workdir was trained with, its split checked.
+
+    Raises:
+      UserError: the workdir or its data is missing, damaged, or does not fit.
+    """
+    config = load_config(workdir)
+    if not (workdir / "split.json").exists():
+        raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
+    if data_dir:
+        config.data.data_dir = data_dir
+    try:
+        return prepare(config, workdir, training=False)
+    except (AttributeError, KeyError) as error:
+        raise UserError(
+            f"{workdir}/config.json lacks a field that this version needs "
+            f"({' '.join(str(error).split())}); evaluate with the version that trained it."
+        ) from error
 
 
 def _trained_codes(
-    experiment: Experiment, workdir: Path, which: str
+    experiment: Experiment, workdir: Path, which: str, baseline: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    config, devices = experiment.config, experiment.devices
-    directory = workdir / "checkpoints"
+    config, devices, split = experiment.config, experiment.devices, experiment.split
+    classify = experiment.method.classify
+    if baseline and classify is None:
+        raise UserError(f"{config.method} has no classifier; leave out --baseline {baseline}.")
+    state, step, seconds = _restore(experiment, workdir, which)
+    stacked = parallel.replicate(state, devices)
+    forward = classify if baseline and classify else experiment.method.encode
+    compiled = parallel.compile_encode(forward, devices)
+
+    def codes(ids: np.ndarray) -> np.ndarray:
+        images, size = experiment.dataset.images, config.encode_batch_size
+        if not baseline:
+            return encode(compiled, stacked, images, ids, batch_size=size, devices=devices)
+        logits = map_images(compiled, stacked, images, ids, batch_size=size, devices=devices)
+        single = config.loss.labels == "single"
+        predicted = logits == logits.max(axis=1, keepdims=True) if single else logits > 0
+        return hamming.pack(label_codes(predicted, num_bits=config.num_bits))
+
+    about = {
+        "codes": baseline or config.triplets,
+        "checkpoint": which,
+        "step": step,
+        "train_seconds": seconds,
+        "run": read_json(workdir / "run.json"),
+    }
+    return codes(split.query), codes(split.database), about
+
+
+def _restore(experiment: Experiment, workdir: Path, which: str) -> tuple[State, int, float]:
+    """(state, step, seconds trained) of the checkpoint asked for."""
+    config, directory = experiment.config, workdir / "checkpoints"
     missing = f"{workdir} holds no checkpoint yet; train first: train.py --workdir {workdir}."
     if not directory.exists():
         raise UserError(missing)
@@ -103,26 +164,10 @@ def _trained_codes(
     like = jax.eval_shape(experiment.method.init, jax.random.key(config.seed))
     state, seconds = checkpoints.restore(step, like)
     checkpoints.close()
-    stacked = parallel.replicate(state, devices)
-    compiled = parallel.compile_encode(experiment.method.encode, devices)
-
-    def codes(ids: np.ndarray) -> np.ndarray:
-        return encode(
-            compiled, stacked, experiment.dataset.images, ids,
-            batch_size=config.encode_batch_size, devices=devices,
-        )
-
-    about = {
-        "codes": config.triplets,
-        "checkpoint": which,
-        "step": step,
-        "train_seconds": seconds,
-        "run": read_json(workdir / "run.json"),
-    }
-    return codes(experiment.split.query), codes(experiment.split.database), about
+    return state, step, seconds
 
 
-def _baseline_codes(
+def _unsupervised_codes(
     experiment: Experiment, name: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     images = experiment.dataset.images
@@ -130,11 +175,6 @@ def _baseline_codes(
     config, split = experiment.config, experiment.split
     # Fitted on all that training may see: no labels are needed.
     seen = np.union1d(split.labeled, split.unlabeled)
-    encoder = BASELINES[name](features[seen], num_bits=config.num_bits, seed=config.seed)
+    encoder = UNSUPERVISED[name](features[seen], num_bits=config.num_bits, seed=config.seed)
     query, database = (hamming.pack(encoder(features[i])) for i in (split.query, split.database))
     return query, database, {"codes": name, "run": {}}
-
-
-def _write_npz(path: Path, **arrays: np.ndarray) -> None:
-    with replacing(path) as beside, beside.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from dsh_jax import hamming
 from dsh_jax.errors import UserError
 from dsh_jax.retrieval import evaluate
-from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, itq_rotation
+from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, itq_rotation, label_codes
 
 
 @settings(max_examples=25, deadline=None)
@@ -106,3 +106,20 @@ def test_itq_rotation_is_checked():
         itq_rotation(np.zeros(3), seed=0, iterations=1)
     with pytest.raises(ValueError, match="-1"):
         itq_rotation(np.zeros((3, 2)), seed=0, iterations=-1)
+
+
+def test_a_label_is_its_bit_as_often_as_there_is_room():
+    predicted = np.array([[1, 0, 0], [0, 0, 1], [1, 1, 0]])
+    codes = label_codes(predicted, num_bits=7)
+    np.testing.assert_array_equal(
+        codes, [[1, 0, 0, 1, 0, 0, 0], [0, 0, 1, 0, 0, 1, 0], [1, 1, 0, 1, 1, 0, 0]]
+    )
+
+
+def test_a_label_of_many_classes_is_its_number():
+    codes = label_codes(np.eye(10), num_bits=4)
+    assert codes.dtype == np.uint8 and len(np.unique(codes, axis=0)) == 10
+    np.testing.assert_array_equal(codes @ [1, 2, 4, 8], np.arange(10))
+    for predicted, num_bits in ((np.eye(10), 3), (np.ones((2, 10)), 4)):
+        with pytest.raises(UserError, match="10 classes cannot be a code"):
+            label_codes(predicted, num_bits=num_bits)

@@ -142,7 +142,7 @@ def test_eval_writes_codes_that_give_its_numbers(evaluated):
     assert (result["num_queries"], result["num_database"]) == (100, 1697)
     assert result["protocol"] == split["protocol"] == "100/200/1697"
     assert result["split_checksum"] == split["checksum"]
-    assert result["codes"] == "synthetic" and result["rules"]["ties"] == "expected"
+    assert result["codes"] == "synthetic" and "expected" in result["rules"]
     assert result["run"]["overrides"] == [f"--config.num_bits={NUM_BITS}"]
     assert 0 <= result["precision_at_100"] <= 1
     assert f"{result['map']:.4f}" in stdout and result["protocol"] in stdout
@@ -177,7 +177,7 @@ def test_eval_writes_codes_that_give_its_numbers(evaluated):
 def test_baseline_is_written_beside(evaluated):
     workdir, _, _ = evaluated
     before = (workdir / "eval.json").read_bytes(), (workdir / "codes.npz").read_bytes()
-    stdout, _ = run("eval.py", f"--workdir={workdir}", "--baseline=itq")
+    stdout, _ = run("eval.py", f"--workdir={workdir}", "--baseline=itq", "--report")
     assert before == ((workdir / "eval.json").read_bytes(), (workdir / "codes.npz").read_bytes())
     trained = json.loads((workdir / "eval.json").read_text())
     itq = json.loads((workdir / "eval_itq.json").read_text())
@@ -187,6 +187,41 @@ def test_baseline_is_written_beside(evaluated):
     assert itq["map"] > 0.4  # digits are easy, and chance is 0.1
     codes = np.load(workdir / "codes_itq.npz")
     assert codes["query_codes"].shape == (100, 2) and codes["database_codes"].shape == (1697, 2)
+    page = workdir / "report_itq" / "report.html"
+    assert str(page) in stdout and f"{itq['map']:.4f}" in page.read_text()
+
+
+def test_runs_are_compared(evaluated, tmp_path):
+    workdir, _, _ = evaluated
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(workdir / "eval.json", other)
+    stdout, _ = run("eval.py", "--compare", workdir, other, f"--output={tmp_path / 'out'}")
+    assert str(workdir) in stdout and str(other) in stdout
+    assert (tmp_path / "out/compare.md").read_text() in stdout
+    result = json.loads((other / "eval.json").read_text())
+    (other / "eval.json").write_text(json.dumps(result | {"protocol": "1/2/3"}))
+    code, stderr = run_forked(tmp_path, "eval.py", "--compare", workdir, other)
+    sentence = only_sentence(code, stderr)
+    assert "1/2/3" in sentence and "100/200/1697" in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--protocol=sorted"], "sorted"),
+        (["--compare=a"], "--compare"),
+        (["more"], "more"),
+        (["--baseline=none"], "baseline"),
+    ],
+)
+def test_eval_refuses_arguments(workdir, tmp_path, arguments, named):
+    assert named in refused(tmp_path, workdir, "eval.py", *arguments)
+
+
+def test_eval_without_a_workdir(tmp_path):
+    code, stderr = run_forked(tmp_path, "eval.py")
+    assert "--workdir" in only_sentence(code, stderr)
 
 
 def test_training_again_when_finished_changes_nothing(workdir):
@@ -215,6 +250,9 @@ def test_a_mistake_in_a_real_process(tmp_path):
         ("nothing=1", "nothing"),
         ("data.labeled_per_class=100000", "labeled_per_class"),
         ("data.source=mnist", "mnist"),
+        ("data.protocol=1/2/3", "1/2/3"),
+        ("data.protocol=1000/5000/59000", "labeled_per_class"),
+        ("data.split_file=none.json", "none.json"),
         ("triplets=both", "triplets"),
         ("method=none", "none"),
         ("num_devices=99", "num_devices"),

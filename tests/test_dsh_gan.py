@@ -1,7 +1,7 @@
 """DSH-GANs step by step: who is updated, by what, and in which order."""
 
 import dataclasses
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -391,6 +391,28 @@ def test_unlabeled_images_differ_by_the_classification_term_alone(parts, batches
         assert_near(gradients[0]["classification"], gradients[1]["classification"], rtol=1e-2)
 
 
+def test_synthetic_images_may_teach_no_classes(batches):
+    _, state = method_and_state()
+    gan = gan_of(build(loss__synthetic_class_weight=0.0, loss__unlabeled="mask"))
+    batch = batches["discriminator"]
+    after, metrics = compiled(gan.discriminator_step)(state, batch)
+    _, logits, _ = outputs(state, batch["image"])
+    wanted = cross_entropy(logits, batch["label"])
+    assert metrics["discriminator/classification"] == pytest.approx(wanted, rel=1e-3)
+    # Whatever the labels of synthetic images are, the same is learned.
+    others = batch | {"synthetic_label": np.roll(batch["synthetic_label"], 1, axis=1)}
+    again, _ = compiled(gan.discriminator_step)(state, others)
+    assert_near(moments(after, "discriminator"), moments(again, "discriminator"))
+
+    batch = batches["hash"]
+    hashing = partial(gan.hash_step, synthetic=True)
+    _, metrics = compiled(hashing)(state, batch)
+    _, logits, _ = outputs(state, batch["image"])
+    assert metrics["hash/classification"] == pytest.approx(
+        cross_entropy(logits, batch["label"]), rel=1e-3
+    )
+
+
 def test_pretraining_is_the_discriminator_and_the_generator_step(batches):
     # On the same batches; that it leaves the hash stream as it is, test_parallel.py sees.
     handed = handed_out(method_and_state()[0], "pretraining", make_batch())
@@ -467,7 +489,7 @@ def test_a_triplet_loss_of_ones_own_is_used(hinge_run):
 
 def test_averages_follow_parameters_and_statistics(hinge_run):
     (start, first, *_), _ = hinge_run
-    assert set(start.ema) == {"generator", "representation", "hash"}
+    assert set(start.ema) == {"generator", "representation", "hash", "classification"}
     for player, average in start.ema.items():
         assert_same(average, base.variables(start, player))
         # decay = min(0.05, (1 + 0) / (10 + 0))

@@ -41,8 +41,8 @@ def made(tmp_path_factory):
     return workdir, experiment, states
 
 
-def measure(workdir, *, checkpoint="best", baseline="", data_dir=""):
-    return evaluate_workdir(workdir, data_dir=data_dir, checkpoint=checkpoint, baseline=baseline)
+def measure(workdir, **options):
+    return evaluate_workdir(workdir, **options)[0]
 
 
 @pytest.mark.parametrize(("which", "step"), [("best", BEST), ("latest", LATEST)])
@@ -80,13 +80,13 @@ def test_what_the_result_says_of_the_split(made):
 @pytest.mark.parametrize("name", ["itq", "lsh"])
 def test_a_baseline_sees_what_training_may_see(made, monkeypatch, name):
     workdir, experiment, _ = made
-    fit, fitted = evaluation.BASELINES[name], []
+    fit, fitted = evaluation.UNSUPERVISED[name], []
 
     def record(features, **options):
         fitted.append((features, options))
         return fit(features, **options)
 
-    monkeypatch.setitem(evaluation.BASELINES, name, record)
+    monkeypatch.setitem(evaluation.UNSUPERVISED, name, record)
     result = measure(workdir, baseline=name)
     ((features, options),) = fitted
     split, images = experiment.split, experiment.dataset.images
@@ -103,6 +103,27 @@ def test_a_baseline_sees_what_training_may_see(made, monkeypatch, name):
     flat = images[split.query].reshape(100, -1) / np.float32(255)
     assert np.array_equal(hamming.unpack(codes["query_codes"], 16), encoder(flat))
     assert result["map"] > 0.2  # chance is 0.1
+
+
+def test_the_classifiers_label_as_a_code(made):
+    workdir, experiment, states = made
+    result = measure(workdir, baseline="classifier")
+    assert (result["codes"], result["step"]) == ("classifier", BEST)
+    codes = np.load(workdir / "codes_classifier.npz")
+    ids = experiment.split.query
+    logits = experiment.method.classify(states[BEST], experiment.dataset.images[ids])
+    bits = hamming.unpack(codes["query_codes"], 16)
+    assert np.array_equal(bits[:, :10].argmax(axis=1), np.argmax(logits, axis=1))
+    assert np.array_equal(bits.sum(axis=1), np.ones(len(ids)))
+
+
+def test_the_protocol_asked_for_measures(made):
+    workdir, _, _ = made
+    expected, peers = measure(workdir), measure(workdir, protocol="stable/hits_in_top_k")
+    assert expected["metric_protocol"] == "expected/reachable/zero"
+    assert peers["metric_protocol"] == "stable/hits_in_top_k/zero"
+    worst, best = expected["tie_band"]["map"]
+    assert worst <= peers["map"] <= best and peers["map"] != expected["map"]
 
 
 def test_two_evaluations_write_the_same(made):

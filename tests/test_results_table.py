@@ -206,3 +206,20 @@ def test_the_readme_is_up_to_date():
     command = [sys.executable, "benchmarks/results_table.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_benchmarks_have_tables_below(place):
+    call, readme = place
+    folder = readme.parent / "results" / "speed"
+    folder.mkdir(parents=True)
+    hardware = {"cpu": "Fast | CPU", "cpu_cores": 2}
+    (folder / "evaluate.json").write_text(json.dumps(
+        {"title": "Evaluation", "figures": {"all metrics": "1 s"}, "run": {"hardware": hardware}}
+    ))  # fmt: skip
+    assert call(run=result()) == 0
+    text = readme.read_text()
+    table = text[text.index("### Evaluation: Fast | CPU, 2 cores") :]
+    assert "| measured | [evaluate](results/speed/evaluate.json) |" in table
+    assert "| all metrics | 1 s |" in table
+    (folder / "evaluate.json").write_text("{}")
+    assert call() == 2

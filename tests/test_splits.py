@@ -47,6 +47,16 @@ CIFAR_LIKE = make_dataset([6000] * 10, test_per_class=1000)
 SMALL = make_dataset([20, 25, 30], test_per_class=3)
 
 
+@pytest.mark.parametrize("name", splits.PROTOCOLS)
+def test_named_protocols_give_their_counts(name):
+    queries, labeled, database = splits.PROTOCOLS[name]
+    data = CIFAR_LIKE
+    if name.startswith("2100"):  # NUS-WIDE-21 in size: 195,834 images
+        data = make_dataset([9326] * 9 + [9325] * 12)
+    split = draw(data, queries_per_class=queries, labeled_per_class=labeled, database=database)
+    assert split.protocol == name
+
+
 @pytest.mark.parametrize(
     "changes, protocol",
     [
@@ -359,3 +369,14 @@ def test_missing_file_and_directory_are_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         splits.save(hand_made(), tmp_path / "file" / "split.json")
+
+
+def test_a_split_file_is_for_its_own_data(tmp_path):
+    path = tmp_path / "split.json"
+    split = draw(SMALL)
+    splits.save(split, path)
+    assert splits.load_for(SMALL, path).checksum == split.checksum
+    with pytest.raises(UserError, match="divides made 1, but the data is other 1"):
+        splits.load_for(make_dataset([20, 25, 30], name="other"), path)
+    with pytest.raises(UserError, match="beyond the 15 items"):
+        splits.load_for(make_dataset([5, 5, 5]), path)

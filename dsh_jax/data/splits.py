@@ -17,6 +17,14 @@ from dsh_jax.data.sources import Dataset
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 
+# Named protocols: (queries_per_class, labeled_per_class, database), as `draw` takes them.
+PROTOCOLS = {
+    "1000/5000/59000": (100, 500, "rest"),  # CIFAR-10, the papers'
+    "1000/5000/54000": (100, 500, "unlabeled"),  # CIFAR-10
+    "10000/5000/50000": (0, 500, "rest"),  # CIFAR-10, the official test set as queries
+    "10000/50000/50000": (0, 0, "rest"),  # CIFAR-10, all of the train set labeled
+    "2100/10500/193734": (100, 500, "rest"),  # NUS-WIDE-21, mAP at 5,000
+}
 ID_FIELDS = ("query", "labeled", "unlabeled", "validation", "database")
 _TEXT_FIELDS = ("protocol", "dataset", "version")
 
@@ -238,4 +246,25 @@ def load(path: str | os.PathLike[str]) -> Split:
         raise UserError(f"File {path} holds no split: draw the split again.") from error
     if split.checksum != expected:
         raise UserError(f"Split file {path} was edited: draw the split again.")
+    return split
+
+
+def load_for(dataset: Dataset, path: str | os.PathLike[str]) -> Split:
+    """Reads a split that `save` wrote, to divide this data set.
+
+    Raises:
+      UserError: as for `load`; or it is of another data set or version, or has ids beyond the data.
+    """
+    split = load(path)
+    if (split.dataset, split.version) != (dataset.name, dataset.version):
+        raise UserError(
+            f"Split file {path} divides {split.dataset} {split.version}, but the data is"
+            f" {dataset.name} {dataset.version}: choose the split file of this data."
+        )
+    ids = np.concatenate([getattr(split, field) for field in ID_FIELDS])
+    if ids.min(initial=0) < 0 or ids.max(initial=0) >= len(dataset.labels):
+        raise UserError(
+            f"Split file {path} has ids beyond the {len(dataset.labels)} items of {dataset.name}:"
+            " draw the split again."
+        )
     return split

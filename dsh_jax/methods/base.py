@@ -75,6 +75,8 @@ class Method:
       init: key -> the state before the first step.
       encode: state, images uint8 `[batch, h, w, c]` -> relaxed codes `[batch, num_bits]`; a bit is
         1 where the code is above 1/2.
+      classify: state, images as for `encode` -> class logits `[batch, classes]`, or None for a
+        method that has none.
       synthesize: state, key, labels `[batch, classes]` -> images in [-1, 1], or None for a method
         that draws none.
     """
@@ -82,6 +84,7 @@ class Method:
     stages: tuple[Stage, ...]
     init: Callable[[jax.Array], State]
     encode: Callable[[State, jax.Array], jax.Array]
+    classify: Callable[[State, jax.Array], jax.Array] | None
     synthesize: Callable[[State, jax.Array, jax.Array], jax.Array] | None
 
     @property

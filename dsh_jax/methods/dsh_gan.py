@@ -99,4 +99,4 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         )
     else:
         stages = (Stage("triplet", config.num_steps, gan.control_step, True, False),)
-    return Method(stages, gan.init, gan.encode, gan.sample if synthetic else None)
+    return Method(stages, gan.init, gan.encode, gan.classify, gan.sample if synthetic else None)

@@ -107,7 +107,8 @@ class DshGan:
         }
         params = {player: c["params"] for player, c in collections.items()}
         owners = {"discriminator": DISCRIMINATOR, "hash": HASH, "generator": GENERATOR}
-        averaged = {"generator", "representation", "hash"} & params.keys() if self.ema_decay else ()
+        evaluated = {"generator", "representation", "hash", "classification"} & params.keys()
+        averaged = evaluated if self.ema_decay else ()
         return State(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -360,6 +361,11 @@ class DshGan:
         """Relaxed codes `[batch, num_bits]` of uint8 images `[batch, h, w, c]`."""
         features = self._evaluate(state, "representation", to_float(images))
         return nn.sigmoid(self._evaluate(state, "hash", features))
+
+    def classify(self, state: State, images: jax.Array) -> jax.Array:
+        """Class logits `[batch, classes]` of uint8 images `[batch, h, w, c]`."""
+        features = self._evaluate(state, "representation", to_float(images))
+        return self._evaluate(state, "classification", features)
 
     def sample(self, state: State, key: jax.Array, label: jax.Array) -> jax.Array:
         """Images in [-1, 1] of the class vectors `label` `[batch, classes]`, for looking at."""

@@ -1,7 +1,7 @@
-"""Unsupervised baselines on any feature matrix, raw pixels too: PCA-ITQ and LSH.
+"""Baselines: PCA-ITQ and LSH on any feature matrix, raw pixels too, and a classifier's label.
 
-What a learned code must beat. Each `fit_*` returns an encoder, features `[n, dim]` -> bits
-`[n, num_bits]`, that keeps only a mean and a projection.
+What a learned code must beat. Each `fit_*` needs no labels and returns an encoder, features
+`[n, dim]` -> bits `[n, num_bits]`, that keeps only a mean and a projection.
 """
 
 from collections.abc import Callable
@@ -107,6 +107,38 @@ def fit_lsh(features: np.ndarray, *, num_bits: int, seed: int) -> Encoder:
         raise UserError(f"LSH cannot make codes of {num_bits} bits: choose at least 1 bit.")
     hyperplanes = np.random.default_rng(seed).standard_normal((features.shape[1], num_bits))
     return _linear_encoder(features.mean(axis=0, dtype=np.float64), hyperplanes)
+
+
+def label_codes(predicted: np.ndarray, *, num_bits: int) -> np.ndarray:
+    """The label that a classifier predicts, written as a code.
+
+    A code that was learned from the same labels should do better than this one, which has nothing
+    to say of images inside a class (Sablayrolles et al., "How should we evaluate supervised
+    hashing?", ICASSP 2017).
+
+    Args:
+      predicted: multi-hot {0, 1} `[n, classes]`.
+      num_bits: length of a code. With a bit for each class, a class is its bit, as often as there
+        is room; with fewer, its number in binary, which needs one label an item.
+
+    Returns:
+      bits uint8 {0, 1} `[n, num_bits]`.
+
+    Raises:
+      UserError: too few bits for the number of classes.
+    """
+    n, classes = predicted.shape
+    bits = np.zeros((n, num_bits), np.uint8)
+    if classes <= num_bits:
+        repeated = np.tile(predicted, num_bits // classes)
+        bits[:, : repeated.shape[1]] = repeated
+        return bits
+    if classes > 2**num_bits or np.any(predicted.sum(axis=1) != 1):
+        raise UserError(
+            f"the label of {classes} classes cannot be a code of {num_bits} bits: "
+            f"compare with it at {classes} bits or more."
+        )
+    return bits | (predicted.argmax(axis=1)[:, None] >> np.arange(num_bits) & 1).astype(np.uint8)
 
 
 def _as_features(features: np.ndarray) -> np.ndarray:

@@ -47,20 +47,37 @@ def build_method(config: ConfigDict, dataset: Dataset) -> Method:
 
 
 def draw_split(config: ConfigDict, dataset: Dataset) -> Split:
-    """The split that `config.data` describes.
+    """The split that `config.data` describes: a file's, a named protocol's, or by its counts.
 
     Raises:
-      UserError: the data has not enough items for it.
+      UserError: no such file or protocol, or the data has not enough items for it.
     """
-    return splits.draw(
+    data = config.data
+    if data.split_file:
+        return splits.load_for(dataset, data.split_file)
+    counts = (data.queries_per_class, data.labeled_per_class, data.database)
+    if data.protocol:
+        if data.protocol not in splits.PROTOCOLS:
+            raise UserError(
+                f"data.protocol is one of {', '.join(splits.PROTOCOLS)}, not {data.protocol!r}; "
+                "for other numbers leave it empty and set data.queries_per_class and the like."
+            )
+        counts = splits.PROTOCOLS[data.protocol]
+    split = splits.draw(
         dataset,
-        seed=config.data.split_seed,
-        queries_per_class=config.data.queries_per_class,
-        labeled_per_class=config.data.labeled_per_class,
-        database=config.data.database,
-        validation_per_class=config.data.validation_per_class,
-        validation_from=config.data.validation_from,
+        seed=data.split_seed,
+        queries_per_class=counts[0],
+        labeled_per_class=counts[1],
+        database=counts[2],
+        validation_per_class=data.validation_per_class,
+        validation_from=data.validation_from,
     )
+    if data.protocol and split.protocol != data.protocol:
+        raise UserError(
+            f"data.protocol {data.protocol} does not fit {dataset.name}, which gives "
+            f"{split.protocol}; choose the protocol of this data set, or leave it empty."
+        )
+    return split
 
 
 def _check_least(config: ConfigDict) -> None:
@@ -101,8 +118,11 @@ def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Expe
         }
     devices = pick_devices(config.num_devices, batch_sizes)
     dataset = sources.load(config.data.source, config.data.data_dir or None)
-    split = draw_split(config, dataset)
     saved = workdir / "split.json"
+    if config.data.split_file and saved.exists():  # the file itself may have gone since
+        split = splits.load_for(dataset, saved)
+    else:
+        split = draw_split(config, dataset)
     if saved.exists() and splits.load(saved).checksum != split.checksum:
         raise UserError(
             f"{saved} is not the split that this config draws from {dataset.name} "

@@ -1,0 +1,154 @@
+"""The pictures of a report, each a matplotlib figure made from plain arrays."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+
+from dsh_jax.retrieval import ranking
+
+_RIGHT, _WRONG = "#2a9d4a", "#d1343a"
+
+
+def radius_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Precision over recall of looking up all items within a radius, a point for each radius.
+
+    Args:
+      results: name -> what `retrieval.evaluate` returns.
+    """
+    figure, axes = _axes("recall", "precision", "Precision and recall by Hamming radius")
+    for name, result in results.items():
+        curve = result["radius_curve"]
+        # Where most balls are empty, precision says nothing of the codes.
+        shown = np.asarray(curve["empty_ball_rate"]) < 0.5
+        axes.plot(
+            np.asarray(curve["recall"])[shown], np.asarray(curve["precision"])[shown],
+            marker=".", label=f"{name} ({result['num_bits']} bits)",
+        )  # fmt: skip
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend()
+    return figure
+
+
+def precision_at_k(counts: np.ndarray) -> Figure:
+    """Mean precision of the first k items, with the band that orders of ties span.
+
+    Args:
+      counts: `[n_query, num_bits + 1, levels]` of `retrieval.counts.distance_counts`.
+    """
+    num_database = int(counts[0].sum())
+    cuts = np.unique(np.geomspace(1, num_database, 60).astype(int))
+    figure, axes = _axes("k", "precision", "Precision of the first k items")
+    worst, expected, best = (
+        [ranking.precision_at(c, int(cut)).mean() for cut in cuts]
+        for c in (ranking.in_order(counts, "worst"), counts, ranking.in_order(counts, "best"))
+    )
+    axes.fill_between(cuts, worst, best, alpha=0.25, label="any order of ties")
+    axes.plot(cuts, expected, label="expected")
+    axes.set(xscale="log", ylim=(0, 1.02))
+    axes.legend()
+    return figure
+
+
+def bit_means(health: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """The share of ones of each bit.
+
+    Args:
+      health: name of a set of codes -> its `retrieval.health.code_health`.
+    """
+    figure, axes = _axes("bit", "share of ones", "Balance of the bits")
+    width = 0.8 / len(health)
+    for offset, (name, values) in enumerate(health.items()):
+        means = values["bit_means"]
+        axes.bar(np.arange(len(means)) + (offset + 0.5) * width - 0.4, means, width, label=name)
+    axes.axhline(0.5, color="black", linewidth=0.8)
+    axes.set(ylim=(0, 1))
+    axes.legend()
+    return figure
+
+
+def distances(counts: np.ndarray) -> Figure:
+    """How far similar and dissimilar items are from the queries; `counts` as above."""
+    figure, axes = _axes("Hamming distance", "share of pairs", "Similar and dissimilar pairs")
+    for name, pairs, color in (
+        ("similar", counts[..., 1:].sum(axis=(0, 2)), _RIGHT),
+        ("dissimilar", counts[..., 0].sum(axis=0), _WRONG),
+    ):
+        share = pairs / max(1, pairs.sum())
+        axes.bar(np.arange(len(share)), share, width=1.0, alpha=0.6, color=color, label=name)
+    axes.legend()
+    return figure
+
+
+def class_scores(names: Sequence[str], scores: Sequence[float], mean: float) -> Figure:
+    """Mean average precision of the queries of each class, beside that of all."""
+    figure, axes = _axes("", "mAP", "mAP by class of the query")
+    axes.bar(np.arange(len(names)), scores)
+    axes.axhline(mean, color="black", linewidth=0.8, label=f"all queries: {mean:.3f}")
+    axes.set_xticks(np.arange(len(names)), names, rotation=45, ha="right")
+    axes.set(ylim=(0, 1))
+    axes.legend()
+    return figure
+
+
+def gallery(
+    queries: np.ndarray, titles: Sequence[str], nearest: np.ndarray, is_right: np.ndarray
+) -> Figure:
+    """Queries with their nearest images, right ones framed green and wrong ones red.
+
+    Args:
+      queries: uint8 `[rows, height, width, channels]`.
+      titles: of the rows.
+      nearest: uint8 `[rows, columns, height, width, channels]`.
+      is_right: bool `[rows, columns]`.
+    """
+    rows, columns = is_right.shape
+    figure = Figure(figsize=(1.0 * (columns + 1) + 1.2, 1.0 * rows), layout="constrained")
+    grid: np.ndarray = np.asarray(figure.subplots(rows, columns + 1, squeeze=False))
+    for row in range(rows):
+        _show(grid[row, 0], queries[row], "black")
+        grid[row, 0].set_ylabel(titles[row], rotation=0, ha="right", va="center")
+        for column in range(columns):
+            color = _RIGHT if is_right[row, column] else _WRONG
+            _show(grid[row, column + 1], nearest[row, column], color)
+    return figure
+
+
+def code_map(bits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figure:
+    """Codes in the plane (t-SNE of their Hamming distances), coloured by class.
+
+    Args:
+      bits: {0, 1} `[n, num_bits]`, some hundreds.
+      labels: class ids `[n]`.
+      names: of the classes.
+    """
+    # A little noise lets equal codes, which have no distance to keep, spread.
+    noise = np.random.default_rng(0).normal(0, 0.05, bits.shape)
+    perplexity = min(30.0, (len(bits) - 1) / 3)
+    places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(bits + noise)
+    figure, axes = _axes("", "", "Map of the codes (t-SNE)")
+    for label, name in enumerate(names):
+        of_class = labels == label
+        x, y = places[of_class].T
+        axes.scatter(x, y, s=8, color=f"C{label % 10}", label=name)
+    axes.set(xticks=[], yticks=[])
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
+    return figure
+
+
+def _axes(x: str, y: str, title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=x, ylabel=y, title=title)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _show(axes: Axes, image: np.ndarray, color: str) -> None:
+    axes.imshow(np.broadcast_to(image, (*image.shape[:2], 3)))
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color=color, linewidth=3)
