@@ -6,7 +6,8 @@
 from ml_collections import ConfigDict
 
 
-def _optimizer(learning_rate: float) -> ConfigDict:
+def adam(learning_rate: float) -> ConfigDict:
+    """The fields of an optimizer."""
     # Ours, all of it: no optimizer is published. Adam as DCGAN uses it.
     return ConfigDict(
         {
@@ -25,7 +26,7 @@ def get_config() -> ConfigDict:
     """DSH-GANs on CIFAR-10, 48 bits."""
     config = ConfigDict()
 
-    config.method = "dsh_gan"  # dsh_gan
+    config.method = "dsh_gan"  # dsh_gan | cnnh (configs/cnnh.py)
     config.seed = 0  # of weights, noise and the order of batches
     config.num_bits = 48  # length of a code
     config.dtype = "float32"  # float32 | bfloat16, of the networks' arithmetic; params are float32
@@ -94,9 +95,9 @@ def get_config() -> ConfigDict:
     config.loss.synthetic_class_weight = 1.0
 
     config.optimizer = ConfigDict()
-    config.optimizer.discriminator = _optimizer(2e-4)
-    config.optimizer.hash = _optimizer(2e-4)
-    config.optimizer.generator = _optimizer(2e-4)
+    config.optimizer.discriminator = adam(2e-4)
+    config.optimizer.hash = adam(2e-4)
+    config.optimizer.generator = adam(2e-4)
 
     config.ema_decay = 0.999  # of generator and hash network, used by evaluation; 0 is off; ours
 

@@ -11,11 +11,12 @@ from configs import digits_16bit
 def shrink(config: ConfigDict) -> ConfigDict:
     """Makes any config small enough for a test: tiny networks and a few steps."""
     config.batch_size = 8
-    config.anchor_every = min(2, config.anchor_every)
-    config.unlabeled_batch_size = min(8, config.unlabeled_batch_size)
-    config.pretraining_steps = min(2, config.pretraining_steps)
     config.num_steps = 4
-    config.generator.width = 8
+    if config.method == "dsh_gan":
+        config.anchor_every = min(2, config.anchor_every)
+        config.unlabeled_batch_size = min(8, config.unlabeled_batch_size)
+        config.pretraining_steps = min(2, config.pretraining_steps)
+        config.generator.width = 8
     config.representation.width = 8
     config.representation.depth = 10
     config.representation.features = 16

@@ -142,7 +142,7 @@ def _trained_codes(
         return hamming.pack(label_codes(predicted, num_bits=config.num_bits))
 
     about = {
-        "codes": baseline or config.triplets,
+        "codes": baseline or experiment.method.codes,
         "checkpoint": which,
         "step": step,
         "train_seconds": seconds,

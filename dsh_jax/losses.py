@@ -145,6 +145,23 @@ def generator_hinge(logit: jax.Array) -> jax.Array:
     return -logit
 
 
+def code_cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Logistic cross-entropy of code outputs against a target code, for CNNH.
+
+    The target's bits are `(target + 1) / 2`. The paper does not state its loss clearly; this is
+    ours.
+
+    Args:
+      logits: `[num_bits]`; their sigmoid is the relaxed code.
+      target: -1 or 1, `[num_bits]`.
+
+    Returns:
+      A scalar, the mean over the bits, in nats.
+    """
+    _check_same(logits, target)
+    return jnp.mean(jax.nn.softplus(-target * logits))
+
+
 def quantization(code: jax.Array) -> jax.Array:
     """How far a relaxed code is from binary: `sum (|2h - 1| - 1)^2` (after DSH, CVPR 2016).
 

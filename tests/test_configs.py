@@ -17,6 +17,7 @@ from configs import default, smoke
 from dsh_jax.data.sources import Dataset
 from dsh_jax.methods import dsh_gan_steps
 from dsh_jax.methods.base import AXIS
+from dsh_jax.methods.players import ENCODER
 from dsh_jax.training import parallel
 from dsh_jax.training.setup import build_method
 
@@ -34,11 +35,13 @@ def needs_nothing(module):
 MODULES = {path.stem: importlib.import_module(f"configs.{path.stem}")
            for path in sorted(FOLDER.glob("*.py")) if path.stem != "__init__"}  # fmt: skip
 NAMES = [name for name, module in MODULES.items() if needs_nothing(module)]
+GAN_NAMES = [name for name in NAMES if MODULES[name].get_config().method == "dsh_gan"]
 
 
 def shrunk(name, triplets):
     config = smoke.shrink(MODULES[name].get_config())
-    config.triplets = triplets
+    if name in GAN_NAMES:
+        config.triplets = triplets
     return config
 
 
@@ -54,7 +57,7 @@ def build(config):
 
 def random_batch(config, stage):
     rng = np.random.default_rng(0)
-    size, unlabeled_size = config.batch_size, config.unlabeled_batch_size
+    size, unlabeled_size = config.batch_size, stage.batch.unlabeled_batch_size
 
     def images(n):
         shape = (n, *IMAGE_SHAPES[config.data.source])
@@ -62,10 +65,12 @@ def random_batch(config, stage):
 
     label = np.eye(NUM_CLASSES, dtype=np.float32)[rng.integers(0, NUM_CLASSES, size)]
     batch = {"image": images(size), "label": label, "position": np.arange(size, dtype=np.int32)}
-    if stage.unlabeled:
+    if stage.batch.unlabeled_batch_size:
         batch["unlabeled_image"] = images(unlabeled_size)
         batch["unlabeled_position"] = np.arange(size, size + unlabeled_size, dtype=np.int32)
-    for role in ("positive", "negative") if stage.real_triplets else ():
+    if config.method == "cnnh":
+        batch["target"] = rng.choice(np.float32([-1, 1]), (size, config.num_bits))
+    for role in ("positive", "negative") if stage.batch.real_triplets else ():
         batch |= {f"{role}_image": images(size), f"{role}_label": np.roll(label, 1, axis=1)}
     return batch
 
@@ -93,7 +98,7 @@ def test_kinds_are_fewer_than_configs():
 def test_every_config_builds_and_encodes(name):
     config = shrunk(name, "synthetic")
     method = build(config)
-    assert [stage.num_steps for stage in method.stages] == [2, 4]
+    assert [stage.num_steps for stage in method.stages] == ([2, 4] if name in GAN_NAMES else [4])
     state = jax.eval_shape(method.init, jax.random.key(0))
     shape = (config.encode_batch_size, *IMAGE_SHAPES[config.data.source])
     codes = jax.eval_shape(method.encode, state, jax.ShapeDtypeStruct(shape, jnp.uint8))
@@ -119,12 +124,18 @@ def test_steps_keep_the_state_in_shape(name, triplets):
         assert metrics and {leaf.shape for leaf in metrics.values()} == {(1,)}
 
 
+def method_players(name):
+    return ENCODER if "plus" in name else ENCODER[:2]
+
+
 # The small convolutional network with all its players, the wide residual one in bfloat16 with the
 # hash step alone, which takes a third of the time to compile. The smoke config is trained from end
 # to end elsewhere.
 @pytest.mark.parametrize(
-    ("name", "triplets"), [("cifar10_48bit_cpu", "synthetic"), ("cifar10_12bit", "real")]
-)
+    ("name", "triplets"),
+    [("cifar10_48bit_cpu", "synthetic"), ("cifar10_12bit", "real"),
+     ("cnnh_plus_digits_16bit", ""), ("cnnh_cifar10_48bit", "")],
+)  # fmt: skip
 def test_a_last_stages_step_runs(name, triplets):
     config = shrunk(name, triplets)
     method = build(config)
@@ -135,13 +146,14 @@ def test_a_last_stages_step_runs(name, triplets):
     after, metrics = parallel.unreplicate(step(parallel.replicate(state, devices), batch))
     assert all(np.isfinite(value) for value in metrics.values())
     assert after.step == 1
-    for player in PLAYERS if triplets == "synthetic" else dsh_gan_steps.HASH:
+    owned = {"synthetic": PLAYERS, "real": dsh_gan_steps.HASH, "": method_players(name)}
+    for player in owned[triplets]:
         for old, new in zip(*(jax.tree.leaves(s.params[player]) for s in (state, after)),
                             strict=True):  # fmt: skip
             assert np.isfinite(new).all() and not np.array_equal(old, new)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", GAN_NAMES)
 def test_config_has_the_default_fields(name):
     def fields(config, prefix=""):
         return {f for key, value in config.items() for f in
@@ -157,14 +169,24 @@ def test_config_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("num_bits", [12, 24, 32, 48])
-def test_config_is_named_after_its_bits(num_bits):
-    assert MODULES[f"cifar10_{num_bits}bit"].get_config().num_bits == num_bits
+@pytest.mark.parametrize("kind", ["", "cnnh_plus_"])
+def test_config_is_named_after_its_bits(kind, num_bits):
+    assert MODULES[f"{kind}cifar10_{num_bits}bit"].get_config().num_bits == num_bits
+
+
+def test_cnnh_has_the_fields_that_methods_share():
+    plus, without = (MODULES[name].get_config()
+                     for name in ("cnnh_plus_cifar10_48bit", "cnnh_cifar10_48bit"))  # fmt: skip
+    assert plus.class_outputs and not without.class_outputs
+    assert plus.data == default.get_config().data
+    digits = MODULES["cnnh_plus_digits_16bit"].get_config()
+    assert digits.data == MODULES["digits_16bit"].get_config().data
 
 
 def test_every_field_has_a_comment():
     # On its line or the one above, which may be shared with the field before. `config.a.b =` and
     # the entries of a dict are fields; what only holds fields is none.
-    field = re.compile(r'\s+(config(\.\w+)+ =|"\w+":) (?!ConfigDict\(\)|_optimizer\()')
+    field = re.compile(r'\s+(config(\.\w+)+ =|"\w+":) (?!ConfigDict\(\)|adam\()')
     lines = Path(default.__file__).read_text().splitlines()
     commented, found = False, 0
     for above, line in zip(lines, lines[1:], strict=False):

@@ -282,7 +282,7 @@ def test_joint_step_is_the_three_steps_in_order(parts, batches):
 def outputs(state, images):
     """What the networks, in training and without dropout, make of images, written out."""
     features = np.asarray(
-        gan_of(method_and_state()[0]).players["representation"].apply(
+        gan_of(method_and_state()[0]).players.networks["representation"].apply(
             {"params": state.params["representation"]}, images, train=False
         )
     )
@@ -540,7 +540,8 @@ def test_the_average_begins_close_and_ends_slow():
 def test_control_is_the_hash_step_on_real_triplets():
     method, state = method_and_state(triplets="real", augment__flip=False)
     (stage,) = method.stages
-    assert (stage.name, stage.real_triplets, stage.unlabeled) == ("triplet", True, False)
+    assert stage.name == "triplet" and stage.batch.real_triplets
+    assert stage.batch.unlabeled_batch_size == 0
     assert method.synthesize is None and method.num_steps == stage.num_steps == 4
     batch = make_batch(real_triplets=True)
     after, metrics = compiled(stage.step)(state, batch)
@@ -567,7 +568,8 @@ def test_gan_stages_are_the_papers():
     pretraining, joint = build().stages
     assert (pretraining.name, pretraining.num_steps) == ("pretraining", 2)
     assert (joint.name, joint.num_steps) == ("joint", 4)
-    assert not joint.real_triplets and joint.unlabeled and pretraining.unlabeled
+    assert joint.batch == pretraining.batch and not joint.batch.real_triplets
+    assert joint.batch.unlabeled_batch_size == 8
 
 
 # Labels of negatives.

@@ -104,6 +104,13 @@ def test_quantization_by_hand():
     assert float(losses.quantization(jnp.array([0.0, 0.25, 0.5, 0.75]))) == near(1.5)
 
 
+def test_code_cross_entropy_by_hand():
+    # -log of the probability of the right bit: 1/2, then sigmoid(ln 3) = 3/4, wrong and right.
+    logits = jnp.array([0.0, math.log(3), math.log(3)])
+    wanted = -(math.log(1 / 2) + math.log(1 / 4) + math.log(3 / 4)) / 3
+    assert float(losses.code_cross_entropy(logits, jnp.array([1.0, -1.0, 1.0]))) == near(wanted)
+
+
 @pytest.mark.parametrize("logit", [-7.0, -0.5, 0.0, 3.0])
 def test_minimax_generator_gradient_is_minus_the_discriminators(logit):
     generator = jax.grad(losses.generator_minimax)(logit)
@@ -131,8 +138,9 @@ SIGNATURES = {
     "generator_non_saturating": ("logit",),
     "generator_hinge": ("logit",),
     "quantization": ("code",),
+    "code_cross_entropy": ("class", "bits"),
 }
-SHAPES = {"code": (5,), "class": (4,), "label": (4,), "logit": (), "source": ()}
+SHAPES = {"code": (5,), "class": (4,), "label": (4,), "logit": (), "source": (), "bits": (4,)}
 
 
 def test_every_loss_is_tested_here():
@@ -150,6 +158,7 @@ def batches(draw, name):
         "logit": st.floats(-50, 50, width=32),
         "label": st.sampled_from([0.0, 1.0]),
         "source": st.sampled_from([0.0, 1.0]),
+        "bits": st.sampled_from([-1.0, 1.0]),
     }
     return [
         draw(hnp.arrays(np.float32, (size, *SHAPES[kind]), elements=elements[kind]))

@@ -51,9 +51,9 @@ def random_batch(stage):
     classes = np.eye(NUM_CLASSES, dtype=np.float32)
     label, position = rng.integers(0, NUM_CLASSES, BATCH), np.arange(BATCH, dtype=np.int32)
     batch = {"image": images(), "label": classes[label], "position": position}
-    if stage.unlabeled:
+    if stage.batch.unlabeled_batch_size:
         batch |= {"unlabeled_image": images(), "unlabeled_position": position + BATCH}
-    if stage.real_triplets:
+    if stage.batch.real_triplets:
         batch |= {"positive_image": images(), "positive_label": classes[label]}
         batch |= {"negative_image": images(), "negative_label": classes[label - 1]}
     return batch

@@ -11,6 +11,7 @@ import numpy as np
 
 from dsh_jax.data.sources import Dataset
 from dsh_jax.data.splits import Split, stream_rng
+from dsh_jax.data.targets import Targets
 from dsh_jax.errors import UserError
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class BatchSpec:
 
 
 def make_batch(
-    dataset: Dataset, split: Split, spec: BatchSpec, step: int
+    dataset: Dataset, split: Split, spec: BatchSpec, step: int, targets: Targets | None = None
 ) -> dict[str, np.ndarray]:
     """The batch of a step.
 
@@ -79,6 +80,7 @@ def make_batch(
       id: int32 [B], rows of `dataset`.
       position: int32 [B], 0..B-1: the place in the whole batch, also once it is spread over
         devices, from which each sample derives its random key.
+      target: float32 [B, num_bits], -1 or 1: the target codes of these images; with `targets`.
       unlabeled_image, unlabeled_position: uint8 [U, ...] and int32 [U], B..B+U-1; where U > 0.
       positive_image, positive_label: another labeled image of the same class (the same one where
         the class has just one); with real triplets.
@@ -98,6 +100,8 @@ def make_batch(
         "id": ids.astype(np.int32),
         "position": np.arange(size, dtype=np.int32),
     }
+    if targets is not None:
+        batch["target"] = targets.of(ids).astype(np.float32)
     if unlabeled_size:
         unlabeled = batch_ids(
             split.unlabeled, step, unlabeled_size, seed=spec.seed, stream="unlabeled"

@@ -10,9 +10,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
+from dsh_jax.data.augment import to_float
+from dsh_jax.data.batches import BatchSpec
 from dsh_jax.errors import UserError
 
 AXIS = "device"
@@ -55,15 +58,13 @@ class Stage:
       num_steps: how many steps it takes.
       step: `(state, batch, key) -> (state, metrics)`, to be run under the axis `AXIS`. `key` is
         the same at every step; the step folds `state.step` into it.
-      real_triplets: whether its batches hold real positives and negatives.
-      unlabeled: whether its batches hold unlabeled images.
+      batch: what its batches hold.
     """
 
     name: str
     num_steps: int
     step: Step
-    real_triplets: bool
-    unlabeled: bool
+    batch: BatchSpec
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Method:
     """A way to learn codes.
 
     Attributes:
+      codes: what its codes are called in a result.
       stages: run one after the other.
       init: key -> the state before the first step.
       encode: state, images uint8 `[batch, h, w, c]` -> relaxed codes `[batch, num_bits]`; a bit is
@@ -79,18 +81,39 @@ class Method:
         method that has none.
       synthesize: state, key, labels `[batch, classes]` -> images in [-1, 1], or None for a method
         that draws none.
+      learn_targets: labels of the labeled images (class ids `[n]` or multi-hot `[n, classes]`) ->
+        target codes, int8 of -1 and 1 `[n, num_bits]`, and what to tell of them; learned before
+        the first step, and then in every batch as `target`. None for a method without targets.
+      shared: name -> size of whatever of a batch the devices share equally.
     """
 
+    codes: str
     stages: tuple[Stage, ...]
     init: Callable[[jax.Array], State]
     encode: Callable[[State, jax.Array], jax.Array]
     classify: Callable[[State, jax.Array], jax.Array] | None
     synthesize: Callable[[State, jax.Array, jax.Array], jax.Array] | None
+    learn_targets: Callable[[np.ndarray], tuple[np.ndarray, str]] | None
+    shared: Mapping[str, int]
 
     @property
     def num_steps(self) -> int:
         """Steps of all stages together."""
         return sum(stage.num_steps for stage in self.stages)
+
+
+def check_choices(choices: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
+    """Refuses names that are none.
+
+    Args:
+      choices: config field -> (its value, the values that it may have).
+
+    Raises:
+      UserError: names the field and the values.
+    """
+    for field, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise UserError(f"{field} is {value!r}; set it to one of {list(allowed)}.")
 
 
 def named_key(key: jax.Array, name: str) -> jax.Array:
@@ -104,6 +127,27 @@ def sample_keys(key: jax.Array, position: jax.Array) -> jax.Array:
     So a batch draws the same numbers however many devices share it.
     """
     return jax.vmap(lambda p: jax.random.fold_in(key, p))(position)
+
+
+def augmented(
+    augment: Callable[[jax.Array, jax.Array], jax.Array], batch: Batch, key: jax.Array
+) -> dict[str, jax.Array]:
+    """The batch with every kind of image augmented and in [-1, 1].
+
+    Args:
+      augment: keys `[batch]`, images -> images of the same shape and range.
+      batch: entries whose name ends in "image" are images, uint8.
+      key: this step's key; each kind of image and each sample draws of its own.
+    """
+    positions = {"unlabeled_image": "unlabeled_position"}
+    return dict(batch) | {
+        name: augment(
+            sample_keys(named_key(key, name), batch[positions.get(name, "position")]),
+            to_float(images),
+        )
+        for name, images in batch.items()
+        if name.endswith("image")
+    }
 
 
 def optimizer(

@@ -14,9 +14,11 @@ from ml_collections import ConfigDict
 
 from dsh_jax import losses
 from dsh_jax.data.augment import augment
+from dsh_jax.data.batches import BatchSpec
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import AXIS, Method, Stage, optimizer
+from dsh_jax.methods.base import AXIS, Method, Stage, check_choices, optimizer
 from dsh_jax.methods.dsh_gan_steps import DshGan, Losses
+from dsh_jax.methods.players import Players
 from dsh_jax.networks import representation
 from dsh_jax.networks.generator import Generator
 from dsh_jax.networks.streams import AdversaryStream, ClassificationStream, HashStream
@@ -35,23 +37,22 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
     """
     if config.num_bits < 1:
         raise UserError(f"num_bits is {config.num_bits}; set it to 1 or more.")
-    choices = {
-        "loss.adversarial": (config.loss.adversarial, tuple(losses.ADVERSARIAL)),
-        "loss.unlabeled": (config.loss.unlabeled, ("zero", "mask")),
-        "loss.labels": (config.loss.labels, ("single", "multi")),
-        "dtype": (config.dtype, ("float32", "bfloat16")),
-        "triplets": (config.triplets, ("synthetic", "real")),
-    }
     if config.anchor_every < 1 or config.batch_size % config.anchor_every:
         raise UserError(
             f"anchor_every is {config.anchor_every}; set it to a divisor of batch_size "
             f"{config.batch_size}."
         )
-    for field, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise UserError(f"{field} is {value!r}; set it to one of {list(allowed)}.")
+    check_choices(
+        {
+            "loss.adversarial": (config.loss.adversarial, tuple(losses.ADVERSARIAL)),
+            "loss.unlabeled": (config.loss.unlabeled, ("zero", "mask")),
+            "loss.labels": (config.loss.labels, ("single", "multi")),
+            "dtype": (config.dtype, ("float32", "bfloat16")),
+            "triplets": (config.triplets, ("synthetic", "real")),
+        }
+    )
     dtype = jnp.dtype(config.dtype)
-    players: dict[str, nn.Module] = {
+    networks: dict[str, nn.Module] = {
         "representation": representation.build(**config.representation, dtype=dtype),
         "hash": HashStream(config.num_bits, config.hash_stream.sharpness, AXIS),
         "classification": ClassificationStream(num_classes),
@@ -71,12 +72,14 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
     synthetic = config.triplets == "synthetic"
     updates = {"hash": config.num_steps}
     if synthetic:
-        players["generator"] = Generator(image_shape, config.generator.width, AXIS, dtype)
-        players["adversary"] = AdversaryStream(config.representation.spectral_norm)
+        networks["generator"] = Generator(image_shape, config.generator.width, AXIS, dtype)
+        networks["adversary"] = AdversaryStream(config.representation.spectral_norm)
         updates["discriminator"] = config.pretraining_steps + config.num_steps
         updates["generator"] = updates["discriminator"]
     gan = DshGan(
-        players=players,
+        players=Players(
+            networks, image_shape, {"generator": ((config.generator.z_dim,), (num_classes,))}
+        ),
         losses=terms,
         optimizers={
             name: optimizer(**config.optimizer[name], num_steps=num_steps)
@@ -89,14 +92,30 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         anchor_every=config.anchor_every,
         z_dim=config.generator.z_dim,
         ema_decay=config.ema_decay,
-        image_shape=image_shape,
-        num_classes=num_classes,
     )
+    batch = BatchSpec(
+        batch_size=config.batch_size,
+        unlabeled_batch_size=config.unlabeled_batch_size if synthetic else 0,
+        real_triplets=not synthetic,
+        seed=config.seed,
+    )
+    stages: tuple[Stage, ...] = (Stage("triplet", config.num_steps, gan.control_step, batch),)
     if synthetic:
-        stages: tuple[Stage, ...] = (
-            Stage("pretraining", config.pretraining_steps, gan.pretraining_step, False, True),
-            Stage("joint", config.num_steps, gan.joint_step, False, True),
+        stages = (
+            Stage("pretraining", config.pretraining_steps, gan.pretraining_step, batch),
+            Stage("joint", config.num_steps, gan.joint_step, batch),
         )
-    else:
-        stages = (Stage("triplet", config.num_steps, gan.control_step, True, False),)
-    return Method(stages, gan.init, gan.encode, gan.classify, gan.sample if synthetic else None)
+    return Method(
+        codes=config.triplets,
+        stages=stages,
+        init=gan.init,
+        encode=gan.players.encode,
+        classify=gan.players.classify,
+        synthesize=gan.sample if synthetic else None,
+        learn_targets=None,
+        shared={
+            "batch_size": config.batch_size,
+            "unlabeled_batch_size": batch.unlabeled_batch_size,
+            "batch_size / anchor_every": config.batch_size // config.anchor_every,
+        },
+    )

@@ -15,19 +15,18 @@ import optax
 from flax import linen as nn
 
 from dsh_jax import losses
-from dsh_jax.data.augment import to_float
 from dsh_jax.methods.base import (
-    AXIS,
     Batch,
     Metrics,
     Params,
     State,
     advance,
+    augmented,
     named_key,
     sample_keys,
     update,
-    variables,
 )
+from dsh_jax.methods.players import ENCODER, Players
 
 DISCRIMINATOR = ("representation", "adversary", "classification")
 HASH = ("representation", "hash", "classification")
@@ -67,7 +66,8 @@ class DshGan:
     """The players, their losses and optimizers, and the three steps over them.
 
     Attributes:
-      players: name -> network.
+      players: representation, hash and classification stream; generator and adversary stream,
+        which the control has not.
       losses: the losses of the steps.
       optimizers: "discriminator", "hash", "generator" -> optimizer.
       augment: keys `[batch]`, images -> images of the same shape and range.
@@ -78,11 +78,9 @@ class DshGan:
         all of them.
       z_dim: length of the generator's noise.
       ema_decay: per step, of the generator's and the hash network's averages; 0 is off.
-      image_shape: `(height, width, channels)`.
-      num_classes: length of a class vector.
     """
 
-    players: dict[str, nn.Module]
+    players: Players
     losses: Losses
     optimizers: dict[str, optax.GradientTransformation]
     augment: Callable[[jax.Array, jax.Array], jax.Array]
@@ -90,55 +88,12 @@ class DshGan:
     anchor_every: int
     z_dim: int
     ema_decay: float
-    image_shape: tuple[int, int, int]
-    num_classes: int
 
     def init(self, key: jax.Array) -> State:
         """The state before the first step."""
-        features, features_variables = self.players["representation"].init_with_output(
-            named_key(key, "representation"), jnp.zeros((1, *self.image_shape)), train=False
-        )
-        noise, label = jnp.zeros((1, self.z_dim)), jnp.zeros((1, self.num_classes))
-        inputs = {player: (noise, label) if player == "generator" else (features,)
-                  for player in self.players if player != "representation"}  # fmt: skip
-        collections = {"representation": features_variables} | {
-            player: self.players[player].init(named_key(key, player), *arguments, train=False)
-            for player, arguments in inputs.items()
-        }
-        params = {player: c["params"] for player, c in collections.items()}
+        averaged = (*ENCODER, "generator") if self.ema_decay else ()
         owners = {"discriminator": DISCRIMINATOR, "hash": HASH, "generator": GENERATOR}
-        evaluated = {"generator", "representation", "hash", "classification"} & params.keys()
-        averaged = evaluated if self.ema_decay else ()
-        return State(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            batch_stats={
-                player: c["batch_stats"] for player, c in collections.items() if "batch_stats" in c
-            },
-            opt_state={
-                name: tx.init({player: params[player] for player in owners[name]})
-                for name, tx in self.optimizers.items()
-            },
-            ema={player: dict(collections[player]) for player in averaged},
-        )
-
-    def _apply(
-        self, state: State, player: str, params: Params, *inputs: jax.Array, **options: Any
-    ) -> tuple[jax.Array, dict[str, Any]]:
-        """A player's output in training mode, and its new batch statistics by its name."""
-        collections = variables(state, player) | {"params": params}
-        output, new = self.players[player].apply(
-            collections, *inputs, train=True, mutable=["batch_stats"], **options
-        )
-        return output, {player: new["batch_stats"]} if player in state.batch_stats else {}
-
-    def _represent(
-        self, state: State, params: Params, images: jax.Array, key: jax.Array
-    ) -> tuple[jax.Array, dict[str, Any]]:
-        dropout = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
-        return self._apply(
-            state, "representation", params, images, rngs={"dropout": dropout}
-        )
+        return self.players.init(key, self.optimizers, owners, averaged)
 
     def synthesize(
         self, state: State, params: Params, position: jax.Array, label: jax.Array, key: jax.Array
@@ -146,7 +101,7 @@ class DshGan:
         """Images of the given labels in training mode, and the generator's new statistics."""
         draw = jax.vmap(lambda k: jax.random.normal(k, (self.z_dim,)))
         z = draw(sample_keys(named_key(key, "noise"), position))
-        images, stats = self._apply(state, "generator", params, z, label)
+        images, stats = self.players.apply(state, "generator", params, z, label)
         if self.augment_synthetic:
             keys = sample_keys(named_key(key, "synthetic augmentation"), position)
             images = self.augment(keys, images)
@@ -169,11 +124,15 @@ class DshGan:
         is_real = (jnp.arange(len(images)) < num_real).astype(jnp.float32)
 
         def loss_fn(params: dict[str, Params]) -> Any:
-            features, stats = self._represent(
+            features, stats = self.players.represent(
                 state, params["representation"], images, named_key(key, "discriminator dropout")
             )
-            sources, source_stats = self._apply(state, "adversary", params["adversary"], features)
-            logits, _ = self._apply(state, "classification", params["classification"], features)
+            sources, source_stats = self.players.apply(
+                state, "adversary", params["adversary"], features
+            )
+            logits, _ = self.players.apply(
+                state, "classification", params["classification"], features
+            )
             source_losses = jax.vmap(self.losses.discriminate)(sources, is_real)
             # Real and synthetic images weigh the same however many of each there are.
             adversarial = (source_losses[:num_real].mean() + source_losses[num_real:].mean()) / 2
@@ -218,11 +177,13 @@ class DshGan:
         class_weights = np.repeat([1.0, others_weight, others_weight], len(batch["image"]))
 
         def loss_fn(params: dict[str, Params]) -> Any:
-            features, stats = self._represent(
+            features, stats = self.players.represent(
                 state, params["representation"], images, named_key(key, "hash dropout")
             )
-            code_logits, hash_stats = self._apply(state, "hash", params["hash"], features)
-            logits, _ = self._apply(state, "classification", params["classification"], features)
+            code_logits, hash_stats = self.players.apply(state, "hash", params["hash"], features)
+            logits, _ = self.players.apply(
+                state, "classification", params["classification"], features
+            )
             codes = nn.sigmoid(code_logits)
             triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
             loss, metrics = self.losses.weigh(
@@ -258,14 +219,14 @@ class DshGan:
             num_synthetic = len(images)
             if with_triplets:
                 images = jnp.concatenate([images, batch["image"]])
-            features, _ = self._represent(
+            features, _ = self.players.represent(
                 state, state.params["representation"], images, named_key(key, "generator dropout")
             )
             synthetic = features[:num_synthetic]
-            sources, _ = self._apply(
+            sources, _ = self.players.apply(
                 state, "adversary", state.params["adversary"], synthetic
             )
-            logits, _ = self._apply(
+            logits, _ = self.players.apply(
                 state, "classification", state.params["classification"], synthetic
             )
             classify = jax.vmap(self.losses.classify)
@@ -274,25 +235,13 @@ class DshGan:
                 "classification": classify(logits, batch["synthetic_label"]).mean(),
             }
             if with_triplets:
-                code_logits, _ = self._apply(state, "hash", state.params["hash"], features)
+                code_logits, _ = self.players.apply(state, "hash", state.params["hash"], features)
                 positive, negative, anchor = jnp.split(nn.sigmoid(code_logits), 3)
                 terms["triplet"] = jax.vmap(self.losses.triplet)(anchor, positive, negative).mean()
             loss, metrics = self.losses.weigh(**terms)
             return loss, (metrics, stats)
 
         return update(state, "generator", GENERATOR, self.optimizers["generator"], loss_fn)
-
-    def _augmented(self, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
-        """The batch with every kind of image augmented and in [-1, 1]."""
-        positions = {"unlabeled_image": "unlabeled_position"}
-        return dict(batch) | {
-            name: self.augment(
-                sample_keys(named_key(key, name), batch[positions.get(name, "position")]),
-                to_float(images),
-            )
-            for name, images in batch.items()
-            if name.endswith("image")
-        }
 
     def _with_synthetic(
         self, state: State, batch: Batch, key: jax.Array
@@ -303,7 +252,7 @@ class DshGan:
           The batch with all labeled images, for the discriminator step; and with the anchors alone,
           for the other two.
         """
-        batch = self._augmented(batch, key)
+        batch = augmented(self.augment, batch, key)
         anchors = slice(None, None, self.anchor_every)
         position, label = batch["position"][anchors], batch["label"][anchors]
         other = jax.vmap(other_label)(sample_keys(named_key(key, "other label"), position), label)
@@ -348,29 +297,14 @@ class DshGan:
         """The control: the hash step alone, on triplets of real labeled images."""
         key = jax.random.fold_in(key, state.step)
         state, metrics = self.hash_step(
-            state, self._augmented(batch, key), key, synthetic=False
+            state, augmented(self.augment, batch, key), key, synthetic=False
         )
         return advance(state, self.ema_decay), metrics
-
-    def _evaluate(self, state: State, player: str, *inputs: jax.Array) -> jax.Array:
-        """A player's output in evaluation mode, of the averaged parameters where there are any."""
-        collections = state.ema.get(player, variables(state, player))
-        return jnp.asarray(self.players[player].apply(collections, *inputs, train=False))
-
-    def encode(self, state: State, images: jax.Array) -> jax.Array:
-        """Relaxed codes `[batch, num_bits]` of uint8 images `[batch, h, w, c]`."""
-        features = self._evaluate(state, "representation", to_float(images))
-        return nn.sigmoid(self._evaluate(state, "hash", features))
-
-    def classify(self, state: State, images: jax.Array) -> jax.Array:
-        """Class logits `[batch, classes]` of uint8 images `[batch, h, w, c]`."""
-        features = self._evaluate(state, "representation", to_float(images))
-        return self._evaluate(state, "classification", features)
 
     def sample(self, state: State, key: jax.Array, label: jax.Array) -> jax.Array:
         """Images in [-1, 1] of the class vectors `label` `[batch, classes]`, for looking at."""
         z = jax.random.normal(key, (len(label), self.z_dim))
-        return self._evaluate(state, "generator", z, label)
+        return self.players.evaluate(state, "generator", z, label)
 
 
 def weighted_mean(values: jax.Array, weights: Sequence[float] | np.ndarray) -> jax.Array:

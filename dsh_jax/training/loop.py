@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax.data import splits
-from dsh_jax.data.batches import BatchSpec, make_batch, prefetch
+from dsh_jax.data import splits, targets
+from dsh_jax.data.batches import make_batch, prefetch
+from dsh_jax.data.targets import Targets
 from dsh_jax.errors import UserError
 from dsh_jax.methods.base import Batch, Metrics, Stage, State, named_key
 from dsh_jax.retrieval.counts import distance_counts, without_self
@@ -56,10 +57,31 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
     progress.say(_summary(experiment, state, start))
     try:
-        return _Trainer(experiment, workdir, checkpoints, progress, seconds).run(state, start)
+        learned = _learn_targets(experiment, workdir, progress)
+        trainer = _Trainer(experiment, workdir, checkpoints, progress, seconds, learned)
+        return trainer.run(state, start)
     finally:
         progress.close()
         checkpoints.close()
+
+
+def _learn_targets(
+    experiment: Experiment, workdir: Path, progress: Progress
+) -> Targets | None:
+    """The labeled images' target codes, learned once and then kept as `targets.npz`."""
+    learn, ids = experiment.method.learn_targets, experiment.split.labeled
+    if learn is None:
+        return None
+    path = workdir / "targets.npz"
+    if not path.exists():
+        began = time.monotonic()
+        codes, told = learn(experiment.dataset.labels[ids])
+        targets.save(Targets(ids, codes), path)
+        progress.say(f"targets     {told}; {time.monotonic() - began:.1f} s")
+    learned = targets.load(path)
+    if not np.array_equal(learned.ids, ids):
+        raise UserError(f"{path} is of other images than the split; delete it to learn it again.")
+    return learned
 
 
 def _summary(experiment: Experiment, state: State, start: int) -> str:
@@ -83,18 +105,13 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
     )
 
 
-def stage_batches(experiment: Experiment, stage: Stage, steps: Iterable[int]) -> Iterator[Batch]:
+def stage_batches(
+    experiment: Experiment, stage: Stage, steps: Iterable[int], targets: Targets | None = None
+) -> Iterator[Batch]:
     """The batches of some steps of a stage, made in the background and put on the devices."""
-    config = experiment.config
-    spec = BatchSpec(
-        batch_size=config.batch_size,
-        unlabeled_batch_size=config.unlabeled_batch_size if stage.unlabeled else 0,
-        real_triplets=stage.real_triplets,
-        seed=config.seed,
-    )
 
     def make(step: int) -> Batch:
-        batch = make_batch(experiment.dataset, experiment.split, spec, step)
+        batch = make_batch(experiment.dataset, experiment.split, stage.batch, step, targets)
         return parallel.shard(batch, experiment.devices)
 
     return prefetch(make, steps)
@@ -110,11 +127,13 @@ class _Trainer:
         checkpoints: Checkpoints,
         progress: Progress,
         seconds: float,
+        learned: Targets | None,
     ) -> None:
         self._experiment = experiment
         self._workdir = workdir
         self._checkpoints = checkpoints
         self._progress = progress
+        self._targets = learned
         self._began = time.monotonic() - seconds
         self._pending: list[tuple[int, Metrics]] = []
         method, devices = experiment.method, experiment.devices
@@ -136,7 +155,9 @@ class _Trainer:
         step_fn = parallel.compile_step(stage.step, config.seed, devices)
         # Simulated CPU devices can dead-lock when several steps are in flight.
         in_flight_is_safe = len(devices) == 1 or devices[0].platform != "cpu"
-        batches = stage_batches(self._experiment, stage, range(first, end))
+        batches = stage_batches(
+            self._experiment, stage, range(first, end), self._targets
+        )
         for step, batch in enumerate(batches, start=first + 1):
             stacked, metrics = step_fn(stacked, batch)
             if not in_flight_is_safe:

@@ -17,6 +17,8 @@ _SHOWN = {
     "hash/loss": "H",
     "generator/loss": "G",
     "hash/triplet": "triplet",
+    "network/loss": "loss",
+    "network/right_bits": "right bits",
     "validation_map": "val mAP",
 }
 

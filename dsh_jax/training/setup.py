@@ -9,7 +9,7 @@ from dsh_jax.data import sources, splits
 from dsh_jax.data.sources import Dataset
 from dsh_jax.data.splits import Split
 from dsh_jax.errors import UserError
-from dsh_jax.methods import dsh_gan
+from dsh_jax.methods import cnnh, dsh_gan
 from dsh_jax.methods.base import Method
 from dsh_jax.training.parallel import Devices, pick_devices
 from dsh_jax.training.workdir import flatten
@@ -40,7 +40,7 @@ def build_method(config: ConfigDict, dataset: Dataset) -> Method:
     Raises:
       UserError: no such method, or a field whose value cannot be.
     """
-    methods = {"dsh_gan": dsh_gan.build}
+    methods = {"cnnh": cnnh.build, "dsh_gan": dsh_gan.build}
     if config.method not in methods:
         raise UserError(f"method is one of {sorted(methods)}, not {config.method!r}.")
     return methods[config.method](config, dataset.images.shape[1:], len(dataset.class_names))
@@ -93,7 +93,7 @@ def _check_least(config: ConfigDict) -> None:
     values = flatten(config.to_dict())
     for bound, fields in least.items():
         for field in fields:
-            if values[field] < bound:
+            if field in values and values[field] < bound:  # methods differ in what they have
                 raise UserError(f"{field} is {values[field]}; set it to {bound} or more.")
 
 
@@ -109,14 +109,6 @@ def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Expe
       UserError: whatever the user must mend.
     """
     _check_least(config)
-    batch_sizes = {"encode_batch_size": config.encode_batch_size}
-    if training:
-        batch_sizes |= {
-            "batch_size": config.batch_size,
-            "unlabeled_batch_size": config.unlabeled_batch_size,
-            "batch_size / anchor_every": config.batch_size // config.anchor_every,
-        }
-    devices = pick_devices(config.num_devices, batch_sizes)
     dataset = sources.load(config.data.source, config.data.data_dir or None)
     saved = workdir / "split.json"
     if config.data.split_file and saved.exists():  # the file itself may have gone since
@@ -133,4 +125,7 @@ def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Expe
             "data.validation_per_class is 0, so no checkpoint could be chosen; set it to 2 or more."
         )
     method = build_method(config, dataset)
+    shared = dict(method.shared) if training else {}
+    shared["encode_batch_size"] = config.encode_batch_size
+    devices = pick_devices(config.num_devices, shared)
     return Experiment(config, devices, dataset, split, method)

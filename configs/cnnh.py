@@ -1,0 +1,56 @@
+"""CNNH and CNNH+ on CIFAR-10; `cnnh_cifar10_48bit.py` and `cnnh_plus_cifar10_*bit.py` choose.
+
+    python train.py --config configs/cnnh_plus_cifar10_48bit.py --workdir runs/cnnh_plus_48bit
+
+Data: CIFAR-10 through TFDS, protocol 1000/5000/59000; no unlabeled image is used. Machine: any; on
+one CPU core about a quarter of an hour. Scores: README.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+# What `default.py` has for a generator and its triplets.
+_NOT_USED = ("anchor_every", "unlabeled_batch_size", "pretraining_steps", "triplets", "generator",
+             "loss", "optimizer")  # fmt: skip
+
+
+def get_config(num_bits: int, class_outputs: bool) -> ConfigDict:
+    """The fields that all methods share as in `default.py`, and those of CNNH.
+
+    Args:
+      num_bits: length of a code.
+      class_outputs: CNNH+.
+    """
+    config = default.get_config()
+    for field in _NOT_USED:
+        del config[field]
+    del config.augment.synthetic
+
+    config.method = "cnnh"
+    config.num_bits = num_bits
+    config.class_outputs = class_outputs  # CNNH+: class outputs beside the code outputs
+
+    config.codes = ConfigDict()  # stage 1
+    # classes: exact for one label an image | full: the whole similarity matrix, for several
+    config.codes.form = "classes"
+    config.codes.sweeps = 5  # over all entries; the paper stops after 3 to 5
+
+    config.batch_size = 64  # labeled images a step, over all devices; ours
+    config.num_steps = 8000  # of stage 2; ours
+    config.representation.name = "conv3"
+    config.representation.width = 32
+    config.representation.features = 500
+    config.representation.dropout = 0.5
+    config.representation.norm = "none"
+    config.hash_stream.sharpness = 0.0  # a plain dense layer, the paper's
+
+    config.loss = ConfigDict()
+    config.loss.labels = "single"  # single: softmax | multi: sum of sigmoids
+    # Factors of the two terms; ours.
+    config.loss.weights = ConfigDict({"code": 1.0, "classification": 1.0})
+
+    config.optimizer = ConfigDict({"network": default.adam(1e-3)})
+    config.optimizer.network.b1 = 0.9
+    config.eval_every_steps = 500
+    return config

@@ -1,0 +1,60 @@
+"""What each labeled image is to become, learned before the network is: joined by image id."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dsh_jax.errors import UserError
+from dsh_jax.files import replacing
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Target codes of some images.
+
+    Attributes:
+      ids: rows of the data set, int64 `[n]`, rising.
+      codes: int8 of -1 and 1, `[n, num_bits]`; row k belongs to image `ids[k]`.
+    """
+
+    ids: np.ndarray
+    codes: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 1 or self.codes.ndim != 2 or len(self.ids) != len(self.codes):
+            raise ValueError(f"ids {self.ids.shape} and codes {self.codes.shape} do not fit")
+        if np.any(np.diff(self.ids) <= 0):
+            raise ValueError("ids must rise, so that a code is found by its image's id")
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """The codes of some images, `[m]` -> `[m, num_bits]`.
+
+        Raises:
+          ValueError: an image without a target.
+        """
+        place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        if not np.array_equal(self.ids[place], ids):
+            raise ValueError("there are images without a target code")
+        return self.codes[place]
+
+
+def save(targets: Targets, path: Path) -> None:
+    """Writes targets as .npz, whole or not at all."""
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, ids=targets.ids, codes=targets.codes)
+
+
+def load(path: Path) -> Targets:
+    """Reads what `save` wrote.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    try:
+        with np.load(path) as arrays:
+            return Targets(arrays["ids"], arrays["codes"])
+    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}); delete it to learn the codes again."
+        ) from error

@@ -1,0 +1,196 @@
+"""CNNH and CNNH+: codes learned from the similarity matrix, then a CNN that learns the codes.
+
+Xia, Pan, Lai, Liu, Yan: "Supervised Hashing for Image Retrieval via Image Representation Learning",
+AAAI 2014. Stage 1 (`cnnh_codes`) is done once, before the first step; stage 2 trains the network on
+raw pixels from scratch. CNNH+ has class outputs beside the code outputs. How the code outputs are
+compared with the codes is not published clearly; here it is the logistic cross-entropy of each bit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from dsh_jax import losses
+from dsh_jax.data.augment import augment
+from dsh_jax.data.batches import BatchSpec
+from dsh_jax.errors import UserError
+from dsh_jax.methods.base import (
+    AXIS,
+    Batch,
+    Method,
+    Metrics,
+    Params,
+    Stage,
+    State,
+    advance,
+    augmented,
+    check_choices,
+    named_key,
+    optimizer,
+    update,
+)
+from dsh_jax.methods.cnnh_codes import learn_class_codes, learn_codes
+from dsh_jax.methods.players import ENCODER, Players
+from dsh_jax.methods.similarity import similarity_from_labels
+from dsh_jax.networks import representation
+from dsh_jax.networks.streams import ClassificationStream, HashStream
+
+
+@dataclass(frozen=True)
+class Cnnh:
+    """The network of stage 2 and its step.
+
+    Attributes:
+      players: representation, hash stream (code outputs) and, for CNNH+, classification stream.
+      code_loss: (code logits, target code of -1 and 1) -> loss.
+      classify: (class logits, label) -> loss.
+      weights: factor of each term: code, classification.
+      tx: the optimizer of all players.
+      augment: keys `[batch]`, images -> images of the same shape and range.
+      ema_decay: per step, of the players' averages; 0 is off.
+    """
+
+    players: Players
+    code_loss: losses.Loss
+    classify: losses.Loss
+    weights: dict[str, float]
+    tx: optax.GradientTransformation
+    augment: Callable[[jax.Array, jax.Array], jax.Array]
+    ema_decay: float
+
+    def init(self, key: jax.Array) -> State:
+        """The state before the first step."""
+        averaged = ENCODER if self.ema_decay else ()
+        owners = {"network": tuple(self.players.networks)}
+        return self.players.init(key, {"network": self.tx}, owners, averaged)
+
+    def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+        """One update on labeled images and their target codes.
+
+        Args:
+          state: the state before.
+          batch: `image` uint8, `label`, `target` -1 or 1 `[batch, num_bits]`, `position`.
+          key: the run's key.
+        """
+        key = jax.random.fold_in(key, state.step)
+        batch = augmented(self.augment, batch, key)
+
+        def loss_fn(params: dict[str, Params]) -> tuple[jax.Array, tuple[Metrics, dict]]:
+            features, stats = self.players.represent(
+                state, params["representation"], batch["image"], named_key(key, "dropout")
+            )
+            code_logits, hash_stats = self.players.apply(state, "hash", params["hash"], features)
+            terms = {"code": jax.vmap(self.code_loss)(code_logits, batch["target"]).mean()}
+            if "classification" in params:
+                logits, _ = self.players.apply(
+                    state, "classification", params["classification"], features
+                )
+                terms["classification"] = jax.vmap(self.classify)(logits, batch["label"]).mean()
+            loss = jnp.asarray(sum(self.weights[name] * term for name, term in terms.items()))
+            right = (code_logits > 0) == (batch["target"] > 0)
+            return loss, (terms | {"right_bits": right.mean()}, stats | hash_stats)
+
+        players = tuple(self.players.networks)
+        state, metrics = update(state, "network", players, self.tx, loss_fn)
+        return advance(state, self.ema_decay), metrics
+
+
+def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Method:
+    """CNNH or CNNH+ as a config describes it.
+
+    Args:
+      config: a whole experiment's config.
+      image_shape: `(height, width, channels)` of the data.
+      num_classes: length of a class vector.
+
+    Raises:
+      UserError: a field whose value cannot be.
+    """
+    if config.num_bits < 1:
+        raise UserError(f"num_bits is {config.num_bits}; set it to 1 or more.")
+    single = config.loss.labels == "single"
+    check_choices(
+        {
+            "loss.labels": (config.loss.labels, ("single", "multi")),
+            "dtype": (config.dtype, ("float32", "bfloat16")),
+            "codes.form": (config.codes.form, ("classes", "full") if single else ("full",)),
+        }
+    )
+    networks: dict[str, nn.Module] = {
+        "representation": representation.build(
+            **config.representation, dtype=jnp.dtype(config.dtype)
+        ),
+        "hash": HashStream(config.num_bits, config.hash_stream.sharpness, AXIS),
+    }
+    if config.class_outputs:
+        networks["classification"] = ClassificationStream(num_classes)
+    cnnh = Cnnh(
+        players=Players(networks, image_shape, {}),
+        code_loss=losses.code_cross_entropy,
+        classify=losses.softmax_classification if single else losses.sigmoid_classification,
+        weights=dict(config.loss.weights),
+        tx=optimizer(**config.optimizer.network, num_steps=config.num_steps),
+        augment=partial(
+            augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip
+        ),
+        ema_decay=config.ema_decay,
+    )
+    batch = BatchSpec(config.batch_size, 0, False, config.seed)
+    return Method(
+        codes="cnnh_plus" if config.class_outputs else "cnnh",
+        stages=(Stage("network", config.num_steps, cnnh.step, batch),),
+        init=cnnh.init,
+        encode=cnnh.players.encode,
+        classify=cnnh.players.classify if config.class_outputs else None,
+        synthesize=None,
+        learn_targets=partial(
+            learn_targets,
+            num_classes=num_classes,
+            num_bits=config.num_bits,
+            seed=config.seed,
+            sweeps=config.codes.sweeps,
+            form=config.codes.form,
+        ),
+        shared={"batch_size": config.batch_size},
+    )
+
+
+def learn_targets(
+    labels: np.ndarray, *, num_classes: int, num_bits: int, seed: int, sweeps: int, form: str
+) -> tuple[np.ndarray, str]:
+    """Stage 1: a target code for each labeled image.
+
+    Args:
+      labels: class ids `[n]` or multi-hot `[n, classes]`.
+      num_classes: how many there are.
+      num_bits, seed, sweeps: as for `cnnh_codes.learn_codes`.
+      form: "classes": the exact reduced form for class ids; "full": the whole similarity matrix.
+
+    Returns:
+      int8 of -1 and 1 `[n, num_bits]`, row k for labels k; and a line that says how it went.
+
+    Raises:
+      UserError: a class without images; a matrix that is too large for the memory.
+    """
+    if form == "classes":
+        counts = np.bincount(labels, minlength=num_classes)
+        result = learn_class_codes(counts, num_bits=num_bits, seed=seed, sweeps=sweeps)
+        codes = result.codes[labels]
+    else:
+        similarity = similarity_from_labels(labels)
+        result = learn_codes(similarity, num_bits=num_bits, seed=seed, sweeps=sweeps)
+        codes = result.codes
+    scale = float(len(labels)) ** 2
+    by_sweep = " ".join(f"{objective / scale:.4f}" for objective in result.objectives)
+    told = (
+        f"|S - HH'/q|^2 a pair by sweep {by_sweep}; of the signs "
+        f"{result.quantized_objective / scale:.4f}, quantisation gap {result.quantization_gap:.4f}"
+    )
+    return codes, told

@@ -1,0 +1,323 @@
+"""Stage 1 of CNNH: target codes H from a similarity matrix S, so that H H^T / q is close to S.
+
+The entries of H, relaxed to [-1, 1], are moved one at a time by a clipped Newton step on
+||H H^T - q S||_F^2. A sweep takes the rows in random order and, in each, the bits in random order.
+With L = H H^T - q S, entry (i, j) needs only L_i. H_.j and L_ii, and both follow from G = H^T H and
+the row i of S H: L is never formed. All bits of a row share that row of S, and the rows of a block
+start from one product S[block] H, corrected by the block's own changes; so a sweep costs one
+product S H and O(q) a bit, and gives what entry after entry would.
+
+Each row has a weight, the number of images that it stands for: 1 in the full form, and the class'
+count in the exact form for single labels, where the images of a class have one code.
+
+Source: Xia, Pan, Lai, Liu & Yan, "Supervised hashing for image retrieval via image representation
+learning" (AAAI 2014). Theirs are the objective and the step; what to do where the curvature is not
+positive or the step would lead uphill (`newton_step`), the start and the order are ours.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from dsh_jax.errors import UserError
+from dsh_jax.methods.similarity import DEVICE_BLOCK, check_memory, check_similarity, row_blocks
+
+_HALVINGS = 4
+_ATTEMPTS = 10  # seeds tried until no two classes share a code
+
+_matmul = partial(jnp.matmul, precision="highest")  # no TF32: gains of late steps are small
+
+
+@dataclass(frozen=True)
+class CodesResult:
+    """Codes of n rows (images, or classes with counts) and how good they are.
+
+    Attributes:
+      relaxed: H, float32 `[n, num_bits]` in [-1, 1].
+      codes: its signs, int8 `[n, num_bits]` in {-1, +1}; the sign of 0 is +1.
+      objectives: ||S - H H^T / num_bits||_F^2 over all pairs of images at the start and after each
+        sweep, float64 `[sweeps + 1]`, never rising.
+      quantized_objective: the same of `codes`.
+      quantization_gap: mean of (H - codes)^2 over images and bits.
+    """
+
+    relaxed: np.ndarray
+    codes: np.ndarray
+    objectives: np.ndarray
+    quantized_objective: float
+    quantization_gap: float
+
+
+def learn_codes(
+    similarity: np.ndarray,
+    *,
+    num_bits: int,
+    seed: int,
+    sweeps: int = 5,
+    max_bytes: int | None = None,
+) -> CodesResult:
+    """Codes for any similarity, one row an image.
+
+    Args:
+      similarity: S `[n, n]` of +1 (similar) and -1, symmetric, +1 on the diagonal.
+      num_bits: length of a code, >= 1.
+      seed: of the start and of the order of the entries, >= 0.
+      sweeps: how often each entry is visited, >= 1.
+      max_bytes: memory that may be used; None for all that the machine has.
+
+    Raises:
+      UserError: num_bits or sweeps below 1; more memory needed than `max_bytes`; S asymmetric, not
+        of -1 and +1, or not +1 on the diagonal.
+      ValueError: S is empty or no square matrix.
+    """
+    similarity = np.asarray(similarity)
+    _check_settings(num_bits, sweeps)
+    if similarity.ndim != 2 or not len(similarity) or len(similarity) != similarity.shape[1]:
+        raise ValueError(f"similarity must be a non-empty [n, n], got {similarity.shape}")
+    check_memory(len(similarity), num_bits, max_bytes)
+    check_similarity(similarity)
+    counts = np.ones(len(similarity))
+    return _descend(similarity.astype(np.int8, copy=False), counts, num_bits, seed, sweeps)
+
+
+def learn_class_codes(
+    class_counts: np.ndarray, *, num_bits: int, seed: int, sweeps: int = 5
+) -> CodesResult:
+    """One code a class, for images with a single label: exact, and as small as the classes.
+
+    Minimises the sum over classes a, b of n_a n_b (S_ab - H_a. H_b. / q)^2, S_ab = +1 if a = b and
+    -1 otherwise: the objective of `learn_codes` where the images of a class have one code. If two
+    classes end with the same code, the next seeds are tried, ten in all, and the first with the
+    most different codes is kept. Some classes may still share one where there are barely more codes
+    than classes and their counts are uneven, as the objective does not forbid it.
+
+    Args:
+      class_counts: images of each class, integers `[classes]`, each >= 1.
+      num_bits, seed, sweeps: as `learn_codes` takes them.
+
+    Returns:
+      Rows are classes; the objectives and the gap are over images, as `learn_codes` gives them.
+
+    Raises:
+      UserError: num_bits or sweeps below 1; a class without images.
+      ValueError: the counts are no integers `[classes]`.
+    """
+    counts = np.asarray(class_counts)
+    _check_settings(num_bits, sweeps)
+    if counts.ndim != 1 or not len(counts) or counts.dtype.kind not in "iu":
+        raise ValueError(f"class_counts must be integers [classes], got {counts.shape} "
+                         f"{counts.dtype}")  # fmt: skip
+    if counts.min() < 1:
+        raise UserError(
+            f"class {int(counts.argmin())} has {counts.min()} images to learn a code for: "
+            "leave the class out or add images of it."
+        )
+    similarity = 2 * np.eye(len(counts), dtype=np.int8) - 1
+    tries = []
+    for attempt in range(_ATTEMPTS):
+        result = _descend(similarity, counts.astype(float), num_bits, seed + attempt, sweeps)
+        tries.append((len(np.unique(result.codes, axis=0)), result))
+        if tries[-1][0] == min(len(counts), 2**num_bits):
+            break
+    return max(tries, key=lambda pair: pair[0])[1]
+
+
+def initial_codes(n: int, num_bits: int, seed: int) -> np.ndarray:
+    """Where the descent starts: uniform in [-1, 1), float32 `[n, num_bits]`."""
+    rng = np.random.default_rng([seed, 0])
+    return rng.uniform(-1, 1, (n, num_bits)).astype(np.float32)
+
+
+def sweep_order(n: int, num_bits: int, seed: int, sweep: int) -> tuple[np.ndarray, np.ndarray]:
+    """The order of the entries in a sweep, counted from 1.
+
+    Returns:
+      (rows, bits): int32 `[n]` and `[n, num_bits]`; line k of the second is of row `rows[k]`.
+    """
+    rng = np.random.default_rng([seed, sweep])
+    rows = rng.permutation(n).astype(np.int32)
+    bits = np.tile(np.arange(num_bits, dtype=np.int32), (n, 1))
+    return rows, rng.permuted(bits, axis=1, out=bits)
+
+
+def objective_change(
+    step: jax.Array, slope: jax.Array, curvature: jax.Array, entry: jax.Array, weight: jax.Array
+) -> jax.Array:
+    """By how much ||H H^T - q S||_F^2, over all images, changes when an entry moves by `step`.
+
+    Exact: a quartic, as the row times itself is quadratic in the entry.
+
+    Args:
+      step: d, how far the entry moves.
+      slope: g', the first derivative, divided by the row's weight.
+      curvature: g'', the second, divided by it too.
+      entry: H_ij before the move.
+      weight: of row i.
+
+    Returns:
+      The change divided by the row's weight.
+    """
+    return step * (slope + step * (curvature / 2 + weight * step * (4 * entry + step)))
+
+
+def newton_step(
+    slope: jax.Array, curvature: jax.Array, entry: jax.Array, weight: jax.Array
+) -> jax.Array:
+    """How far an entry moves: never uphill, never out of [-1, 1].
+
+    By Newton, clipped and, where it overshoots, halved up to four times or not taken. Without
+    positive curvature: to the better bound, if that is no worse than to stay.
+
+    Args:
+      slope, curvature, entry, weight: as `objective_change` takes them.
+    """
+    down, up = -1 - entry, 1 - entry
+
+    def change(step: jax.Array) -> jax.Array:
+        return objective_change(step, slope, curvature, entry, weight)
+
+    newton = jnp.clip(-slope / jnp.where(curvature > 0, curvature, 1), down, up)
+    for _ in range(_HALVINGS):
+        newton = jnp.where(change(newton) <= 0, newton, newton / 2)
+    bound = jnp.where(change(down) < change(up), down, up)
+    step = jnp.where(curvature > 0, newton, bound)
+    return jnp.where(change(step) <= 0, step, 0)
+
+
+def _move_row(
+    gram: jax.Array, pull: jax.Array, row: jax.Array, weight: jax.Array, order: jax.Array
+) -> jax.Array:
+    """Moves the bits of row i in the given order.
+
+    Args:
+      gram: H^T W H of the other rows, `[num_bits, num_bits]`.
+      pull: q S_i. W H of the other rows, `[num_bits]`.
+      row: H_i., `[num_bits]`.
+      weight: of the row.
+      order: the bits, int32 `[num_bits]`.
+    """
+    num_bits = len(row)
+    # Scanning over bits laid out in order is twice as fast as looking each up.
+    gram, pull, ordered = gram[order][:, order], pull[order], row[order]
+
+    def move(carry, bit):
+        product, diagonal = carry  # gram @ row, and L_ii = |row|^2 - q
+        index, gram_row, gram_own, pulled, entry = bit
+        slope = 4 * (product[index] - pulled + weight * diagonal * entry)
+        curvature = 4 * (gram_own + weight * (2 * entry * entry + diagonal))
+        step = newton_step(slope, curvature, entry, weight)
+        carry = (product + step * gram_row, diagonal + step * (2 * entry + step))
+        return carry, jnp.clip(entry + step, -1, 1)  # clip: of rounding only
+
+    start = (_matmul(gram, ordered), _matmul(ordered, ordered) - num_bits)
+    bits = (jnp.arange(num_bits), gram, jnp.diag(gram), pull, ordered)
+    return row.at[order].set(lax.scan(move, start, bits)[1])
+
+
+@partial(jax.jit, donate_argnums=0)
+def _sweep(
+    relaxed: jax.Array, similarity: jax.Array, weights: jax.Array, rows: jax.Array, bits: jax.Array
+) -> jax.Array:
+    """One sweep.
+
+    Args:
+      relaxed: H, float32 `[n, num_bits]`; given up.
+      similarity: S, int8 `[n, n]`.
+      weights: float32 `[n]`.
+      rows: int32 `[blocks, block]`; n stands for no row.
+      bits: int32 `[blocks, block, num_bits]`.
+    """
+    num_bits = relaxed.shape[1]
+    take = partial(jnp.take, mode="fill", fill_value=0)  # no row has weight 0: it moves nothing
+
+    def move_block(carry, block):
+        relaxed, gram = carry
+        rows, bits = block
+        old, weight = take(relaxed, rows, axis=0), take(weights, rows)
+        similar = take(similarity, rows, axis=0).astype(jnp.float32)
+        products = _matmul(similar, weights[:, None] * relaxed)
+        within = take(similar, rows, axis=1) * weight
+
+        def move(carry, line):
+            new, gram = carry
+            position, product, similar, row, weight, order = line
+            product = product + _matmul(similar, new - old)  # what the block has changed so far
+            others = gram - weight * jnp.outer(row, row)
+            moved = _move_row(others, num_bits * (product - weight * row), row, weight, order)
+            return (new.at[position].set(moved), others + weight * jnp.outer(moved, moved)), None
+
+        lines = (jnp.arange(len(rows)), products, within, old, weight, bits)
+        (new, gram), _ = lax.scan(move, (old, gram), lines)
+        return (relaxed.at[rows].set(new, mode="drop"), gram), None
+
+    gram = _matmul(relaxed.T * weights, relaxed)  # anew each sweep, against drift
+    (relaxed, _), _ = lax.scan(move_block, (relaxed, gram), (rows, bits))
+    return relaxed
+
+
+def _descend(
+    similarity: np.ndarray, counts: np.ndarray, num_bits: int, seed: int, sweeps: int
+) -> CodesResult:
+    """All sweeps, for rows that stand for `counts` images each."""
+    n = len(similarity)
+    num_blocks = -(-n // DEVICE_BLOCK)
+    block = -(-n // num_blocks)
+    padding = num_blocks * block - n
+    device = _device()
+    on_device = jax.device_put(similarity, device)
+    weights = jax.device_put((counts / counts.mean()).astype(np.float32), device)
+    relaxed = initial_codes(n, num_bits, seed)
+    objectives = [_objective(similarity, counts, relaxed)]
+    for sweep in range(1, sweeps + 1):
+        rows, bits = sweep_order(n, num_bits, seed, sweep)
+        rows = np.pad(rows, (0, padding), constant_values=n).reshape(num_blocks, block)
+        bits = np.pad(bits, ((0, padding), (0, 0))).reshape(num_blocks, block, num_bits)
+        start = jax.device_put(relaxed, device)
+        moved = np.asarray(_sweep(start, on_device, weights, rows, bits))
+        objective = _objective(similarity, counts, moved)
+        if objective > objectives[-1]:  # by rounding: there was nothing left to gain
+            moved, objective = relaxed, objectives[-1]
+        relaxed = moved
+        objectives.append(objective)
+    codes = np.where(relaxed < 0, -1, 1).astype(np.int8)
+    return CodesResult(
+        relaxed=relaxed,
+        codes=codes,
+        objectives=np.array(objectives),
+        quantized_objective=_objective(similarity, counts, codes),
+        quantization_gap=float(
+            np.average(np.square(relaxed - codes).mean(axis=1, dtype=float), weights=counts)
+        ),
+    )
+
+
+def _objective(similarity: np.ndarray, counts: np.ndarray, codes: np.ndarray) -> float:
+    """||S - H H^T / q||_F^2 over images in float64, by ||H H^T||_F = ||H^T H||_F."""
+    codes = codes.astype(float)
+    weighted = counts[:, None] * codes
+    agreement = sum(
+        np.sum(weighted[rows] * (similarity[rows].astype(float) @ weighted))
+        for rows in row_blocks(len(codes))
+    )
+    squares = np.sum(np.square(codes.T @ weighted))
+    num_bits = codes.shape[1]
+    return float(counts.sum() ** 2 - 2 / num_bits * agreement + squares / num_bits**2)
+
+
+def _device() -> jax.Device:
+    """The CPU, also beside an accelerator: a long chain of tiny steps is all launches there."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        return jax.local_devices()[0]
+
+
+def _check_settings(num_bits: int, sweeps: int) -> None:
+    if num_bits < 1:
+        raise UserError(f"CNNH cannot make codes of {num_bits} bits: choose at least 1 bit.")
+    if sweeps < 1:
+        raise UserError(f"CNNH cannot learn codes in {sweeps} sweeps: choose at least 1 sweep.")

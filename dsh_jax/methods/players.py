@@ -1,0 +1,101 @@
+"""The networks of a method by name, and how steps and evaluation call them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dsh_jax.data.augment import to_float
+from dsh_jax.methods.base import AXIS, Params, State, named_key, variables
+
+ENCODER = ("representation", "hash", "classification")
+"""The players that evaluation needs, as far as a method has them."""
+
+
+@dataclass(frozen=True)
+class Players:
+    """A shared representation, streams on its features, and whatever else a method plays with.
+
+    Attributes:
+      networks: name -> network; "representation" maps images to features `[batch, features]`, and
+        every network that `inputs` does not name maps these on.
+      image_shape: `(height, width, channels)`.
+      inputs: name -> shapes of the inputs of one sample, for networks that do not take features.
+    """
+
+    networks: Mapping[str, nn.Module]
+    image_shape: tuple[int, int, int]
+    inputs: Mapping[str, tuple[tuple[int, ...], ...]]
+
+    def init(
+        self,
+        key: jax.Array,
+        optimizers: Mapping[str, optax.GradientTransformation],
+        owners: Mapping[str, Iterable[str]],
+        averaged: Iterable[str],
+    ) -> State:
+        """The state before the first step.
+
+        Args:
+          key: of the parameters.
+          optimizers: by name.
+          owners: optimizer's name -> the players that it updates.
+          averaged: players whose moving average is kept.
+        """
+        features, collections = self.networks["representation"].init_with_output(
+            named_key(key, "representation"), jnp.zeros((1, *self.image_shape)), train=False
+        )
+        every = {"representation": collections}
+        for player in self.networks.keys() - {"representation"}:
+            shapes = self.inputs.get(player)
+            arguments = [jnp.zeros((1, *shape)) for shape in shapes] if shapes else [features]
+            every[player] = self.networks[player].init(
+                named_key(key, player), *arguments, train=False
+            )
+        params = {player: c["params"] for player, c in every.items()}
+        return State(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats={p: c["batch_stats"] for p, c in every.items() if "batch_stats" in c},
+            opt_state={
+                name: tx.init({player: params[player] for player in owners[name]})
+                for name, tx in optimizers.items()
+            },
+            ema={player: dict(every[player]) for player in averaged if player in every},
+        )
+
+    def apply(
+        self, state: State, player: str, params: Params, *inputs: jax.Array, **options: Any
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """A player's output in training mode, and its new batch statistics by its name."""
+        collections = variables(state, player) | {"params": params}
+        output, new = self.networks[player].apply(
+            collections, *inputs, train=True, mutable=["batch_stats"], **options
+        )
+        return output, {player: new["batch_stats"]} if player in state.batch_stats else {}
+
+    def represent(
+        self, state: State, params: Params, images: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """Features of images in training mode; each device draws dropout of its own."""
+        dropout = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+        return self.apply(state, "representation", params, images, rngs={"dropout": dropout})
+
+    def evaluate(self, state: State, player: str, *inputs: jax.Array) -> jax.Array:
+        """A player's output in evaluation mode, of the averaged parameters where there are any."""
+        collections = state.ema.get(player, variables(state, player))
+        return jnp.asarray(self.networks[player].apply(collections, *inputs, train=False))
+
+    def encode(self, state: State, images: jax.Array) -> jax.Array:
+        """Relaxed codes `[batch, num_bits]` of uint8 images `[batch, h, w, c]`."""
+        features = self.evaluate(state, "representation", to_float(images))
+        return nn.sigmoid(self.evaluate(state, "hash", features))
+
+    def classify(self, state: State, images: jax.Array) -> jax.Array:
+        """Class logits `[batch, classes]` of uint8 images `[batch, h, w, c]`."""
+        features = self.evaluate(state, "representation", to_float(images))
+        return self.evaluate(state, "classification", features)
