@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 METHODS = {
-    "synthetic": "DSH-GANs", "real": "triplet-only control", "classifier": "its classifier's label",
-    "itq": "ITQ", "lsh": "LSH",
+    "synthetic": "DSH-GANs", "real": "triplet-only control", "cnnh_plus": "CNNH+", "cnnh": "CNNH",
+    "classifier": "its classifier's label", "itq": "ITQ", "lsh": "LSH",
 }  # fmt: skip
 BASELINES = ("itq", "lsh")
 DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits"}

@@ -14,12 +14,14 @@ import jax
 import numpy as np
 import pytest
 
-from configs import smoke
+from configs import cnnh_plus_digits_16bit, smoke
 from dsh_jax.errors import UserError
-from dsh_jax.methods import dsh_gan
+from dsh_jax.methods import cnnh, dsh_gan
+from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.training import parallel
 
-STEPS = ("pretraining", "joint", "triplet")
+GAN_STEPS = ("pretraining", "joint", "triplet")
+STEPS = (*GAN_STEPS, "network")
 NUM_CLASSES, IMAGE_SHAPE, BATCH, LEARNING_RATE = 3, (8, 8, 1), 8, 5e-4
 
 
@@ -39,7 +41,12 @@ def methods():
         optimizer.update(clip_norm=0.1, learning_rate=LEARNING_RATE)
     control = config.copy_and_resolve_references()
     control.triplets = "real"
-    return [dsh_gan.build(c, IMAGE_SHAPE, NUM_CLASSES) for c in (config, control)]
+    plus = smoke.shrink(cnnh_plus_digits_16bit.get_config())
+    plus.update(num_bits=4, batch_size=BATCH)
+    plus.representation.update(width=4, dropout=0.0)
+    plus.optimizer.network.update(clip_norm=0.1, learning_rate=LEARNING_RATE)
+    gan, triplet = (dsh_gan.build(c, IMAGE_SHAPE, NUM_CLASSES) for c in (config, control))
+    return gan, triplet, cnnh.build(plus, IMAGE_SHAPE, NUM_CLASSES)
 
 
 def random_batch(stage):
@@ -51,6 +58,8 @@ def random_batch(stage):
     classes = np.eye(NUM_CLASSES, dtype=np.float32)
     label, position = rng.integers(0, NUM_CLASSES, BATCH), np.arange(BATCH, dtype=np.int32)
     batch = {"image": images(), "label": classes[label], "position": position}
+    if stage.name == "network":
+        batch["target"] = rng.choice(np.float32([-1, 1]), (BATCH, 4))
     if stage.batch.unlabeled_batch_size:
         batch |= {"unlabeled_image": images(), "unlabeled_position": position + BATCH}
     if stage.batch.real_triplets:
@@ -59,12 +68,19 @@ def random_batch(stage):
     return batch
 
 
+def search_problem():
+    """Query bits and labels, database bits and labels; the devices cannot share 5 queries alike."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 2, shape) for shape in ((5, 9), 5, (70, 9), 70)]
+
+
 def main(path):
     """Takes one step of every kind on one and on two devices."""
     results = {}
-    gan, control = methods()
-    state = jax.tree.map(np.asarray, jax.jit(gan.init)(jax.random.key(0)))
-    for stage in (*gan.stages, *control.stages):
+    gan, control, plus = methods()
+    of_gan, of_plus = (jax.jit(m.init)(jax.random.key(0)) for m in (gan, plus))
+    for stage in (*gan.stages, *control.stages, *plus.stages):
+        state = jax.tree.map(np.asarray, of_plus if stage in plus.stages else of_gan)
         for num_devices in (1, 2):
             devices = parallel.pick_devices(num_devices, {"batch_size": BATCH})
             step = parallel.compile_step(stage.step, 0, devices)
@@ -73,6 +89,10 @@ def main(path):
             # Wait: simulated devices can dead-lock when several programs are in flight.
             stacked, metrics = jax.block_until_ready(step(stacked, batch))
             results[stage.name, num_devices] = (flatten(stacked), flatten(metrics))
+    query, query_labels, database, labels = search_problem()
+    results["counts"] = distance_counts(
+        query, query_labels, database, labels, num_bits=9, query_block=2, database_block=16
+    )
     Path(path).write_bytes(pickle.dumps(results))
 
 
@@ -110,13 +130,14 @@ def test_gradients_are_those_of_the_whole_batch(results, stage):
     moments = [name for name in one if ".mu[" in name]
     moved = [name for name in moments if one[name].any()]
     stepping = {"pretraining": {"discriminator", "generator"}, "triplet": {"hash"},
-                "joint": {"discriminator", "hash", "generator"}}[stage]  # fmt: skip
+                "joint": {"discriminator", "hash", "generator"},
+                "network": {"network"}}[stage]  # fmt: skip
     assert {name.split("'")[1] for name in moved} == stepping
     for name in moments:
         assert_near(two[name][0], one[name][0], name)
 
 
-@pytest.mark.parametrize("stage", STEPS)
+@pytest.mark.parametrize("stage", GAN_STEPS)
 def test_statistics_are_those_of_the_whole_batch(results, stage):
     (one, _), (two, _) = results[stage, 1], results[stage, 2]
     names = [name for name in one if name.startswith(".batch_stats")]
@@ -140,6 +161,15 @@ def test_parameters_are_those_of_the_whole_batch(results, stage):
 def test_both_devices_have_the_same_state(results, stage):
     for name, leaf in results[stage, 2][0].items():
         np.testing.assert_array_equal(leaf[0], leaf[1], err_msg=name)
+
+
+def test_counts_are_shared_out_over_the_queries(results):
+    query, query_labels, database, labels = search_problem()
+    wanted = np.zeros((5, 10, 2), int)
+    for i in range(5):
+        for code, label in zip(database, labels, strict=True):
+            wanted[i, np.sum(query[i] != code), int(query_labels[i] == label)] += 1
+    np.testing.assert_array_equal(results["counts"], wanted)
 
 
 def test_replicate_and_unreplicate_are_inverse():
