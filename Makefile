@@ -56,7 +56,8 @@ benchmark: $(VENV)/.installed
 	$(PY) -m benchmarks.convolution
 	$(PY) -m benchmarks.cnnh_codes --result results/speed/cnnh_codes.json
 	$(PY) -m benchmarks.evaluate --result results/speed/evaluate.json
-	$(PY) benchmarks/train_step.py --config configs/cifar10_48bit_cpu.py $(DATA)
+	$(PY) benchmarks/train_step.py --config configs/cifar10_48bit_cpu.py $(DATA) \
+	  --result results/speed/train_step.json
 
 clean:
 	rm -rf $(VENV) runs

@@ -3,7 +3,7 @@
 Their ratio says what data costs: about 1 where the pipeline keeps up (the aim is 1.1 at most).
 
     python benchmarks/train_step.py --config configs/cifar10_48bit_cpu.py [--stage joint]
-        [--steps 20] [--rounds 5] [--out FILE] [--config.field=value]
+        [--steps 20] [--rounds 5] [--result FILE] [--config.field=value]
 """
 
 import resource
@@ -24,6 +24,7 @@ from ml_collections import config_flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dsh_jax import cli
+from dsh_jax.data.targets import Targets
 from dsh_jax.errors import UserError
 from dsh_jax.methods.base import Batch, Stage, State
 from dsh_jax.training import parallel, workdir
@@ -36,7 +37,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.")
 _STAGE = flags.DEFINE_string("stage", "", "Only this stage of the method.")
 _STEPS = flags.DEFINE_integer("steps", 20, "Steps a measurement.", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of either kind.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", "", "Also write the numbers to this file, as JSON.")
+_RESULT = flags.DEFINE_string("result", "", "Also write the figures to this JSON file.")
 
 Run = Callable[[State, Batch], tuple[State, Any]]
 
@@ -85,7 +86,11 @@ def measure(experiment: Experiment, stage: Stage, *, steps: int, rounds: int) ->
     state = experiment.method.init(jax.random.key(experiment.config.seed))
     state = parallel.replicate(state, devices)
     run = parallel.compile_step(stage.step, experiment.config.seed, devices)
-    fed = stage_batches(experiment, stage, count())
+    targets, learn = None, experiment.method.learn_targets
+    if learn is not None:
+        ids = experiment.split.labeled
+        targets = Targets(ids, learn(experiment.dataset.labels[ids])[0])
+    fed = stage_batches(experiment, stage, count(), targets)
     held = next(fed)
     images = sum(
         array.shape[0] * array.shape[1] for name, array in held.items() if name.endswith("image")
@@ -133,6 +138,15 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
+def _sentence(row: dict[str, Any]) -> str:
+    return (
+        f"{1e3 * row['real_data_step_seconds']:.0f} ms, {row['images_per_second']:,.0f} images/s; "
+        f"{row['ratio']:.3f} x the time with one batch held in memory; "
+        f"{row['compile_seconds']:.0f} s to compile; peak memory "
+        f"{row['peak_process_bytes'] / 2**20:,.0f} MiB"
+    )
+
+
 def main(argv: Sequence[str]) -> None:
     """Prints one line a stage."""
     del argv
@@ -152,8 +166,11 @@ def main(argv: Sequence[str]) -> None:
         if _STAGE.value in ("", stage.name):
             rows.append(measure(experiment, stage, steps=_STEPS.value, rounds=_ROUNDS.value))
             print(_line(rows[-1]), flush=True)
-    if _OUT.value:
-        workdir.write_json(Path(_OUT.value), {"run": about, "stages": rows})
+    if _RESULT.value:
+        name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+        figures = {f"{name}, stage {row['stage']}": _sentence(row) for row in rows}
+        content = {"title": "A training step", "figures": figures, "run": about}
+        workdir.write_json(Path(_RESULT.value), content)
 
 
 if __name__ == "__main__":
