@@ -259,12 +259,15 @@ def test_a_mistake_in_a_real_process(tmp_path):
         ("representation.name=none", "none"),
         ("loss.triplet=none", "none"),
         ("loss.triplet_options.margni=1", "margni"),
-        ("optimizer.hash.schedule=none", "none"),
+        ("optimizer.hash.schedule=none", "optimizer.hash.schedule"),
         ("unlabeled_batch_size=-8", "unlabeled_batch_size"),
         ("pretraining_steps=-1", "pretraining_steps"),
         ("seed=-1", "seed"),
         ("representation.depth=11", "depth"),
         ("generator.width=0", "generator.width"),
+        ("representation.dropout=1.0", "representation.dropout"),
+        ("optimizer.hash.learning_rate=-1.0", "optimizer.hash.learning_rate"),
+        ("optimizer.generator.b1=1.0", "optimizer.generator.b1"),
     ],
 )
 def test_a_value_that_cannot_be(tmp_path, override, named):

@@ -13,10 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from ml_collections import ConfigDict
 
 from dsh_jax.data.augment import to_float
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.errors import UserError
+
+SCHEDULES = ("constant", "linear", "cosine")
 
 AXIS = "device"
 """The named device axis that every step averages its gradients over."""
@@ -167,13 +170,13 @@ def optimizer(
       learning_rate: peak learning rate.
       b1, b2: decay of the first and second moment.
       weight_decay: of kernels, not of biases and scales; 0 is plain Adam.
-      schedule: "constant", "linear" or "cosine", the latter two down to 0 at the last step.
+      schedule: one of `SCHEDULES`; "linear" and "cosine" go down to 0 at the last step.
       warmup_steps: steps of linear warm-up from 0.
       clip_norm: largest global norm of a gradient; 0 does not clip.
       num_steps: how many updates the optimizer will make.
 
     Raises:
-      UserError: an unknown schedule.
+      KeyError: an unknown schedule.
     """
     decay_steps = max(1, num_steps - warmup_steps)
     schedules = {
@@ -181,8 +184,6 @@ def optimizer(
         "linear": lambda: optax.linear_schedule(learning_rate, 0.0, decay_steps),
         "cosine": lambda: optax.cosine_decay_schedule(learning_rate, decay_steps),
     }
-    if schedule not in schedules:
-        raise UserError(f"a schedule is one of {sorted(schedules)}, not {schedule!r}.")
     rate = optax.join_schedules(
         [optax.linear_schedule(0.0, learning_rate, warmup_steps), schedules[schedule]()],
         [warmup_steps],
@@ -192,6 +193,23 @@ def optimizer(
     if clip_norm > 0:
         return optax.chain(optax.clip_by_global_norm(clip_norm), adam)
     return adam
+
+
+def build_optimizer(
+    config: ConfigDict, name: str, num_steps: int
+) -> optax.GradientTransformation:
+    """The optimizer that `config.optimizer.<name>` describes, for `num_steps` updates.
+
+    Raises:
+      UserError: a field whose value cannot be.
+    """
+    fields = config.optimizer[name]
+    for field in ("learning_rate", "weight_decay", "warmup_steps", "clip_norm", "b1", "b2"):
+        if fields[field] < 0 or (field in ("b1", "b2") and fields[field] >= 1):
+            bound = "from 0 to below 1" if field in ("b1", "b2") else "to 0 or more"
+            raise UserError(f"optimizer.{name}.{field} is {fields[field]}; set it {bound}.")
+    check_choices({f"optimizer.{name}.schedule": (fields.schedule, SCHEDULES)})
+    return optimizer(**fields, num_steps=num_steps)
 
 
 def update(

@@ -14,15 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from ml_collections import ConfigDict
 
 from dsh_jax import losses
 from dsh_jax.data.augment import augment
 from dsh_jax.data.batches import BatchSpec
-from dsh_jax.errors import UserError
 from dsh_jax.methods.base import (
-    AXIS,
     Batch,
     Method,
     Metrics,
@@ -31,16 +28,14 @@ from dsh_jax.methods.base import (
     State,
     advance,
     augmented,
+    build_optimizer,
     check_choices,
     named_key,
-    optimizer,
     update,
 )
 from dsh_jax.methods.cnnh_codes import learn_class_codes, learn_codes
-from dsh_jax.methods.players import ENCODER, Players
+from dsh_jax.methods.players import ENCODER, Players, build_encoder
 from dsh_jax.methods.similarity import similarity_from_labels
-from dsh_jax.networks import representation
-from dsh_jax.networks.streams import ClassificationStream, HashStream
 
 
 @dataclass(frozen=True)
@@ -113,30 +108,20 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
     Raises:
       UserError: a field whose value cannot be.
     """
-    if config.num_bits < 1:
-        raise UserError(f"num_bits is {config.num_bits}; set it to 1 or more.")
+    networks = build_encoder(config, num_classes, classification=config.class_outputs)
     single = config.loss.labels == "single"
     check_choices(
         {
             "loss.labels": (config.loss.labels, ("single", "multi")),
-            "dtype": (config.dtype, ("float32", "bfloat16")),
             "codes.form": (config.codes.form, ("classes", "full") if single else ("full",)),
         }
     )
-    networks: dict[str, nn.Module] = {
-        "representation": representation.build(
-            **config.representation, dtype=jnp.dtype(config.dtype)
-        ),
-        "hash": HashStream(config.num_bits, config.hash_stream.sharpness, AXIS),
-    }
-    if config.class_outputs:
-        networks["classification"] = ClassificationStream(num_classes)
     cnnh = Cnnh(
         players=Players(networks, image_shape, {}),
         code_loss=losses.code_cross_entropy,
         classify=losses.softmax_classification if single else losses.sigmoid_classification,
         weights=dict(config.loss.weights),
-        tx=optimizer(**config.optimizer.network, num_steps=config.num_steps),
+        tx=build_optimizer(config, "network", config.num_steps),
         augment=partial(
             augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip
         ),

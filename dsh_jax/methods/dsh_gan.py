@@ -9,19 +9,17 @@ no generator, positives and negatives from the labeled images.
 from functools import partial
 
 import jax.numpy as jnp
-from flax import linen as nn
 from ml_collections import ConfigDict
 
 from dsh_jax import losses
 from dsh_jax.data.augment import augment
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import AXIS, Method, Stage, check_choices, optimizer
+from dsh_jax.methods.base import AXIS, Method, Stage, build_optimizer, check_choices
 from dsh_jax.methods.dsh_gan_steps import DshGan, Losses
-from dsh_jax.methods.players import Players
-from dsh_jax.networks import representation
+from dsh_jax.methods.players import Players, build_encoder
 from dsh_jax.networks.generator import Generator
-from dsh_jax.networks.streams import AdversaryStream, ClassificationStream, HashStream
+from dsh_jax.networks.streams import AdversaryStream
 
 
 def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Method:
@@ -35,8 +33,7 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
     Raises:
       UserError: a field whose value cannot be.
     """
-    if config.num_bits < 1:
-        raise UserError(f"num_bits is {config.num_bits}; set it to 1 or more.")
+    networks = build_encoder(config, num_classes, classification=True)
     if config.anchor_every < 1 or config.batch_size % config.anchor_every:
         raise UserError(
             f"anchor_every is {config.anchor_every}; set it to a divisor of batch_size "
@@ -47,16 +44,9 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
             "loss.adversarial": (config.loss.adversarial, tuple(losses.ADVERSARIAL)),
             "loss.unlabeled": (config.loss.unlabeled, ("zero", "mask")),
             "loss.labels": (config.loss.labels, ("single", "multi")),
-            "dtype": (config.dtype, ("float32", "bfloat16")),
             "triplets": (config.triplets, ("synthetic", "real")),
         }
     )
-    dtype = jnp.dtype(config.dtype)
-    networks: dict[str, nn.Module] = {
-        "representation": representation.build(**config.representation, dtype=dtype),
-        "hash": HashStream(config.num_bits, config.hash_stream.sharpness, AXIS),
-        "classification": ClassificationStream(num_classes),
-    }
     discriminate, deceive = losses.ADVERSARIAL[config.loss.adversarial]
     softmax = config.loss.labels == "single"
     no_class = losses.softmax_no_class if softmax else losses.sigmoid_no_class
@@ -72,7 +62,9 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
     synthetic = config.triplets == "synthetic"
     updates = {"hash": config.num_steps}
     if synthetic:
-        networks["generator"] = Generator(image_shape, config.generator.width, AXIS, dtype)
+        networks["generator"] = Generator(
+            image_shape, config.generator.width, AXIS, jnp.dtype(config.dtype)
+        )
         networks["adversary"] = AdversaryStream(config.representation.spectral_norm)
         updates["discriminator"] = config.pretraining_steps + config.num_steps
         updates["generator"] = updates["discriminator"]
@@ -82,7 +74,7 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         ),
         losses=terms,
         optimizers={
-            name: optimizer(**config.optimizer[name], num_steps=num_steps)
+            name: build_optimizer(config, name, num_steps)
             for name, num_steps in updates.items()
         },
         augment=partial(

@@ -8,12 +8,43 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from dsh_jax.data.augment import to_float
-from dsh_jax.methods.base import AXIS, Params, State, named_key, variables
+from dsh_jax.errors import UserError
+from dsh_jax.methods.base import AXIS, Params, State, check_choices, named_key, variables
+from dsh_jax.networks import representation
+from dsh_jax.networks.streams import ClassificationStream, HashStream
 
 ENCODER = ("representation", "hash", "classification")
 """The players that evaluation needs, as far as a method has them."""
+
+
+def build_encoder(
+    config: ConfigDict, num_classes: int, *, classification: bool
+) -> dict[str, nn.Module]:
+    """The networks that make codes, and the classification stream, as a config describes them.
+
+    Args:
+      config: a whole experiment's config.
+      num_classes: outputs of the classification stream.
+      classification: whether there is one.
+
+    Raises:
+      UserError: a field whose value cannot be.
+    """
+    if config.num_bits < 1:
+        raise UserError(f"num_bits is {config.num_bits}; set it to 1 or more.")
+    check_choices({"dtype": (config.dtype, ("float32", "bfloat16"))})
+    networks: dict[str, nn.Module] = {
+        "representation": representation.build(
+            **config.representation, dtype=jnp.dtype(config.dtype)
+        ),
+        "hash": HashStream(config.num_bits, config.hash_stream.sharpness, AXIS),
+    }
+    if classification:
+        networks["classification"] = ClassificationStream(num_classes)
+    return networks
 
 
 @dataclass(frozen=True)

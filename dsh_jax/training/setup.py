@@ -95,6 +95,9 @@ def _check_least(config: ConfigDict) -> None:
         for field in fields:
             if field in values and values[field] < bound:  # methods differ in what they have
                 raise UserError(f"{field} is {values[field]}; set it to {bound} or more.")
+    for field in ("representation.dropout", "ema_decay"):
+        if values[field] >= 1:
+            raise UserError(f"{field} is {values[field]}; set it below 1.")
 
 
 def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Experiment:
