@@ -44,7 +44,7 @@ results-digits: $(VENV)/.installed
 results-cifar10-cpu: $(VENV)/.installed
 	BASELINES="itq lsh classifier" benchmarks/run.sh cifar10_48bit_cpu cifar10_48bit_cpu 0 $(DATA)
 	benchmarks/run.sh cifar10_48bit_cpu_control cifar10_48bit_cpu 0 $(DATA) \
-	  --config.triplets=real --config.num_steps=6000
+	  --config.triplets=real --config.num_steps=8000 --config.eval_every_steps=400
 	benchmarks/run.sh cnnh_plus_cifar10_48bit cnnh_plus_cifar10_48bit 0 $(DATA)
 	benchmarks/run.sh cnnh_cifar10_48bit cnnh_cifar10_48bit 0 $(DATA)
 

@@ -35,6 +35,8 @@ def get_config() -> ConfigDict:
     # its larger loss then must not drown the classification.
     config.loss.triplet_options.margin = 4.0
     config.loss.weights.triplet = 0.2
+    # The paper has 1. Classes learned from real images alone give better codes here.
+    config.loss.synthetic_class_weight = 0.0
     config.optimizer.discriminator.learning_rate = 1e-3
     config.optimizer.hash.learning_rate = 2e-3
     config.optimizer.hash.b1 = 0.9
