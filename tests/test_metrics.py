@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsh_jax import hamming
-from dsh_jax.retrieval import Protocol, evaluate, ranking
+from dsh_jax.retrieval import Protocol, counts, evaluate, ranking
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.health import code_health
 from dsh_jax.retrieval.protocol import parse
@@ -42,7 +42,7 @@ def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, kernel, multi):
     query, query_labels, database, labels = random_problem(
         seed, 5, n_database, num_bits, multi=multi
     )
-    counts = distance_counts(
+    counted = distance_counts(
         hamming.pack(query), query_labels, hamming.pack(database), labels, num_bits=num_bits,
         kernel=kernel, query_block=blocks[0], database_block=blocks[1],
     )  # fmt: skip
@@ -51,8 +51,17 @@ def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, kernel, multi):
     for i, j in itertools.product(range(5), range(n_database)):
         distance = int(np.sum(query[i] != database[j]))
         expected[i, distance, shared(query_labels[i], labels[j])] += 1
-    assert counts.dtype == np.int64
-    np.testing.assert_array_equal(counts, expected)
+    assert counted.dtype == np.int64
+    np.testing.assert_array_equal(counted, expected)
+
+
+def test_of_two_kernels_the_faster_is_taken(monkeypatch):
+    problem = random_problem(2, num_bits=9)
+    wanted = distance_counts(*problem, num_bits=9, kernel="popcount")
+    monkeypatch.setattr(counts, "_MANY_PAIRS", 0)
+    np.testing.assert_array_equal(distance_counts(*problem, num_bits=9), wanted)
+    assert counts._faster_kernel.cache_info().currsize >= 1
+    assert counts._faster_kernel(9, "cpu") in ("popcount", "matmul")
 
 
 @pytest.mark.parametrize("multi", [False, True])
