@@ -29,7 +29,9 @@ def make_config(**changes):
     config.generator.update(width=2, z_dim=3)
     config.representation.update(width=2, features=6, dropout=0.0)
     config.augment.update(crop_padding=0, flip=True, synthetic=True)
-    config.loss.update(adversarial="minimax", triplet_options={"margin": 1.0})
+    config.loss.update(
+        adversarial="minimax", triplet_options={"margin": 1.0}, synthetic_class_weight=1.0
+    )
     config.loss.weights.update(triplet=0.5, quantization=0.25)
     for optimizer in config.optimizer.values():
         optimizer.update(schedule="constant", learning_rate=LEARNING_RATE)
