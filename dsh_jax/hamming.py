@@ -147,21 +147,21 @@ def distances(query_codes: np.ndarray, database_codes: np.ndarray, num_bits: int
     Raises:
       ValueError: a width does not fit num_bits, or padding bits are not zero.
     """
-    query = _words(check_packed(query_codes, num_bits, "query_codes"))
-    database = _words(check_packed(database_codes, num_bits, "database_codes"))
+    query = words(check_packed(query_codes, num_bits, "query_codes"))
+    database = words(check_packed(database_codes, num_bits, "database_codes"))
     columns = np.ascontiguousarray(database.T)  # one word of the whole database is contiguous
     result = np.empty((len(query), len(database)), np.int32)
     # A query at a time keeps the temporaries in cache: 1,000 x 59,000 codes of 48 bits take 0.05 s
     # on a CPU core once memory is warm; XOR of all pairs at once takes 0.2 s, and a float32 product
     # of +-1 codes (on two cores) 0.1 to 0.4 s.
-    for row, words in zip(result, query, strict=True):
+    for row, code in zip(result, query, strict=True):
         row[:] = 0
-        for word, column in zip(words, columns, strict=True):
+        for word, column in zip(code, columns, strict=True):
             row += np.bitwise_count(word ^ column)
     return result
 
 
-def _words(packed: np.ndarray) -> np.ndarray:
+def words(packed: np.ndarray) -> np.ndarray:
     """uint8 `[n, num_bytes]` -> uint64 `[n, ceil(num_bytes / 8)]`, padded with zeros."""
     num_words = -(-packed.shape[1] // 8)
     padded = np.zeros((len(packed), 8 * num_words), np.uint8)

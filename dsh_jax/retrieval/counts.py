@@ -6,6 +6,7 @@ ever needed: queries and database are taken a block at a time, on all devices.
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import jax
@@ -19,6 +20,7 @@ QUERY_BLOCK = 64
 DATABASE_BLOCK = 16384
 # Fewer pairs are counted before two ways to measure distances could be compared.
 _MANY_PAIRS = 10**9
+_THREADS = 4
 
 
 def distance_counts(
@@ -64,8 +66,9 @@ def distance_counts(
     levels = 2 if query_labels.ndim == 1 else 1 + int(query_labels.sum(axis=1).max())
 
     devices = jax.local_devices()
-    query_block = min(query_block, _power_of_two(-(-len(query) // len(devices))))
-    database_block = min(database_block, _power_of_two(len(database)))
+    # Equal blocks, so that little is padding.
+    query_block = _even_block(-(-len(query) // len(devices)), query_block)
+    database_block = _even_block(len(database), database_block)
     if kernel == "auto":
         many = len(query) * len(database) > _MANY_PAIRS
         kernel = _faster_kernel(num_bits, devices[0].platform) if many else "popcount"
@@ -83,7 +86,8 @@ def distance_counts(
     add = _compiled(levels, kernel)
     chunk = query_block * len(devices)
     counts = np.empty((len(query), (num_bits + 1) * levels), np.int64)
-    for rows in _slices(len(query), chunk):
+
+    def count(rows: slice) -> None:
         queries = {"codes": _words(query[rows], num_bits), "labels": query_labels[rows]}
         queries = {name: _padded(array, chunk) for name, array in queries.items()}
         zeros = {"counts": np.zeros((chunk, counts.shape[1]), np.int32)}
@@ -92,6 +96,10 @@ def distance_counts(
         for block in blocks:
             summed = add(summed, shared["codes"], shared["labels"], block)
         counts[rows] = np.asarray(summed).reshape(chunk, -1)[: len(counts[rows])]
+
+    # The CPU back end counts in one thread, so several chunks are counted at a time.
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(count, _slices(len(query), chunk)))
     return counts.reshape(len(query), num_bits + 1, levels)
 
 
@@ -234,6 +242,6 @@ def _slices(length: int, block: int) -> list[slice]:
     return [slice(start, min(start + block, length)) for start in range(0, length, block)]
 
 
-def _power_of_two(n: int) -> int:
-    """The smallest power of two >= n, so that few shapes are ever compiled."""
-    return 1 << (n - 1).bit_length()
+def _even_block(length: int, most: int) -> int:
+    """The size of the fewest equal blocks, none above `most`, that hold `length` rows."""
+    return -(-length // -(-length // most))

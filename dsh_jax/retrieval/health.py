@@ -38,7 +38,9 @@ def code_health(codes: np.ndarray, *, num_bits: int) -> dict[str, Any]:
     pairs = np.triu(np.outer(deviation, deviation) > 0, 1)
     covariance = (both / len(packed) - np.outer(means, means))[pairs]
     correlations = np.abs(covariance / np.outer(deviation, deviation)[pairs])
-    _, sizes = np.unique(packed, axis=0, return_counts=True)
+    whole = hamming.words(packed)
+    one_word = whole.shape[1] == 1  # then numbers are sorted, not rows
+    _, sizes = np.unique(whole[:, 0] if one_word else whole, axis=0, return_counts=True)
     return {
         "bit_means": means.tolist(),
         "bit_imbalance": float(np.abs(means - 0.5).mean()),

@@ -168,9 +168,12 @@ def check_counts(counts: np.ndarray) -> np.ndarray:
 
 def _sums(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Items, relevant items and shared labels of each bucket, int64 `[n_query, buckets]`."""
-    counts = check_counts(counts).astype(np.int64)
-    relevant = counts[..., 1:].sum(axis=2)
-    return counts.sum(axis=2), relevant, counts @ np.arange(counts.shape[2])
+    counts = check_counts(counts).astype(np.int64, copy=False)
+    relevant, gain = np.zeros((2, *counts.shape[:2]), np.int64)
+    for level in range(1, counts.shape[2]):  # a few: summing a short axis is slow
+        relevant += counts[..., level]
+        gain += level * counts[..., level]
+    return counts[..., 0] + relevant, relevant, gain
 
 
 def _before(values: np.ndarray) -> np.ndarray:
