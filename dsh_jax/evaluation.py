@@ -12,7 +12,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 from dsh_jax.methods.base import State
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes
-from dsh_jax.retrieval.encode import encode, map_images
+from dsh_jax.retrieval.encode import encode, packed_bits
 from dsh_jax.retrieval.metrics import evaluate
 from dsh_jax.retrieval.protocol import Protocol
 from dsh_jax.training import parallel
@@ -132,14 +132,17 @@ def _trained_codes(
     forward = classify if baseline and classify else experiment.method.encode
     compiled = parallel.compile_encode(forward, devices)
 
-    def codes(ids: np.ndarray) -> np.ndarray:
-        images, size = experiment.dataset.images, config.encode_batch_size
-        if not baseline:
-            return encode(compiled, stacked, images, ids, batch_size=size, devices=devices)
-        logits = map_images(compiled, stacked, images, ids, batch_size=size, devices=devices)
+    def packed_labels(logits: np.ndarray) -> np.ndarray:
         single = config.loss.labels == "single"
         predicted = logits == logits.max(axis=1, keepdims=True) if single else logits > 0
         return hamming.pack(label_codes(predicted, num_bits=config.num_bits))
+
+    def codes(ids: np.ndarray) -> np.ndarray:
+        return encode(
+            compiled, stacked, experiment.dataset.images, ids,
+            batch_size=config.encode_batch_size, devices=devices,
+            finish=packed_labels if baseline else packed_bits,
+        )
 
     about = {
         "codes": baseline or experiment.method.codes,

@@ -33,3 +33,9 @@ def test_only_the_place_of_the_data_may_differ(tmp_path):
     config.seed = 1
     with pytest.raises(UserError, match=r"seed \(0 there, 1 now\)"):
         workdir.check_same_config(tmp_path, config)
+
+
+def test_the_command_is_told_as_it_was_typed(monkeypatch):
+    typed = ["-m", "benchmarks.evaluate", "--result", "a b.json"]
+    monkeypatch.setattr("sys.orig_argv", ["/somewhere/bin/python", *typed])
+    assert workdir.command_line() == "python -m benchmarks.evaluate --result 'a b.json'"

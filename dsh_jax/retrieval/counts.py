@@ -218,10 +218,7 @@ def _faster_kernel(num_bits: int, platform: str) -> str:
 
 def _words(packed: np.ndarray, num_bits: int) -> np.ndarray:
     """uint8 `[n, num_bytes]` -> uint32 `[n, ceil(num_bits / 32)]`, padded with zeros."""
-    num_words = -(-num_bits // 32)
-    padded = np.zeros((len(packed), 4 * num_words), np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return padded.view(np.uint32)
+    return hamming.words(packed).view(np.uint32)[:, : -(-num_bits // 32)]
 
 
 def _for_device(query: np.ndarray, database: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,20 +10,23 @@ from dsh_jax.data.batches import padded_batches
 from dsh_jax.methods.base import State
 from dsh_jax.training.parallel import Devices, shard
 
-Compiled = Callable[[State, jax.Array], jax.Array]
+
+def packed_bits(relaxed: np.ndarray) -> np.ndarray:
+    """Relaxed codes `[n, num_bits]` -> packed bits, uint8 `[n, ceil(num_bits / 8)]`."""
+    return hamming.pack(hamming.binarize(relaxed))
 
 
-def map_images(
-    compiled: Compiled,
+def encode(
+    compiled: Callable[[State, jax.Array], jax.Array],
     state: State,
     images: np.ndarray,
     ids: np.ndarray,
     *,
     batch_size: int,
     devices: Devices,
-    finish: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    finish: Callable[[np.ndarray], np.ndarray] = packed_bits,
 ) -> np.ndarray:
-    """What a network makes of some images.
+    """Packed codes of some images.
 
     Args:
       compiled: from `parallel.compile_encode`: state, images -> outputs `[batch, dim]`.
@@ -32,29 +35,13 @@ def map_images(
       ids: rows of `images`, `[n]`.
       batch_size: images a call, over all devices; the last call is padded.
       devices: as for `compiled`.
-      finish: what becomes of the outputs `[m, dim]` of a batch, so that not all need be kept.
+      finish: makes packed codes `[m, num_bytes]` of a batch's outputs `[m, dim]`.
 
     Returns:
-      `[n, ...]`, in the order of `ids`.
+      uint8 `[n, ceil(num_bits / 8)]`, in the order of `ids`.
     """
-    results = []
+    packed = []
     for batch, num_real in padded_batches(ids, batch_size):
         outputs = np.asarray(compiled(state, shard({"image": images[batch]}, devices)["image"]))
-        results.append(finish(outputs.reshape(-1, outputs.shape[-1])[:num_real]))
-    return np.concatenate(results)
-
-
-def encode(
-    compiled: Compiled,
-    state: State,
-    images: np.ndarray,
-    ids: np.ndarray,
-    *,
-    batch_size: int,
-    devices: Devices,
-) -> np.ndarray:
-    """Packed codes of some images, uint8 `[n, ceil(num_bits / 8)]`; arguments as `map_images`."""
-    return map_images(
-        compiled, state, images, ids, batch_size=batch_size, devices=devices,
-        finish=lambda relaxed: hamming.pack(hamming.binarize(relaxed)),
-    )  # fmt: skip
+        packed.append(finish(outputs.reshape(-1, outputs.shape[-1])[:num_real]))
+    return np.concatenate(packed)

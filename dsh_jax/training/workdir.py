@@ -140,8 +140,8 @@ def _commit() -> str:
 
 
 def command_line() -> str:
-    """This process' command as one would type it."""
-    return shlex.join(["python", *sys.argv])
+    """This process' command as it was typed, `python -m` too."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def config_overrides(arguments: Sequence[str]) -> list[str]:
