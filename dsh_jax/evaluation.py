@@ -139,7 +139,7 @@ def _trained_codes(
 
     def codes(ids: np.ndarray) -> np.ndarray:
         return encode(
-            compiled, stacked, experiment.dataset.images, ids,
+            compiled, stacked, experiment.dataset, ids,
             batch_size=config.encode_batch_size, devices=devices,
             finish=packed_labels if baseline else packed_bits,
         )
@@ -173,11 +173,11 @@ def _restore(experiment: Experiment, workdir: Path, which: str) -> tuple[State, 
 def _unsupervised_codes(
     experiment: Experiment, name: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    images = experiment.dataset.images
-    features = images.reshape(len(images), -1).astype(np.float32) / 255.0
-    config, split = experiment.config, experiment.split
+    config, dataset, split = experiment.config, experiment.dataset, experiment.split
     # Fitted on all that training may see: no labels are needed.
     seen = np.union1d(split.labeled, split.unlabeled)
-    encoder = UNSUPERVISED[name](features[seen], num_bits=config.num_bits, seed=config.seed)
-    query, database = (hamming.pack(encoder(features[i])) for i in (split.query, split.database))
+    encoder = UNSUPERVISED[name](dataset.features(seen), num_bits=config.num_bits, seed=config.seed)
+    query, database = (
+        hamming.pack(encoder(dataset.features(ids))) for ids in (split.query, split.database)
+    )
     return query, database, {"codes": name, "run": {}}

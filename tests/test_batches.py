@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsh_jax.data import batches, splits
-from dsh_jax.data.sources import Dataset
+from dsh_jax.data.dataset import ImageDataset
 from dsh_jax.errors import UserError
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 3, 3, 3, 3], np.int32)
 # Every image shows its own id, so that what was gathered can be told from the pixels.
-DATASET = Dataset(
+DATASET = ImageDataset(
     name="made",
     version="1",
     images=np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1).repeat(2, axis=1),

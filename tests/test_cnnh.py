@@ -102,14 +102,14 @@ def test_a_step_by_its_definition(tmp_path, class_outputs):
         step(parallel.replicate(state, devices), parallel.shard(batch, devices))
     )
     # Without dropout and augmentation, training and evaluation see the same.
-    relaxed = np.asarray(method.encode(state, batch["image"]), np.float64)
+    relaxed = np.asarray(method.encode(state, batch), np.float64)
     right = np.where(batch["target"] > 0, relaxed, 1 - relaxed)
     code_loss = -np.log(right).mean()
     assert metrics["network/code"] == pytest.approx(code_loss, rel=1e-4)
     assert metrics["network/right_bits"] == pytest.approx((right > 0.5).mean())
     wanted = code_loss
     if class_outputs:
-        logits = np.asarray(method.classify(state, batch["image"]), np.float64)
+        logits = np.asarray(method.classify(state, batch), np.float64)
         log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         classification = -(batch["label"] * log_softmax).sum(axis=1).mean()
         assert metrics["network/classification"] == pytest.approx(classification, rel=1e-4)

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from configs import default, smoke
-from dsh_jax.data.sources import Dataset
+from dsh_jax.data.dataset import ImageDataset
 from dsh_jax.methods import dsh_gan_steps
 from dsh_jax.methods.base import AXIS
 from dsh_jax.methods.players import ENCODER
@@ -47,7 +47,7 @@ def shrunk(name, triplets):
 
 def build(config):
     shape = IMAGE_SHAPES[config.data.source]
-    dataset = Dataset(
+    dataset = ImageDataset(
         name=config.data.source, version="1", images=np.zeros((1, *shape), np.uint8),
         labels=np.zeros(1, np.int32), is_test=np.zeros(1, bool),
         class_names=tuple(map(str, range(NUM_CLASSES))),
@@ -101,7 +101,9 @@ def test_every_config_builds_and_encodes(name):
     assert [stage.num_steps for stage in method.stages] == ([2, 4] if name in GAN_NAMES else [4])
     state = jax.eval_shape(method.init, jax.random.key(0))
     shape = (config.encode_batch_size, *IMAGE_SHAPES[config.data.source])
-    codes = jax.eval_shape(method.encode, state, jax.ShapeDtypeStruct(shape, jnp.uint8))
+    codes = jax.eval_shape(
+        method.encode, state, {"image": jax.ShapeDtypeStruct(shape, jnp.uint8)}
+    )
     assert (codes.shape, codes.dtype) == ((shape[0], config.num_bits), jnp.float32)
 
 

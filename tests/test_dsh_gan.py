@@ -505,17 +505,17 @@ def test_averages_follow_parameters_and_statistics(hinge_run):
 def test_codes_and_samples_come_from_the_averages(hinge_run):
     method, state = hinge_method(), hinge_run[0][-1]
     encode, key = jax.jit(method.encode), jax.random.key(0)
-    codes, images = encode(state, make_batch()["image"]), method.synthesize(state, key, LABEL)
+    codes, images = encode(state, make_batch()), method.synthesize(state, key, LABEL)
     assert codes.shape == (BATCH, 4) and images.shape == (BATCH, *IMAGE_SHAPE)
     params = {player: average["params"] for player, average in state.ema.items()}
     stats = {player: average["batch_stats"] for player, average in state.ema.items()
              if "batch_stats" in average}  # fmt: skip
     assert stats
     other = state.replace(params=state.params | params, batch_stats=state.batch_stats | stats)
-    np.testing.assert_array_equal(encode(other, make_batch()["image"]), codes)
-    without = jax.jit(method.encode)(other.replace(ema={}), make_batch()["image"])
+    np.testing.assert_array_equal(encode(other, make_batch()), codes)
+    without = jax.jit(method.encode)(other.replace(ema={}), make_batch())
     np.testing.assert_allclose(without, codes, rtol=1e-5, atol=1e-6)
-    unaveraged = jax.jit(method.encode)(state.replace(ema={}), make_batch()["image"])
+    unaveraged = jax.jit(method.encode)(state.replace(ema={}), make_batch())
     assert not np.allclose(unaveraged, codes, rtol=1e-4)
     np.testing.assert_allclose(
         method.synthesize(other.replace(ema={}), key, LABEL), images, rtol=1e-4, atol=1e-5

@@ -58,7 +58,7 @@ def test_the_checkpoint_asked_for_makes_the_codes(made, which, step):
     codes = np.load(workdir / "codes.npz")
     for role in ("query", "database"):
         ids = getattr(experiment.split, role)
-        relaxed = experiment.method.encode(states[step], experiment.dataset.images[ids])
+        relaxed = experiment.method.encode(states[step], experiment.dataset.take(ids))
         bits = hamming.unpack(codes[f"{role}_codes"], 16)
         clear = np.abs(np.asarray(relaxed) - 0.5) > 1e-4
         assert clear.mean() > 0.99
@@ -111,7 +111,7 @@ def test_the_classifiers_label_as_a_code(made):
     assert (result["codes"], result["step"]) == ("classifier", BEST)
     codes = np.load(workdir / "codes_classifier.npz")
     ids = experiment.split.query
-    logits = experiment.method.classify(states[BEST], experiment.dataset.images[ids])
+    logits = experiment.method.classify(states[BEST], experiment.dataset.take(ids))
     bits = hamming.unpack(codes["query_codes"], 16)
     assert np.array_equal(bits[:, :10].argmax(axis=1), np.argmax(logits, axis=1))
     assert np.array_equal(bits.sum(axis=1), np.ones(len(ids)))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dsh_jax import hamming
-from dsh_jax.data.sources import Dataset
+from dsh_jax.data.dataset import ImageDataset
 from dsh_jax.errors import UserError
 from dsh_jax.report import compare, figures
 from dsh_jax.report.page import write_report
@@ -27,7 +27,10 @@ def problem(multi=False, n=60, num_bits=12):
     labels = rng.integers(0, 3, n)
     bits = rng.integers(0, 2, (3, num_bits))[labels] ^ (rng.random((n, num_bits)) < 0.2)
     images = rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
-    dataset = Dataset("zoo", "1", images, labels.astype(np.int32), np.zeros(n, bool), NAMES)
+    dataset = ImageDataset(
+        name="zoo", version="1", images=images, labels=labels.astype(np.int32),
+        is_test=np.zeros(n, bool), class_names=NAMES,
+    )  # fmt: skip
     if multi:
         labels = np.eye(3, dtype=int)[labels] | (rng.random((n, 3)) < 0.2)
     ids = {"query": np.arange(12), "database": np.arange(12, n)}

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from dsh_jax.data import sources
+from dsh_jax.data.dataset import ImageDataset
 from dsh_jax.errors import UserError
 
 TFDS_DIR = Path(__file__).parents[2] / "shared/data/tfds"
@@ -50,7 +51,8 @@ def test_arrays_are_read_only():
 def test_wrong_shapes_are_refused():
     images = np.zeros((3, 2, 2, 1), np.uint8)
     with pytest.raises(ValueError, match=r"\(2,\)"):
-        sources.Dataset("x", "1", images, np.zeros(2, np.int32), np.zeros(3, bool), ("a",))
+        ImageDataset(name="x", version="1", images=images, labels=np.zeros(2, np.int32),
+                     is_test=np.zeros(3, bool), class_names=("a",))  # fmt: skip
 
 
 def test_unknown_name_lists_the_names():

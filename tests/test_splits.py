@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsh_jax.data import sources, splits
+from dsh_jax.data.dataset import ImageDataset
 from dsh_jax.errors import UserError
 
 
@@ -17,7 +18,7 @@ def make_dataset(per_class, test_per_class=0, seed=0, name="made"):
     labels = np.repeat(np.arange(len(per_class)), per_class)
     is_test = np.concatenate([np.arange(count) < test_per_class for count in per_class])
     order = np.random.default_rng(seed).permutation(len(labels))
-    return sources.Dataset(
+    return ImageDataset(
         name=name,
         version="1",
         images=np.zeros((len(labels), 1, 1, 1), np.uint8),

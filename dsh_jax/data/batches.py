@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from dsh_jax.data.sources import Dataset
+from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.splits import Split, stream_rng
 from dsh_jax.data.targets import Targets
 from dsh_jax.errors import UserError
@@ -75,13 +75,15 @@ def make_batch(
     """The batch of a step.
 
     Returns:
-      image: uint8 [B, height, width, channels], labeled images.
-      label: float32 [B, classes], one-hot.
+      What `dataset.take` gives of labeled items, for images uint8 [B, height, width, channels] as
+        `image`; and
+      label: float32 [B, classes], one-hot or multi-hot.
       id: int32 [B], rows of `dataset`.
       position: int32 [B], 0..B-1: the place in the whole batch, also once it is spread over
         devices, from which each sample derives its random key.
       target: float32 [B, num_bits], -1 or 1: the target codes of these images; with `targets`.
-      unlabeled_image, unlabeled_position: uint8 [U, ...] and int32 [U], B..B+U-1; where U > 0.
+      unlabeled_image, unlabeled_position: of unlabeled items, [U, ...] and int32 [U], B..B+U-1;
+        where U > 0.
       positive_image, positive_label: another labeled image of the same class (the same one where
         the class has just one); with real triplets.
       negative_image, negative_label: a labeled image of another class, all other classes equally
@@ -92,11 +94,9 @@ def make_batch(
     """
     size, unlabeled_size = spec.batch_size, spec.unlabeled_batch_size
     _check_split(dataset, split, spec)
-    one_hot = np.eye(len(dataset.class_names), dtype=np.float32)
     ids = batch_ids(split.labeled, step, size, seed=spec.seed, stream="labeled")
-    batch = {
-        "image": dataset.images[ids],
-        "label": one_hot[dataset.labels[ids]],
+    batch = dataset.take(ids) | {
+        "label": dataset.multi_hot(ids),
         "id": ids.astype(np.int32),
         "position": np.arange(size, dtype=np.int32),
     }
@@ -106,16 +106,18 @@ def make_batch(
         unlabeled = batch_ids(
             split.unlabeled, step, unlabeled_size, seed=spec.seed, stream="unlabeled"
         )
-        batch["unlabeled_image"] = dataset.images[unlabeled]
+        batch |= _prefixed("unlabeled", dataset.take(unlabeled))
         batch["unlabeled_position"] = np.arange(size, size + unlabeled_size, dtype=np.int32)
     if spec.real_triplets:
         rng = stream_rng(spec.seed, "triplets", step)
         positive, negative = _triplet_ids(ids, split.labeled, dataset.labels, rng)
-        batch["positive_image"] = dataset.images[positive]
-        batch["positive_label"] = one_hot[dataset.labels[positive]]
-        batch["negative_image"] = dataset.images[negative]
-        batch["negative_label"] = one_hot[dataset.labels[negative]]
+        for role, chosen in (("positive", positive), ("negative", negative)):
+            batch |= _prefixed(role, dataset.take(chosen) | {"label": dataset.multi_hot(chosen)})
     return batch
+
+
+def _prefixed(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{prefix}_{name}": array for name, array in arrays.items()}
 
 
 def _check_split(dataset: Dataset, split: Split, spec: BatchSpec) -> None:

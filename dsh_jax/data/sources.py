@@ -8,41 +8,19 @@ download.
 
 import importlib.util
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from dsh_jax.data.dataset import ImageDataset
 from dsh_jax.errors import UserError
 
 NAMES = ("cifar10", "digits")
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Labeled images in memory; an item's id is its row. The arrays are read-only."""
-
-    name: str
-    version: str
-    images: np.ndarray  # uint8 [n, height, width, channels]
-    labels: np.ndarray  # int32 [n], class ids
-    is_test: np.ndarray  # bool [n], the official test items
-    class_names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        n = len(self.images)
-        if self.images.ndim != 4 or self.labels.shape != (n,) or self.is_test.shape != (n,):
-            raise ValueError(
-                f"images {self.images.shape}, labels {self.labels.shape} and is_test"
-                f" {self.is_test.shape} should be [n, height, width, channels], [n] and [n]"
-            )
-        for array in (self.images, self.labels, self.is_test):
-            array.setflags(write=False)
-
-
-def load(name: str, data_dir: str | None = None) -> Dataset:
+def load(name: str, data_dir: str | None = None) -> ImageDataset:
     """Reads a whole data set into memory.
 
     Args:
@@ -61,12 +39,12 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     raise UserError(f"There is no data set {name!r}: choose one of {', '.join(NAMES)}.")
 
 
-def _load_digits() -> Dataset:
+def _load_digits() -> ImageDataset:
     from sklearn.datasets import load_digits  # slow to import, and only needed here
 
     bunch = load_digits()
     grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # the values are 0..16
-    return Dataset(
+    return ImageDataset(
         name="digits",
         version="1",
         images=grey[..., None],
@@ -76,7 +54,7 @@ def _load_digits() -> Dataset:
     )
 
 
-def _load_tfds(name: str, data_dir: str | None) -> Dataset:
+def _load_tfds(name: str, data_dir: str | None) -> ImageDataset:
     import tensorflow_datasets as tfds  # slow to import, and only needed here
 
     directory = None if data_dir is None else str(Path(data_dir).expanduser())
@@ -113,7 +91,7 @@ def _load_tfds(name: str, data_dir: str | None) -> Dataset:
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if labels.min() < 0 or labels.max() >= len(class_names):
         raise _unreadable(name, root, "its labels lie outside its classes")
-    return Dataset(
+    return ImageDataset(
         name=name,
         version=str(builder.version),
         images=images,

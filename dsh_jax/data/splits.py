@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsh_jax.data.sources import Dataset
+from dsh_jax.data.dataset import Dataset
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 

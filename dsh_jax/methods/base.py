@@ -78,9 +78,9 @@ class Method:
       codes: what its codes are called in a result.
       stages: run one after the other.
       init: key -> the state before the first step.
-      encode: state, images uint8 `[batch, h, w, c]` -> relaxed codes `[batch, num_bits]`; a bit is
-        1 where the code is above 1/2.
-      classify: state, images as for `encode` -> class logits `[batch, classes]`, or None for a
+      encode: state, inputs as `Dataset.take` gives them -> relaxed codes `[batch, num_bits]`; a
+        bit is 1 where the code is above 1/2.
+      classify: state, inputs as for `encode` -> class logits `[batch, classes]`, or None for a
         method that has none.
       synthesize: state, key, labels `[batch, classes]` -> images in [-1, 1], or None for a method
         that draws none.
@@ -93,8 +93,8 @@ class Method:
     codes: str
     stages: tuple[Stage, ...]
     init: Callable[[jax.Array], State]
-    encode: Callable[[State, jax.Array], jax.Array]
-    classify: Callable[[State, jax.Array], jax.Array] | None
+    encode: Callable[[State, Batch], jax.Array]
+    classify: Callable[[State, Batch], jax.Array] | None
     synthesize: Callable[[State, jax.Array, jax.Array], jax.Array] | None
     learn_targets: Callable[[np.ndarray], tuple[np.ndarray, str]] | None
     shared: Mapping[str, int]

@@ -12,7 +12,15 @@ from ml_collections import ConfigDict
 
 from dsh_jax.data.augment import to_float
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import AXIS, Params, State, check_choices, named_key, variables
+from dsh_jax.methods.base import (
+    AXIS,
+    Batch,
+    Params,
+    State,
+    check_choices,
+    named_key,
+    variables,
+)
 from dsh_jax.networks import representation
 from dsh_jax.networks.streams import ClassificationStream, HashStream
 
@@ -121,12 +129,12 @@ class Players:
         collections = state.ema.get(player, variables(state, player))
         return jnp.asarray(self.networks[player].apply(collections, *inputs, train=False))
 
-    def encode(self, state: State, images: jax.Array) -> jax.Array:
-        """Relaxed codes `[batch, num_bits]` of uint8 images `[batch, h, w, c]`."""
-        features = self.evaluate(state, "representation", to_float(images))
+    def encode(self, state: State, inputs: Batch) -> jax.Array:
+        """Relaxed codes `[batch, num_bits]` of `image`, uint8 `[batch, h, w, c]`."""
+        features = self.evaluate(state, "representation", to_float(inputs["image"]))
         return nn.sigmoid(self.evaluate(state, "hash", features))
 
-    def classify(self, state: State, images: jax.Array) -> jax.Array:
-        """Class logits `[batch, classes]` of uint8 images `[batch, h, w, c]`."""
-        features = self.evaluate(state, "representation", to_float(images))
+    def classify(self, state: State, inputs: Batch) -> jax.Array:
+        """Class logits `[batch, classes]` of `image`, uint8 `[batch, h, w, c]`."""
+        features = self.evaluate(state, "representation", to_float(inputs["image"]))
         return self.evaluate(state, "classification", features)

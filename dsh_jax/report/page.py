@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dsh_jax import hamming
-from dsh_jax.data.sources import Dataset
+from dsh_jax.data.dataset import ImageDataset
 from dsh_jax.files import replacing
 from dsh_jax.report import figures
 from dsh_jax.retrieval import ranking
@@ -27,7 +27,7 @@ def write_report(
     *,
     result: Mapping[str, Any],
     codes: Mapping[str, np.ndarray],
-    dataset: Dataset,
+    dataset: ImageDataset,
     samples: Path | None,
 ) -> Path:
     """Writes `report.html`, which needs no other file, and its pictures as PNGs.
@@ -89,7 +89,7 @@ def _class_scores(counts: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
     return figures.class_scores(names, means.tolist(), float(scores.mean()))
 
 
-def _gallery(codes: Mapping[str, np.ndarray], dataset: Dataset, num_bits: int) -> Figure:
+def _gallery(codes: Mapping[str, np.ndarray], dataset: ImageDataset, num_bits: int) -> Figure:
     """Queries of all classes; among equally near items chance decides, as in the scores."""
     rng = np.random.default_rng(0)
     labels = codes["query_labels"]

@@ -1,4 +1,4 @@
-"""Encoding many images in fixed-size batches on all devices."""
+"""Encoding many items in fixed-size batches on all devices."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,8 @@ import numpy as np
 
 from dsh_jax import hamming
 from dsh_jax.data.batches import padded_batches
-from dsh_jax.methods.base import State
+from dsh_jax.data.dataset import Dataset
+from dsh_jax.methods.base import Batch, State
 from dsh_jax.training.parallel import Devices, shard
 
 
@@ -17,23 +18,23 @@ def packed_bits(relaxed: np.ndarray) -> np.ndarray:
 
 
 def encode(
-    compiled: Callable[[State, jax.Array], jax.Array],
+    compiled: Callable[[State, Batch], jax.Array],
     state: State,
-    images: np.ndarray,
+    dataset: Dataset,
     ids: np.ndarray,
     *,
     batch_size: int,
     devices: Devices,
     finish: Callable[[np.ndarray], np.ndarray] = packed_bits,
 ) -> np.ndarray:
-    """Packed codes of some images.
+    """Packed codes of some items.
 
     Args:
-      compiled: from `parallel.compile_encode`: state, images -> outputs `[batch, dim]`.
+      compiled: from `parallel.compile_encode`: state, inputs -> outputs `[batch, dim]`.
       state: stacked over the devices.
-      images: uint8 `[num_images, height, width, channels]`.
-      ids: rows of `images`, `[n]`.
-      batch_size: images a call, over all devices; the last call is padded.
+      dataset: all items.
+      ids: rows of `dataset`, `[n]`.
+      batch_size: items a call, over all devices; the last call is padded.
       devices: as for `compiled`.
       finish: makes packed codes `[m, num_bytes]` of a batch's outputs `[m, dim]`.
 
@@ -42,6 +43,6 @@ def encode(
     """
     packed = []
     for batch, num_real in padded_batches(ids, batch_size):
-        outputs = np.asarray(compiled(state, shard({"image": images[batch]}, devices)["image"]))
+        outputs = np.asarray(compiled(state, shard(dataset.take(batch), devices)))
         packed.append(finish(outputs.reshape(-1, outputs.shape[-1])[:num_real]))
     return np.concatenate(packed)

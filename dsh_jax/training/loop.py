@@ -207,7 +207,7 @@ class _Trainer:
         experiment = self._experiment
         ids = experiment.split.validation
         codes = encode(
-            self._encode, stacked, experiment.dataset.images, ids,
+            self._encode, stacked, experiment.dataset, ids,
             batch_size=experiment.config.encode_batch_size, devices=experiment.devices,
         )
         labels = experiment.dataset.labels[ids]

@@ -87,8 +87,8 @@ def compile_step(
 
 
 def compile_encode(
-    encode: Callable[[State, jax.Array], jax.Array], devices: Devices
-) -> Callable[[State, jax.Array], jax.Array]:
+    encode: Callable[[State, Batch], jax.Array], devices: Devices
+) -> Callable[[State, Batch], jax.Array]:
     """Compiles an encoder for all devices."""
     return jax.pmap(encode, axis_name=AXIS, devices=devices)
 

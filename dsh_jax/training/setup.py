@@ -6,7 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dsh_jax.data import sources, splits
-from dsh_jax.data.sources import Dataset
+from dsh_jax.data.dataset import Dataset, ImageDataset
 from dsh_jax.data.splits import Split
 from dsh_jax.errors import UserError
 from dsh_jax.methods import cnnh, dsh_gan
@@ -43,6 +43,8 @@ def build_method(config: ConfigDict, dataset: Dataset) -> Method:
     methods = {"cnnh": cnnh.build, "dsh_gan": dsh_gan.build}
     if config.method not in methods:
         raise UserError(f"method is one of {sorted(methods)}, not {config.method!r}.")
+    if not isinstance(dataset, ImageDataset):
+        raise UserError(f"method {config.method!r} takes images, but {dataset.name} has none.")
     return methods[config.method](config, dataset.images.shape[1:], len(dataset.class_names))
 
 

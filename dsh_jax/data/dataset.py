@@ -1,0 +1,82 @@
+"""What the rest asks of a data set, whether its items are images or documents."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dataset:
+    """Labeled items; an item's id is its row. The arrays are read-only.
+
+    Attributes:
+      name, version: of the data.
+      labels: int32 `[n]`, class ids; or uint8 `[n, classes]`, multi-hot, a row of zeros for an item
+        without labels.
+      is_test: bool `[n]`, the official test items.
+      class_names: of the classes, or tags.
+    """
+
+    name: str
+    version: str
+    labels: np.ndarray
+    is_test: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n, classes = len(self.labels), len(self.class_names)
+        if self.labels.shape not in ((n,), (n, classes)) or self.is_test.shape != (n,):
+            raise ValueError(
+                f"labels {self.labels.shape} and is_test {self.is_test.shape} of {classes} classes"
+                " should be [n] or [n, classes], and [n]"
+            )
+        for array in (self.labels, self.is_test):
+            array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an item may have several labels, or none."""
+        return self.labels.ndim == 2
+
+    def multi_hot(self, ids: np.ndarray) -> np.ndarray:
+        """Labels of some items, float32 `[m, classes]`."""
+        if self.multi_label:
+            return self.labels[ids].astype(np.float32)
+        return np.eye(len(self.class_names), dtype=np.float32)[self.labels[ids]]
+
+    def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """What networks see of some items: arrays `[m, ...]` by name."""
+        raise NotImplementedError
+
+    def features(self, ids: np.ndarray) -> Any:
+        """What baselines see of some items: a matrix `[m, dim]`, dense or sparse."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageDataset(Dataset):
+    """Images, as `image`; `images` is uint8 `[n, height, width, channels]`."""
+
+    images: np.ndarray
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.images.ndim != 4 or len(self.images) != len(self):
+            raise ValueError(
+                f"images {self.images.shape} of {len(self)} labels should be"
+                " [n, height, width, channels]"
+            )
+        self.images.setflags(write=False)
+
+    def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """`image`: uint8 `[m, height, width, channels]`."""
+        return {"image": self.images[ids]}
+
+    def features(self, ids: np.ndarray) -> np.ndarray:
+        """Raw pixels in [0, 1], float32 `[m, height * width * channels]`."""
+        images = self.images[ids]
+        return images.reshape(len(images), -1).astype(np.float32) / 255.0
