@@ -28,7 +28,7 @@ from dsh_jax.data.targets import Targets
 from dsh_jax.errors import UserError
 from dsh_jax.methods.base import Batch, Stage, State
 from dsh_jax.training import parallel, workdir
-from dsh_jax.training.loop import stage_batches
+from dsh_jax.training.loop import stage_batches, training_ids
 from dsh_jax.training.setup import Experiment, prepare
 
 WARM_UP = 3  # steps before each measurement: more than the pipeline holds ready from a pause
@@ -88,8 +88,8 @@ def measure(experiment: Experiment, stage: Stage, *, steps: int, rounds: int) ->
     run = parallel.compile_step(stage.step, experiment.config.seed, devices)
     targets, learn = None, experiment.method.learn_targets
     if learn is not None:
-        ids = experiment.split.labeled
-        targets = Targets(ids, learn(experiment.dataset.labels[ids])[0])
+        ids = training_ids(experiment)
+        targets = Targets(ids, learn(experiment.dataset, ids)[0])
     fed = stage_batches(experiment, stage, count(), targets)
     held = next(fed)
     images = sum(

@@ -8,10 +8,12 @@ import jax
 import numpy as np
 
 from dsh_jax import hamming
+from dsh_jax.data.text import TextDataset
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 from dsh_jax.methods.base import State
-from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes
+from dsh_jax.methods.shttm import topic_model
+from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
 from dsh_jax.retrieval.encode import encode, packed_bits
 from dsh_jax.retrieval.metrics import evaluate
 from dsh_jax.retrieval.protocol import Protocol
@@ -24,7 +26,11 @@ UNSUPERVISED: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "itq": fit_itq,
     "lsh": fit_lsh,
 }
-BASELINES = (*UNSUPERVISED, "classifier")
+TOPICS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
+    "topics": median_codes,
+    "topics_itq": fit_itq,
+}
+BASELINES = (*UNSUPERVISED, *TOPICS, "classifier")
 CUTS = (100, 1000, 5000)
 
 
@@ -42,9 +48,10 @@ def evaluate_workdir(
       workdir: of a training with `train.py`.
       data_dir: where the data lies now; empty is where it lay when training began.
       checkpoint: "best" (by validation mAP) or "latest".
-      baseline: empty for the trained codes; "itq" or "lsh" on the raw pixels of the same split; or
-        "classifier", the label that the checkpoint's classification stream predicts as a code. The
-        files are then `eval_itq.json`, `codes_itq.npz` and so on.
+      baseline: empty for the trained codes; "itq" or "lsh" on the raw pixels, or the tf-idf, of the
+        same split; "topics", LDA's topics of documents thresholded at their medians, or
+        "topics_itq"; or "classifier", the label that the checkpoint's classification stream
+        predicts as a code. The files are then `eval_itq.json`, `codes_itq.npz` and so on.
       protocol: by which to measure.
 
     Returns:
@@ -55,7 +62,7 @@ def evaluate_workdir(
     """
     experiment = load_experiment(workdir, data_dir)
     config, dataset, split = experiment.config, experiment.dataset, experiment.split
-    if baseline in UNSUPERVISED:
+    if baseline in UNSUPERVISED or baseline in TOPICS:
         query, database, about = _unsupervised_codes(experiment, baseline)
     else:
         query, database, about = _trained_codes(experiment, workdir, checkpoint, baseline)
@@ -75,6 +82,9 @@ def evaluate_workdir(
         **about,
         **metrics,
     }
+    if isinstance(dataset, TextDataset):
+        result["queries_without_words"] = int((~dataset.has_words[split.query]).sum())
+        result["database_without_words"] = int((~dataset.has_words[split.database]).sum())
     arrays = {
         "num_bits": np.asarray(config.num_bits),
         "query_codes": query,
@@ -84,6 +94,11 @@ def evaluate_workdir(
         "database_ids": split.database,
         "database_labels": dataset.labels[split.database],
     }
+    if isinstance(dataset, TextDataset):
+        arrays |= {
+            "query_has_words": dataset.has_words[split.query],
+            "database_has_words": dataset.has_words[split.database],
+        }
     with replacing(codes_path(workdir, baseline)) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     write_json(result_path(workdir, baseline), result)
@@ -176,8 +191,16 @@ def _unsupervised_codes(
     config, dataset, split = experiment.config, experiment.dataset, experiment.split
     # Fitted on all that training may see: no labels are needed.
     seen = np.union1d(split.labeled, split.unlabeled)
-    encoder = UNSUPERVISED[name](dataset.features(seen), num_bits=config.num_bits, seed=config.seed)
+    features: Callable[[np.ndarray], Any] = dataset.features
+    options = {"num_bits": config.num_bits, "seed": config.seed}
+    if name in TOPICS:
+        if not isinstance(dataset, TextDataset):
+            raise UserError(f"{dataset.name} has no topics; leave out --baseline {name}.")
+        features = topic_model(config, dataset, seen)
+    if name == "topics":
+        options = {}  # as many topics as bits, and nothing to draw
+    encoder = (UNSUPERVISED | TOPICS)[name](features(seen), **options)
     query, database = (
-        hamming.pack(encoder(dataset.features(ids))) for ids in (split.query, split.database)
+        hamming.pack(encoder(features(ids))) for ids in (split.query, split.database)
     )
     return query, database, {"codes": name, "run": {}}

@@ -1,7 +1,8 @@
-"""ITQ and LSH, judged on properties of their maths and on the digits."""
+"""ITQ and LSH, judged on properties of their maths and on the digits; topics and labels."""
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -9,7 +10,7 @@ from sklearn.datasets import load_digits
 from dsh_jax import hamming
 from dsh_jax.errors import UserError
 from dsh_jax.retrieval import evaluate
-from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, itq_rotation, label_codes
+from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, itq_rotation, label_codes, median_codes
 
 
 @settings(max_examples=25, deadline=None)
@@ -99,6 +100,95 @@ def test_features_are_checked(fit):
     encode = fit(np.random.default_rng(0).standard_normal((9, 4)), num_bits=2, seed=0)
     with pytest.raises(ValueError, match=r"\[n, 4\].*\(2, 5\)"):
         encode(np.zeros((2, 5)))
+
+
+def sparse_features(n, dim, dtype=np.float64, seed=0):
+    """A tenth is not zero, and the columns' scales differ: the components are well apart."""
+    dense = np.random.default_rng(seed).standard_normal((n, dim)) * np.arange(1, dim + 1)
+    dense[np.random.default_rng(seed + 1).random((n, dim)) > 0.1] = 0
+    return dense.astype(dtype)
+
+
+# PCA of so few rows, or of so many more rows than columns, is exact for dense features.
+@pytest.mark.parametrize("fit", [fit_itq, fit_lsh])
+@pytest.mark.parametrize(("n", "dim"), [(300, 60), (60, 300), (4500, 30)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_features_give_the_codes_of_the_dense_ones(fit, n, dim, dtype):
+    dense, unseen = sparse_features(n, dim, dtype), sparse_features(4200, dim, dtype, seed=5)
+    expected = fit(dense, num_bits=12, seed=2)
+    encode = fit(sp.csr_array(dense), num_bits=12, seed=2)
+    for features in (dense, unseen):
+        bits = expected(features)
+        for stored in (sp.csr_array(features), sp.csr_matrix(features), sp.coo_array(features)):
+            same = encode(stored) == bits
+            # float32's components differ in the last digits, and with them values close to 0.
+            assert same.all() if dtype == np.float64 else same.mean() > 0.999
+        # One encoder takes both kinds.
+        assert np.mean(encode(features) == bits) > 0.999
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 999), num_bits=st.integers(1, 9), n=st.integers(10, 40))
+def test_sparse_and_dense_agree_wherever_values_are_clear_of_zero(seed, num_bits, n):
+    dense = sparse_features(n, 10, seed=seed) + np.eye(n, 10)
+    expected = fit_lsh(dense, num_bits=num_bits, seed=seed)(dense)
+    bits = fit_lsh(sp.csr_array(dense), num_bits=num_bits, seed=seed)(sp.csr_array(dense))
+    planes = np.random.default_rng(seed).standard_normal((10, num_bits))
+    clear = np.abs((dense - dense.mean(axis=0)) @ planes) > 1e-9
+    np.testing.assert_array_equal(bits[clear], expected[clear])
+
+
+@pytest.mark.parametrize("fit", [fit_itq, fit_lsh])
+def test_sparse_features_are_never_made_dense(fit, monkeypatch):
+    def forbidden(*_, **__):
+        raise AssertionError("made dense")
+
+    for kind in (sp.csr_array, sp.csr_matrix, sp.csc_array):
+        for method in ("toarray", "todense"):
+            monkeypatch.setattr(kind, method, forbidden)
+    # As a dense array of float64 it would be 64 GB.
+    features = sp.random_array((20_000, 400_000), density=1e-5, rng=0, dtype=np.float32).tocsr()
+    bits = fit(features, num_bits=4, seed=0)(features)
+    assert bits.shape == (20_000, 4) and bits.dtype == np.uint8
+
+
+def test_sparse_features_are_checked():
+    features = sp.csr_array(sparse_features(20, 8))
+    with pytest.raises(UserError, match="8 bits.*8 features.*between 1 and 7"):
+        fit_itq(features, num_bits=8, seed=0)
+    assert fit_itq(features, num_bits=7, seed=0)(features).shape == (20, 7)
+    assert fit_lsh(features, num_bits=64, seed=0)(features).shape == (20, 64)
+    for fit in (fit_itq, fit_lsh):
+        encode = fit(features, num_bits=2, seed=0)
+        with pytest.raises(ValueError, match=r"\[n, 8\].*\(20, 7\)"):
+            encode(features[:, :7])
+        with pytest.raises(ValueError, match="NaN"):
+            fit(features * np.nan, num_bits=2, seed=0)
+        with pytest.raises(ValueError, match=r"\(0, 8\)"):
+            fit(features[:0], num_bits=2, seed=0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 999), n=st.integers(1, 9), k=st.integers(1, 5), m=st.integers(1, 9))
+def test_topics_are_cut_at_the_medians_of_the_training_documents(seed, n, k, m):
+    rng = np.random.default_rng(seed)
+    train, unseen = rng.integers(0, 4, (n, k)) / 7, rng.integers(0, 4, (m, k)) / 7
+    medians = [
+        (sorted(column)[(n - 1) // 2] + sorted(column)[n // 2]) / 2 for column in train.T.tolist()
+    ]
+    expected = [[int(x > medians[j]) for j, x in enumerate(row)] for row in unseen.tolist()]
+    bits = median_codes(train)(unseen)
+    np.testing.assert_array_equal(bits, expected)
+    assert bits.dtype == np.uint8 and np.all(median_codes(train)(train).mean(axis=0) <= 0.5)
+
+
+def test_topics_to_cut_are_checked():
+    with pytest.raises(ValueError, match=r"\(3,\)"):
+        median_codes(np.ones(3))
+    with pytest.raises(ValueError, match=r"\(0, 3\)"):
+        median_codes(np.ones((0, 3)))
+    with pytest.raises(ValueError, match=r"\[n, 3\].*\(2, 4\)"):
+        median_codes(np.ones((5, 3)))(np.ones((2, 4)))
 
 
 def test_itq_rotation_is_checked():

@@ -132,7 +132,7 @@ def test_a_config_whose_values_cannot_be():
     ):
         with pytest.raises(UserError, match=named):
             method = build_method(small(**change), dataset)
-            method.learn_targets(np.zeros(3, int))
+            method.learn_targets(dataset, np.arange(3))
 
 
 def test_training_keeps_its_targets_and_resumes(tmp_path):
@@ -163,7 +163,7 @@ def test_targets_of_other_images_are_refused(tmp_path):
     loop.train(config, tmp_path, {})
     other = Targets(np.arange(200), np.ones((200, 16), np.int8))
     targets.save(other, tmp_path / "targets.npz")
-    with pytest.raises(UserError, match="targets.npz is of other images"):
+    with pytest.raises(UserError, match="targets.npz is of other items"):
         loop.train(config, tmp_path, {})
     config = small(class_outputs=False)
     loop.train(config, tmp_path / "plain", {})

@@ -81,7 +81,8 @@ def make_batch(
       id: int32 [B], rows of `dataset`.
       position: int32 [B], 0..B-1: the place in the whole batch, also once it is spread over
         devices, from which each sample derives its random key.
-      target: float32 [B, num_bits], -1 or 1: the target codes of these images; with `targets`.
+      target, unlabeled_target: float32 [B, num_bits] and [U, num_bits], the targets of these items;
+        with `targets`.
       unlabeled_image, unlabeled_position: of unlabeled items, [U, ...] and int32 [U], B..B+U-1;
         where U > 0.
       positive_image, positive_label: another labeled image of the same class (the same one where
@@ -107,6 +108,8 @@ def make_batch(
             split.unlabeled, step, unlabeled_size, seed=spec.seed, stream="unlabeled"
         )
         batch |= _prefixed("unlabeled", dataset.take(unlabeled))
+        if targets is not None:
+            batch["unlabeled_target"] = targets.of(unlabeled).astype(np.float32)
         batch["unlabeled_position"] = np.arange(size, size + unlabeled_size, dtype=np.int32)
     if spec.real_triplets:
         rng = stream_rng(spec.seed, "triplets", step)

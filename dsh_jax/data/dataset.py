@@ -52,6 +52,14 @@ class Dataset:
         """What networks see of some items: arrays `[m, ...]` by name."""
         raise NotImplementedError
 
+    def remarks(self) -> list[str]:
+        """What a person should know before training on it, a line each."""
+        return []
+
+    def encoding_order(self, ids: np.ndarray) -> np.ndarray:
+        """The order `[m]` in which some items are encoded the fastest."""
+        return np.arange(len(ids))
+
     def features(self, ids: np.ndarray) -> Any:
         """What baselines see of some items: a matrix `[m, dim]`, dense or sparse."""
         raise NotImplementedError

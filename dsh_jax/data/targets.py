@@ -1,4 +1,4 @@
-"""What each labeled image is to become, learned before the network is: joined by image id."""
+"""What each training item is to become, learned before the network is: joined by id."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,11 @@ from dsh_jax.files import replacing
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Target codes of some images.
+    """Targets of some items.
 
     Attributes:
       ids: rows of the data set, int64 `[n]`, rising.
-      codes: int8 of -1 and 1, `[n, num_bits]`; row k belongs to image `ids[k]`.
+      codes: `[n, num_bits]`, bits of -1 and 1 or real; row k belongs to item `ids[k]`.
     """
 
     ids: np.ndarray
@@ -25,17 +25,17 @@ class Targets:
         if self.ids.ndim != 1 or self.codes.ndim != 2 or len(self.ids) != len(self.codes):
             raise ValueError(f"ids {self.ids.shape} and codes {self.codes.shape} do not fit")
         if np.any(np.diff(self.ids) <= 0):
-            raise ValueError("ids must rise, so that a code is found by its image's id")
+            raise ValueError("ids must rise, so that a code is found by its item's id")
 
     def of(self, ids: np.ndarray) -> np.ndarray:
         """The codes of some images, `[m]` -> `[m, num_bits]`.
 
         Raises:
-          ValueError: an image without a target.
+          ValueError: an item without a target.
         """
         place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         if not np.array_equal(self.ids[place], ids):
-            raise ValueError("there are images without a target code")
+            raise ValueError("there are items without a target code")
         return self.codes[place]
 
 

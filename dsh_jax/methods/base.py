@@ -17,6 +17,8 @@ from ml_collections import ConfigDict
 
 from dsh_jax.data.augment import to_float
 from dsh_jax.data.batches import BatchSpec
+from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.splits import Split
 from dsh_jax.errors import UserError
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -50,6 +52,7 @@ class State:
 
 
 Step = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
+Report = Callable[[int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,11 @@ class Method:
         method that has none.
       synthesize: state, key, labels `[batch, classes]` -> images in [-1, 1], or None for a method
         that draws none.
-      learn_targets: labels of the labeled images (class ids `[n]` or multi-hot `[n, classes]`) ->
-        target codes, int8 of -1 and 1 `[n, num_bits]`, and what to tell of them; learned before
-        the first step, and then in every batch as `target`. None for a method without targets.
+      fit: dataset, split, and what takes the number and the metrics of an iteration -> the state
+        after all training, for a method in closed form, which has no stages. Else None.
+      learn_targets: dataset, ids of all that training sees `[n]` -> what each item is to become
+        `[n, num_bits]`, and what to tell of that; learned before the first step, and then in every
+        batch as `target`. None for a method without targets.
       shared: name -> size of whatever of a batch the devices share equally.
     """
 
@@ -96,7 +101,8 @@ class Method:
     encode: Callable[[State, Batch], jax.Array]
     classify: Callable[[State, Batch], jax.Array] | None
     synthesize: Callable[[State, jax.Array, jax.Array], jax.Array] | None
-    learn_targets: Callable[[np.ndarray], tuple[np.ndarray, str]] | None
+    fit: Callable[[Dataset, Split, Report], State] | None
+    learn_targets: Callable[[Dataset, np.ndarray], tuple[np.ndarray, str]] | None
     shared: Mapping[str, int]
 
     @property

@@ -135,8 +135,9 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         encode=cnnh.players.encode,
         classify=cnnh.players.classify if config.class_outputs else None,
         synthesize=None,
-        learn_targets=partial(
-            learn_targets,
+        fit=None,
+        learn_targets=lambda dataset, ids: learn_targets(
+            dataset.labels[ids],
             num_classes=num_classes,
             num_bits=config.num_bits,
             seed=config.seed,

@@ -104,6 +104,7 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         encode=gan.players.encode,
         classify=gan.players.classify,
         synthesize=gan.sample if synthetic else None,
+        fit=None,
         learn_targets=None,
         shared={
             "batch_size": config.batch_size,

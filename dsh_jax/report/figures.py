@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
@@ -130,10 +131,13 @@ def code_map(bits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figu
     perplexity = min(30.0, (len(bits) - 1) / 3)
     places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(bits + noise)
     figure, axes = _axes("", "", "Map of the codes (t-SNE)")
+    colors = [f"C{label}" for label in range(10)]
+    if len(names) > len(colors):
+        colors = [*colormaps["tab20"](range(20)), "lightgrey"]
     for label, name in enumerate(names):
         of_class = labels == label
         x, y = places[of_class].T
-        axes.scatter(x, y, s=8, color=f"C{label % 10}", label=name)
+        axes.scatter(x, y, s=8, color=colors[label], label=name)
     axes.set(xticks=[], yticks=[])
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
     return figure

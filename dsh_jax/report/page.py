@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dsh_jax import hamming
-from dsh_jax.data.dataset import ImageDataset
+from dsh_jax.data.dataset import Dataset, ImageDataset
+from dsh_jax.data.text import TextDataset, snippet
 from dsh_jax.files import replacing
 from dsh_jax.report import figures
 from dsh_jax.retrieval import ranking
@@ -19,7 +21,9 @@ from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.health import code_health
 
 GALLERY_ROWS, GALLERY_COLUMNS = 10, 10
+SNIPPETS, SNIPPET_LENGTH = 5, 200  # a query, characters each
 MAP_ITEMS = 1000
+MOST_CLASSES = 20  # shown in a picture
 
 
 def write_report(
@@ -27,7 +31,7 @@ def write_report(
     *,
     result: Mapping[str, Any],
     codes: Mapping[str, np.ndarray],
-    dataset: ImageDataset,
+    dataset: Dataset,
     samples: Path | None,
 ) -> Path:
     """Writes `report.html`, which needs no other file, and its pictures as PNGs.
@@ -54,9 +58,13 @@ def write_report(
             {"query": code_health(query, num_bits=num_bits), "database": result["code_health"]}
         ),
         "classes": _class_scores(counts, query_labels, dataset.class_names),
-        "gallery": _gallery(codes, dataset, num_bits),
         "map": _map(database, labels, dataset.class_names, num_bits),
     }
+    found = _search(codes, dataset, num_bits)
+    if isinstance(dataset, ImageDataset):
+        drawn["gallery"] = figures.gallery(
+            dataset.images[found.queries], found.titles, dataset.images[found.items], found.is_right
+        )
     pictures = {name: _png(figure) for name, figure in drawn.items()}
     if samples is not None:
         pictures["samples"] = samples.read_bytes()
@@ -67,6 +75,7 @@ def write_report(
     page = environment.get_template("page.html").render(
         result=result,
         scores={name: value for name, value in result.items() if _is_score(name, value)},
+        snippets=_snippets(found, dataset) if isinstance(dataset, TextDataset) else [],
         pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
     )
     for name, png in pictures.items():
@@ -85,11 +94,35 @@ def _is_score(name: str, value: Any) -> bool:
 def _class_scores(counts: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> Figure:
     scores = ranking.average_precision(counts)
     member = labels if labels.ndim == 2 else np.eye(len(names))[labels]
-    means = member.T @ scores / np.maximum(member.sum(axis=0), 1)
-    return figures.class_scores(names, means.tolist(), float(scores.mean()))
+    sizes = member.sum(axis=0)
+    # Of many classes, those with the most queries, in the order of the names.
+    shown = np.sort(np.argsort(-sizes, kind="stable")[:MOST_CLASSES])
+    means = (member.T @ scores / np.maximum(sizes, 1))[shown]
+    return figures.class_scores(
+        [names[label] for label in shown], means.tolist(), float(scores.mean())
+    )
 
 
-def _gallery(codes: Mapping[str, np.ndarray], dataset: ImageDataset, num_bits: int) -> Figure:
+@dataclass(frozen=True)
+class _Found:
+    """Some queries and what is nearest to them.
+
+    Attributes:
+      queries: rows of the data set, `[rows]`.
+      titles: their labels.
+      items: rows of the data set, the nearest first, `[rows, columns]`.
+      distances: Hamming distances, `[rows, columns]`.
+      is_right: whether an item shares a label with its query, bool `[rows, columns]`.
+    """
+
+    queries: np.ndarray
+    titles: list[str]
+    items: np.ndarray
+    distances: np.ndarray
+    is_right: np.ndarray
+
+
+def _search(codes: Mapping[str, np.ndarray], dataset: Dataset, num_bits: int) -> _Found:
     """Queries of all classes; among equally near items chance decides, as in the scores."""
     rng = np.random.default_rng(0)
     labels = codes["query_labels"]
@@ -103,15 +136,44 @@ def _gallery(codes: Mapping[str, np.ndarray], dataset: ImageDataset, num_bits: i
                         distance))[:, :GALLERY_COLUMNS]  # fmt: skip
     found = codes["database_labels"][order]
     wanted = labels[rows][:, None]
-    is_right = found == wanted if labels.ndim == 1 else (found * wanted).any(axis=2)
-    member = np.eye(len(dataset.class_names))[labels] if labels.ndim == 1 else labels
-    titles = [
-        ", ".join(np.asarray(dataset.class_names)[member[row] > 0]) or "no label" for row in rows
+    queries, items = codes["query_ids"][rows], codes["database_ids"][order]
+    return _Found(
+        queries=queries,
+        titles=[_label_names(dataset, row) for row in queries],
+        items=items,
+        distances=np.take_along_axis(distance, order, axis=1),
+        is_right=found == wanted if labels.ndim == 1 else (found * wanted).any(axis=2),
+    )
+
+
+def _label_names(dataset: Dataset, row: int) -> str:
+    member = dataset.multi_hot(np.array([row]))[0] > 0
+    return ", ".join(np.asarray(dataset.class_names)[member]) or "no label"
+
+
+def _snippets(found: _Found, dataset: TextDataset) -> list[dict[str, Any]]:
+    """The beginnings of queries and of the documents nearest to them."""
+
+    def shown(row: int) -> dict[str, Any]:
+        text = snippet(dataset.texts[row], SNIPPET_LENGTH)
+        return {"name": dataset.names[row], "labels": _label_names(dataset, row), "text": text}
+
+    return [
+        shown(query)
+        | {
+            "found": [
+                shown(item) | {"distance": int(distance), "is_right": bool(right)}
+                for item, distance, right in zip(*columns, strict=True)
+            ]
+        }
+        for query, *columns in zip(
+            found.queries,
+            found.items[:, :SNIPPETS],
+            found.distances[:, :SNIPPETS],
+            found.is_right[:, :SNIPPETS],
+            strict=True,
+        )
     ]
-    return figures.gallery(
-        dataset.images[codes["query_ids"][rows]], titles,
-        dataset.images[codes["database_ids"][order]], is_right,
-    )  # fmt: skip
 
 
 def _map(
@@ -120,7 +182,13 @@ def _map(
     chosen = np.random.default_rng(0).permutation(len(database))[:MAP_ITEMS]
     # Of several labels, the first colours the point.
     classes = labels[chosen] if labels.ndim == 1 else labels[chosen].argmax(axis=1)
-    return figures.code_map(hamming.unpack(database[chosen], num_bits), classes, names)
+    sizes = np.bincount(classes, minlength=len(names))
+    shown = np.sort(np.argsort(-sizes, kind="stable")[:MOST_CLASSES])
+    # Classes beyond those shown are one: the last.
+    place = np.full(len(names), len(shown))
+    place[shown] = np.arange(len(shown))
+    shown_names = [names[label] for label in shown] + ["others"] * (len(names) > len(shown))
+    return figures.code_map(hamming.unpack(database[chosen], num_bits), place[classes], shown_names)
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,28 +1,32 @@
-"""Baselines: PCA-ITQ and LSH on any feature matrix, raw pixels too, and a classifier's label.
+"""Baselines: PCA-ITQ and LSH on any feature matrix, thresholded topics, and a classifier's label.
 
 What a learned code must beat. Each `fit_*` needs no labels and returns an encoder, features
-`[n, dim]` -> bits `[n, num_bits]`, that keeps only a mean and a projection.
+`[n, dim]` -> bits `[n, num_bits]`, that keeps only a mean and a projection. SciPy's sparse features
+(tf-idf) are taken as well as dense ones (pixels), and never made dense.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.decomposition import PCA
 
 from dsh_jax.errors import UserError
 
-Encoder = Callable[[np.ndarray], np.ndarray]
+Features: TypeAlias = np.ndarray | sp.csr_array
+Encoder: TypeAlias = Callable[[Features], np.ndarray]
 
 
-def fit_itq(features: np.ndarray, *, num_bits: int, seed: int, iterations: int = 50) -> Encoder:
+def fit_itq(features: Features, *, num_bits: int, seed: int, iterations: int = 50) -> Encoder:
     """PCA-ITQ: principal components, rotated so that their signs lose the least.
 
     Source: Gong & Lazebnik, "Iterative quantization" (CVPR 2011).
 
     Args:
       features: `[n, dim]` of real numbers to fit on.
-      num_bits: length of a code, 1 to min(n, dim).
-      seed: of the initial rotation and of PCA's randomised solver.
+      num_bits: length of a code, 1 to min(n, dim), or one less for sparse features.
+      seed: of the initial rotation and of PCA's solver.
       iterations: of the rotation.
 
     Returns:
@@ -30,18 +34,19 @@ def fit_itq(features: np.ndarray, *, num_bits: int, seed: int, iterations: int =
       width.
 
     Raises:
-      UserError: num_bits is below 1, above the dimension or above the number of rows.
+      UserError: num_bits is below 1, or too large for the dimension or the number of rows.
       ValueError: features are no matrix of finite numbers; iterations < 0.
     """
     features = _as_features(features)
-    if not 1 <= num_bits <= min(features.shape):
+    most = min(features.shape) - sp.issparse(features)  # a sparse PCA cannot find them all
+    if not 1 <= num_bits <= most:
         raise UserError(
             f"ITQ cannot make codes of {num_bits} bits from {features.shape[0]} rows of "
-            f"{features.shape[1]} features: choose between 1 and {min(features.shape)} bits."
+            f"{features.shape[1]} features: choose between 1 and {most} bits."
         )
     pca = PCA(num_bits, random_state=seed).fit(features)
     components = pca.components_.T.astype(np.float64)
-    projected = (features - pca.mean_) @ components
+    projected = _project(features, pca.mean_, components)
     rotation, _ = itq_rotation(projected, seed=seed, iterations=iterations)
     return _linear_encoder(pca.mean_, components @ rotation)
 
@@ -85,7 +90,7 @@ def itq_rotation(
     return rotation, errors
 
 
-def fit_lsh(features: np.ndarray, *, num_bits: int, seed: int) -> Encoder:
+def fit_lsh(features: Features, *, num_bits: int, seed: int) -> Encoder:
     """LSH: the sides of random Gaussian hyperplanes through the mean of the features.
 
     Source: Charikar, "Similarity estimation techniques from rounding algorithms" (STOC 2002).
@@ -107,6 +112,19 @@ def fit_lsh(features: np.ndarray, *, num_bits: int, seed: int) -> Encoder:
         raise UserError(f"LSH cannot make codes of {num_bits} bits: choose at least 1 bit.")
     hyperplanes = np.random.default_rng(seed).standard_normal((features.shape[1], num_bits))
     return _linear_encoder(features.mean(axis=0, dtype=np.float64), hyperplanes)
+
+
+def median_codes(topics: np.ndarray) -> Encoder:
+    """Topics, thresholded: an encoder, bit = above the median of the training documents.
+
+    Args:
+      topics: of the training documents, `[n, num_bits]`; the encoder takes `[m, num_bits]`.
+
+    Raises:
+      ValueError: topics are no matrix of finite numbers.
+    """
+    medians = np.median(_as_features(topics), axis=0)
+    return _linear_encoder(medians, np.eye(len(medians)))
 
 
 def label_codes(predicted: np.ndarray, *, num_bits: int) -> np.ndarray:
@@ -141,30 +159,41 @@ def label_codes(predicted: np.ndarray, *, num_bits: int) -> np.ndarray:
     return bits | (predicted.argmax(axis=1)[:, None] >> np.arange(num_bits) & 1).astype(np.uint8)
 
 
-def _as_features(features: np.ndarray) -> np.ndarray:
+def _as_features(features: Features) -> Features:
     """Floats `[n, dim]`: float64 stays, the rest (pixels) becomes float32 to save memory."""
-    features = np.asarray(features)
+    features = _as_array(features)
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"features must be a non-empty [n, dim], got {features.shape}")
     features = features.astype(np.float64 if features.dtype == np.float64 else np.float32)
-    if not np.isfinite(features).all():
+    if not np.isfinite(features.data if sp.issparse(features) else features).all():
         raise ValueError(f"features {features.shape} hold NaN or infinity")
     return features
+
+
+def _as_array(features: Features) -> Features:
+    return sp.csr_array(features) if sp.issparse(features) else np.asarray(features)
+
+
+def _project(features: Features, mean: np.ndarray, projection: np.ndarray) -> np.ndarray:
+    """(features - mean) @ projection, without centring sparse features: they would be dense."""
+    if sp.issparse(features):
+        return features @ projection - mean @ projection
+    return (features - mean) @ projection
 
 
 def _linear_encoder(mean: np.ndarray, projection: np.ndarray) -> Encoder:
     """Bit = 1 on the positive side of (features - mean) @ projection."""
     num_bits = projection.shape[1]
 
-    def encode(features: np.ndarray) -> np.ndarray:
-        features = np.asarray(features)
+    def encode(features: Features) -> np.ndarray:
+        features = _as_array(features)
         if features.ndim != 2 or features.shape[1] != len(mean):
             raise ValueError(f"features must be [n, {len(mean)}], got {features.shape}")
-        bits = np.empty((len(features), num_bits), np.uint8)
+        bits = np.empty((features.shape[0], num_bits), np.uint8)
         # In blocks: the centred float64 copy of a whole image set would be large.
-        for start in range(0, len(features), 4096):
+        for start in range(0, len(bits), 4096):
             rows = slice(start, start + 4096)
-            bits[rows] = (features[rows] - mean) @ projection > 0
+            bits[rows] = _project(features[rows], mean, projection) > 0
         return bits
 
     return encode

@@ -42,7 +42,10 @@ def encode(
       uint8 `[n, ceil(num_bits / 8)]`, in the order of `ids`.
     """
     packed = []
-    for batch, num_real in padded_batches(ids, batch_size):
+    order = dataset.encoding_order(ids)
+    for batch, num_real in padded_batches(ids[order], batch_size):
         outputs = np.asarray(compiled(state, shard(dataset.take(batch), devices)))
         packed.append(finish(outputs.reshape(-1, outputs.shape[-1])[:num_real]))
-    return np.concatenate(packed)
+    codes = np.concatenate(packed)
+    codes[order] = codes.copy()
+    return codes

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -10,8 +10,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dsh_jax.data import splits, targets
+from dsh_jax.data import vocabulary as vocabularies
 from dsh_jax.data.batches import make_batch, prefetch
 from dsh_jax.data.targets import Targets
+from dsh_jax.data.text import TextDataset
 from dsh_jax.errors import UserError
 from dsh_jax.methods.base import Batch, Metrics, Stage, State, named_key
 from dsh_jax.retrieval.counts import distance_counts, without_self
@@ -20,7 +22,7 @@ from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.training import parallel
 from dsh_jax.training.checkpoint import METRIC, Checkpoints
 from dsh_jax.training.progress import Progress, image_grid, save_png
-from dsh_jax.training.setup import Experiment, prepare
+from dsh_jax.training.setup import VOCABULARY, Experiment, prepare
 from dsh_jax.training.workdir import as_dict, check_same_config, write_json
 
 SAMPLES_PER_CLASS = 10
@@ -54,12 +56,14 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     splits.save(experiment.split, workdir / "split.json")
     if not start or not (workdir / "run.json").exists():
         write_json(workdir / "run.json", run)
+    if isinstance(experiment.dataset, TextDataset):
+        vocabularies.save(experiment.dataset.vocabulary, workdir / VOCABULARY)
     progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
     progress.say(_summary(experiment, state, start))
     try:
         learned = _learn_targets(experiment, workdir, progress)
         trainer = _Trainer(experiment, workdir, checkpoints, progress, seconds, learned)
-        return trainer.run(state, start)
+        return trainer.fit(state) if experiment.method.fit else trainer.run(state, start)
     finally:
         progress.close()
         checkpoints.close()
@@ -68,20 +72,28 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
 def _learn_targets(
     experiment: Experiment, workdir: Path, progress: Progress
 ) -> Targets | None:
-    """The labeled images' target codes, learned once and then kept as `targets.npz`."""
-    learn, ids = experiment.method.learn_targets, experiment.split.labeled
+    """What each training item is to become, learned once and then kept as `targets.npz`."""
+    learn, ids = experiment.method.learn_targets, training_ids(experiment)
     if learn is None:
         return None
     path = workdir / "targets.npz"
     if not path.exists():
         began = time.monotonic()
-        codes, told = learn(experiment.dataset.labels[ids])
+        codes, told = learn(experiment.dataset, ids)
         targets.save(Targets(ids, codes), path)
         progress.say(f"targets     {told}; {time.monotonic() - began:.1f} s")
     learned = targets.load(path)
     if not np.array_equal(learned.ids, ids):
-        raise UserError(f"{path} is of other images than the split; delete it to learn it again.")
+        raise UserError(f"{path} is of other items than the split; delete it to learn it again.")
     return learned
+
+
+def training_ids(experiment: Experiment) -> np.ndarray:
+    """The items that the stages' batches are made of, `[n]`."""
+    split = experiment.split
+    if any(stage.batch.unlabeled_batch_size for stage in experiment.method.stages):
+        return np.union1d(split.labeled, split.unlabeled)
+    return split.labeled
 
 
 def _summary(experiment: Experiment, state: State, start: int) -> str:
@@ -92,14 +104,18 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
         for player, params in state.params.items()
     ]
     stages = [f"{stage.name} {stage.num_steps:,}" for stage in experiment.method.stages]
+    steps = f"steps       {', '.join(stages)}; starting at {start:,}"
+    if experiment.method.fit is not None:
+        steps = "steps       none: solved in closed form" + (", already" if start else "")
     return "\n".join(
         [
+            *dataset.remarks(),
             f"data        {dataset.name} {dataset.version}, {split.protocol} "
             "(queries/labeled/database)",
             f"training    {len(split.labeled):,} labeled, {len(split.unlabeled):,} unlabeled; "
             f"{len(split.validation):,} held back for validation",
             f"parameters  {', '.join(sizes)}",
-            f"steps       {', '.join(stages)}; starting at {start:,}",
+            steps,
             f"devices     {len(devices)} x {devices[0].device_kind}",
         ]
     )
@@ -139,6 +155,21 @@ class _Trainer:
         method, devices = experiment.method, experiment.devices
         self._encode = parallel.compile_encode(method.encode, devices)
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
+
+    def fit(self, state: State) -> State:
+        """Solves a method in closed form; `state` is what an earlier call has left."""
+        dataset, split = self._experiment.dataset, self._experiment.split
+        assert self._experiment.method.fit is not None
+        if not int(state.step):
+
+            def report(iteration: int, metrics: Mapping[str, float]) -> None:
+                self._progress.advance()
+                self._progress.write(iteration, metrics)
+
+            state = self._experiment.method.fit(dataset, split, report)
+            stacked = parallel.replicate(state, self._experiment.devices)
+            self._evaluate(int(state.step), stacked)
+        return state
 
     def run(self, state: State, start: int) -> State:
         """Takes the steps from `start` on; `state` has no device axis, before and after."""

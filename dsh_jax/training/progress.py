@@ -19,6 +19,7 @@ _SHOWN = {
     "hash/triplet": "triplet",
     "network/loss": "loss",
     "network/right_bits": "right bits",
+    "objective": "objective",
     "validation_map": "val mAP",
 }
 
@@ -38,7 +39,7 @@ class Progress:
         self._file = self._path.open("a")
         self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
         self._bar = tqdm(
-            total=num_steps,
+            total=num_steps or None,  # a method in closed form stops when it is done
             initial=step,
             unit="step",
             dynamic_ncols=True,

@@ -3,16 +3,24 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax.data import sources, splits
+from dsh_jax.data import documents, sources, splits
+from dsh_jax.data import vocabulary as vocabularies
 from dsh_jax.data.dataset import Dataset, ImageDataset
+from dsh_jax.data.documents import Documents
+from dsh_jax.data.shares import draw_shares
 from dsh_jax.data.splits import Split
+from dsh_jax.data.text import TextDataset, as_dataset
 from dsh_jax.errors import UserError
-from dsh_jax.methods import cnnh, dsh_gan
+from dsh_jax.methods import cnnh, dsh_gan, shttm, shttm_neural
 from dsh_jax.methods.base import Method
 from dsh_jax.training.parallel import Devices, pick_devices
 from dsh_jax.training.workdir import flatten
+
+VOCABULARY = "vocabulary.json"
+"""The file in a workdir that keeps the words that documents are read by."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +48,57 @@ def build_method(config: ConfigDict, dataset: Dataset) -> Method:
     Raises:
       UserError: no such method, or a field whose value cannot be.
     """
-    methods = {"cnnh": cnnh.build, "dsh_gan": dsh_gan.build}
-    if config.method not in methods:
-        raise UserError(f"method is one of {sorted(methods)}, not {config.method!r}.")
+    of_images = {"cnnh": cnnh.build, "dsh_gan": dsh_gan.build}
+    of_documents = {"shttm": shttm.build, "shttm_neural": shttm_neural.build}
+    if config.method in of_documents:
+        return of_documents[config.method](config, dataset)
+    if config.method not in of_images:
+        names = sorted(of_images | of_documents)
+        raise UserError(f"method is one of {names}, not {config.method!r}.")
     if not isinstance(dataset, ImageDataset):
         raise UserError(f"method {config.method!r} takes images, but {dataset.name} has none.")
-    return methods[config.method](config, dataset.images.shape[1:], len(dataset.class_names))
+    return of_images[config.method](config, dataset.images.shape[1:], len(dataset.class_names))
+
+
+def load_dataset(config: ConfigDict) -> Dataset:
+    """The images or the documents that `config.data.source` names.
+
+    Raises:
+      UserError: no such source, or its data is missing or damaged.
+    """
+    source, place = config.data.source, config.data.data_dir or None
+    if source in documents.NAMES:
+        return documents.load_documents(source, Path(place) if place else None)
+    if source in sources.NAMES:
+        return sources.load(source, place)
+    names = ", ".join((*sources.NAMES, *documents.NAMES))
+    raise UserError(f"data.source is {source!r}; set it to one of {names}.")
+
+
+def read_words(
+    config: ConfigDict, found: Documents, split: Split, saved: Path
+) -> TextDataset:
+    """Documents by the words of the training documents among them.
+
+    Args:
+      config: a whole experiment's config.
+      found: the documents.
+      split: which of them training may see.
+      saved: the vocabulary of an earlier training, if there is one.
+
+    Raises:
+      UserError: no word is left, or the saved vocabulary is damaged.
+    """
+    if saved.exists():
+        return as_dataset(found, vocabularies.load(saved))
+    training = np.union1d(split.labeled, split.unlabeled)
+    vocabulary = vocabularies.fit_vocabulary(
+        [found.texts[row] for row in training],
+        max_words=config.data.max_words,
+        min_documents=config.data.min_documents,
+        max_share=config.data.max_share,
+    )
+    return as_dataset(found, vocabulary)
 
 
 def draw_split(config: ConfigDict, dataset: Dataset) -> Split:
@@ -57,6 +110,11 @@ def draw_split(config: ConfigDict, dataset: Dataset) -> Split:
     data = config.data
     if data.split_file:
         return splits.load_for(dataset, data.split_file)
+    if "query_share" in data:
+        return draw_shares(
+            dataset, seed=data.split_seed, query_share=data.query_share,
+            validation_share=data.validation_share,
+        )
     counts = (data.queries_per_class, data.labeled_per_class, data.database)
     if data.protocol:
         if data.protocol not in splits.PROTOCOLS:
@@ -87,18 +145,18 @@ def _check_least(config: ConfigDict) -> None:
     least = {
         1: ("num_bits", "batch_size", "anchor_every", "num_steps", "encode_batch_size",
             "log_every_steps", "eval_every_steps", "keep_checkpoints", "generator.width",
-            "generator.z_dim", "representation.width"),
+            "generator.z_dim", "representation.width", "encoder.hidden", "decoder.hidden"),
         0: ("seed", "unlabeled_batch_size", "pretraining_steps", "augment.crop_padding",
             "representation.features", "representation.dropout", "hash_stream.sharpness",
-            "ema_decay"),
+            "ema_decay", "encoder.dropout", "encoder.word_dropout"),
     }  # fmt: skip
     values = flatten(config.to_dict())
     for bound, fields in least.items():
         for field in fields:
             if field in values and values[field] < bound:  # methods differ in what they have
                 raise UserError(f"{field} is {values[field]}; set it to {bound} or more.")
-    for field in ("representation.dropout", "ema_decay"):
-        if values[field] >= 1:
+    for field in ("representation.dropout", "encoder.dropout", "encoder.word_dropout", "ema_decay"):
+        if values.get(field, 0) >= 1:
             raise UserError(f"{field} is {values[field]}; set it below 1.")
 
 
@@ -114,7 +172,7 @@ def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Expe
       UserError: whatever the user must mend.
     """
     _check_least(config)
-    dataset = sources.load(config.data.source, config.data.data_dir or None)
+    dataset = load_dataset(config)
     saved = workdir / "split.json"
     if config.data.split_file and saved.exists():  # the file itself may have gone since
         split = splits.load_for(dataset, saved)
@@ -129,6 +187,8 @@ def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Expe
         raise UserError(
             "data.validation_per_class is 0, so no checkpoint could be chosen; set it to 2 or more."
         )
+    if isinstance(dataset, Documents):
+        dataset = read_words(config, dataset, split, workdir / VOCABULARY)
     method = build_method(config, dataset)
     shared = dict(method.shared) if training else {}
     shared["encode_batch_size"] = config.encode_batch_size

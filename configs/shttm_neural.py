@@ -1,0 +1,49 @@
+"""Neural SHTTM: what all its configs share; every field says what it means. All values are ours."""
+
+from ml_collections import ConfigDict
+
+from configs import default, shttm
+
+
+def get_config(source: str, num_bits: int) -> ConfigDict:
+    """Neural SHTTM with all its improvements.
+
+    Args:
+      source: reuters21578 | 20newsgroups | jsonl.
+      num_bits: length of a code.
+    """
+    config = shttm.documents(source, num_bits)
+    config.method = "shttm_neural"
+
+    config.improvements = ConfigDict()
+    # Hidden layers between words and code and between code and tags, and bits in training. Off:
+    # linear both, and relaxed codes.
+    config.improvements.nonlinear = True
+    # Each tag has a probability of being given where it applies, learned. Off: it is 1.
+    config.improvements.learned_uncertainty = True
+    # A missing tag counts less beside a similar one. Off: all missing tags count alike.
+    config.improvements.correlated_tags = True
+    # Topics are learned with the codes, from the words. Off: codes stay near LDA's topics.
+    config.improvements.joint_topics = True
+
+    config.encoder = ConfigDict()
+    config.encoder.hidden = 512  # units, where non-linear
+    config.encoder.dropout = 0.5  # probability for a hidden unit
+    config.encoder.word_dropout = 0.5  # probability for a word of a document
+    config.encoder.sharpness = 2.0  # standard deviation of a bit's logit over a batch
+    config.decoder = ConfigDict()
+    config.decoder.hidden = 128  # units, where non-linear
+
+    config.loss = ConfigDict()
+    config.loss.present = 1.0  # a: confidence in a tag that is there
+    config.loss.missing = 0.03  # b: confidence in one that is missing, below a
+    config.loss.topic_weight = 0.01  # of the distance from LDA's topics
+    config.loss.word_weight = 0.01  # of the words, where topics are learned jointly
+
+    config.batch_size = 256  # tagged documents a step, over all devices
+    config.unlabeled_batch_size = 64  # untagged ones; 0 where there are none
+    config.num_steps = 1500
+    config.optimizer = ConfigDict({"network": default.adam(1e-3)})
+    config.optimizer.network.b1 = 0.9
+    config.ema_decay = 0.99  # of the encoder, used by evaluation; 0 is off
+    return config

@@ -1,0 +1,18 @@
+"""SHTTM on Reuters-21578 (ModApte split), 32 bits.
+
+    python train.py --config configs/shttm_reuters_32bit.py --workdir runs/shttm_reuters_32bit \\
+      --config.data.data_dir=DIR
+
+Data: DIR holds reuters21578.tar.gz; its test documents are the queries. Machine: any CPU, under a
+minute. Scores: README. The form that the paper publishes: `--config.codes.rotation=False
+--config.codes.fitted_to=codes --config.codes.thresholds=median`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import shttm
+
+
+def get_config() -> ConfigDict:
+    """The weights of `shttm.py` were chosen on this collection."""
+    return shttm.get_config("reuters21578", num_bits=32)

@@ -1,0 +1,248 @@
+"""Where documents come from: a collection is read once into texts and tags in memory.
+
+Reuters-21578 (Lewis, Distribution 1.0, ModApte split) and 20 Newsgroups (Lang, "NewsWeeder", 1995)
+are read out of the archives they are distributed in, which are never unpacked to disk.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import tarfile
+import zlib
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path, PurePath, PurePosixPath
+from typing import IO, Any, cast
+
+import numpy as np
+
+from dsh_jax.data.dataset import Dataset
+from dsh_jax.errors import UserError
+
+_Row = tuple[str, str, list[str], bool]  # a document's name, text, tags, and is it a test's
+# Control characters but for tabs and line ends; without "\r" all line ends are alike.
+_CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\t"), ord("\n")})
+_LINE = '{"id": "a1", "text": "some words", "tags": ["x", "y"], "test": false}'
+_MENDS = {
+    "reuters21578": "get reuters21578.tar.gz from https://archive.ics.uci.edu/dataset/137 and set"
+    " data.data_dir to that file or to its folder",
+    "20newsgroups": "get 20_newsgroups.tar.gz from http://qwone.com/~jason/20Newsgroups/ or"
+    " https://archive.ics.uci.edu/dataset/113 and set data.data_dir to that file or to its folder",
+    "jsonl": f"set data.data_dir to a file that has on every line a document like {_LINE}",
+}
+NAMES = tuple(_MENDS)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Documents(Dataset):
+    """Tagged documents in memory, with names of their own."""
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not len(self.names) == len(self.texts) == len(self):
+            raise ValueError(
+                f"{len(self.names)} names and {len(self.texts)} texts of {len(self)} documents"
+            )
+
+
+def load_documents(name: str, path: Path | None) -> Documents:
+    """Reads a whole collection into memory.
+
+    Args:
+      name: "reuters21578" (multi-hot labels [12902, 118], the ModApte split), "20newsgroups"
+        (class ids [19997], no official test documents) or "jsonl" (multi-hot labels).
+      path: the collection's .tar.gz, or a folder that holds it or its files; "jsonl": a file with
+        lines like {"id": "a1", "text": "words", "tags": ["x"]}, test documents with "test": true.
+
+    Raises:
+      UserError: the name is unknown, or the collection is missing, unreadable or damaged.
+    """
+    loaders = dict(zip(NAMES, (_load_reuters, _load_newsgroups, _load_jsonl), strict=True))
+    if name not in loaders:
+        raise UserError(f"There is no collection {name!r}: choose one of {', '.join(NAMES)}.")
+    if path is None:
+        raise _error(name, "There is no data.data_dir")
+    try:
+        return loaders[name](path.expanduser())
+    except OSError as error:
+        raise _error(name, f"{path} cannot be read ({error})") from error
+
+
+def _error(name: str, problem: str) -> UserError:
+    return UserError(f"{problem}: {_MENDS[name]}.")
+
+
+def _read(name: str, path: Path, archive: str, files: str) -> dict[PurePath, bytes]:
+    """The contents of the files that match a pattern, by their places in the archive or folder."""
+    source = next(path.glob(archive), path)
+    try:
+        if source.is_dir():
+            return {file.relative_to(source): file.read_bytes() for file in source.glob(files)}
+        whole = io.BytesIO(gzip.decompress(source.read_bytes()))  # to the checksum at its end
+        with tarfile.open(fileobj=whole, mode="r:") as tar:
+            return {
+                PurePosixPath(member.name): cast(IO[bytes], tar.extractfile(member)).read()
+                for member in tar
+                if member.isfile() and PurePosixPath(member.name).match(files)
+            }
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise _error(name, f"{source} cannot be read ({error})") from error
+
+
+def _multi_hot(name: str, version: str, rows: list[_Row]) -> Documents:
+    names, texts, tags, is_test = zip(*rows, strict=True)
+    class_names = sorted({tag for of_one in tags for tag in of_one})
+    labels = np.zeros((len(rows), len(class_names)), np.uint8)
+    column = {tag: number for number, tag in enumerate(class_names)}
+    for label, of_one in zip(labels, tags, strict=True):
+        label[[column[tag] for tag in of_one]] = 1
+    return Documents(
+        name=name, version=version, names=names, texts=texts, labels=labels,
+        is_test=np.array(is_test), class_names=tuple(class_names),
+    )  # fmt: skip
+
+
+def _load_reuters(path: Path) -> Documents:
+    files = _read("reuters21578", path, "reuters21578.tar.gz", "reut2-0[0-9][0-9].sgm")
+    if len(files) != 22:
+        raise _error("reuters21578", f"{path} holds {len(files)} of the 22 files reut2-0*.sgm")
+    rows: list[_Row] = []
+    for place, content in sorted(files.items()):
+        rows += _SgmlParser(f"{place} in {path}").parse(content.decode("latin-1").rstrip())
+    return _multi_hot("reuters21578", "1.0", rows)
+
+
+class _SgmlParser(HTMLParser):
+    """Collects the documents of the ModApte split, train and test, of one file."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self._place = place
+        self._rows: list[_Row] = []
+        self._attributes: dict[str, Any] = {}
+        self._open: list[str] = []  # the elements that are
+        self._pieces: dict[str, list[str]] = {}  # by tag, the text right inside each element
+
+    def parse(self, sgml: str) -> list[_Row]:
+        try:
+            self.feed(sgml)
+        except AssertionError as error:  # how some versions of Python refuse an unknown "<!["
+            raise self._broken("holds markup that is no SGML") from error
+        if self._open or not sgml.endswith("</REUTERS>"):
+            raise self._broken("is the last and ends inside a document")
+        return self._rows
+
+    def _broken(self, problem: str) -> UserError:
+        return _error("reuters21578", f"Line {self.getpos()[0]} of {self._place} {problem}")
+
+    def set_cdata_mode(self, *args: Any, **kwargs: Any) -> None:
+        """Ignores HTML's raw text, which newer versions of Python take a TITLE to hold."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "reuters":
+            if self._open:
+                raise self._broken("begins a document inside another")
+            self._attributes = dict(attrs)
+            for name in ("LEWISSPLIT", "TOPICS", "NEWID"):
+                if not self._attributes.get(name.lower()):
+                    raise self._broken(f"begins a document without {name}")
+            self._pieces = {tag: [] for tag in ("reuters", "topics", "d", "text", "title", "body")}
+        # A <D> that is not in TOPICS is a place, a person or the like.
+        if tag in self._pieces and (tag != "d" or "topics" in self._open):
+            self._open.append(tag)
+            self._pieces[tag].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self._pieces[self._open[-1]][-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            del self._open[self._open.index(tag) :]
+        elif tag == "reuters":
+            raise self._broken("ends a document that does not begin")
+        split = self._attributes.get("lewissplit")
+        if tag == "reuters" and self._attributes["topics"] == "YES" and split in ("TRAIN", "TEST"):
+            # A BRIEF text is a title amid fillers, and an UNPROC one has no elements.
+            parts = self._pieces["title"] + self._pieces["body"] or self._pieces["text"]
+            text = "\n".join(part.translate(_CONTROLS).strip() for part in parts)
+            self._rows.append((self._attributes["newid"], text, self._pieces["d"], split == "TEST"))
+
+
+def _load_newsgroups(path: Path) -> Documents:
+    files = _read("20newsgroups", path, "20_newsgroups.tar.gz", "*/[0-9]*")
+    messages = sorted(
+        (place.parent.name, int(place.name), content.decode("latin-1").translate(_CONTROLS))
+        for place, content in files.items()
+        if place.name.isdecimal()
+    )
+    groups = sorted({group for group, _, _ in messages})
+    if len(groups) != 20:
+        raise _error("20newsgroups", f"{path} holds messages of {len(groups)} groups, not of 20")
+    names = tuple(f"{group}/{number}" for group, number, _ in messages)
+    texts = tuple(strip_footer(strip_quotes(strip_headers(text))) for _, _, text in messages)
+    labels = np.array([groups.index(group) for group, _, _ in messages], np.int32)
+    version = str(len(names))  # what tells the editions apart: 19997, 18846, 18828
+    return Documents(
+        name="20newsgroups", version=version, names=names, texts=texts, labels=labels,
+        is_test=np.zeros(len(names), bool), class_names=tuple(groups),
+    )  # fmt: skip
+
+
+def strip_headers(message: str) -> str:
+    """What follows the first empty line; nothing where there is none."""
+    return message.partition("\n\n")[2]
+
+
+def strip_quotes(text: str) -> str:
+    """A text without the lines that quote another message or tell whose words are quoted."""
+    # Quoted lines begin with ">", "|", ":" or "}", and with initials before ">" ("JD> words").
+    mark = re.compile(r"\s*([A-Za-z]{0,3}>|[|:}]|In (a previous )?article\b|.*(writes|wrote):\s*$)")
+    return "\n".join(line for line in text.split("\n") if not mark.match(line)).strip()
+
+
+def strip_footer(text: str, at_most: int = 10) -> str:
+    """A text without its signature: up to `at_most` lines after the last line of dashes."""
+    rule = re.compile(r"\s*--+\s*")
+    lines = text.rstrip("\n\t -").split("\n")  # also the lower edge of a framed signature
+    first = max(0, len(lines) - at_most - 1)
+    rules = [row for row in range(first, len(lines)) if rule.fullmatch(lines[row])]
+    return "\n".join(lines[: rules[-1]] if rules else lines).strip()
+
+
+def _load_jsonl(path: Path) -> Documents:
+    content = path.read_bytes()
+    rows: dict[str, _Row] = {}
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = _row(line)
+            if row[0] in rows:
+                raise ValueError(f"repeats the id {row[0]!r}")
+        except ValueError as error:
+            mend = f"write it like {_LINE}, with an id of its own"
+            raise UserError(f"Line {number} of {path} {error}: {mend}.") from error
+        rows[row[0]] = row
+    if not rows:
+        raise _error("jsonl", f"{path} holds no documents")
+    return _multi_hot("jsonl", hashlib.sha256(content).hexdigest()[:12], list(rows.values()))
+
+
+def _row(line: bytes) -> _Row:
+    try:
+        record = {"test": False, **json.loads(line)}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError("is no JSON object") from error
+    kinds = {"id": (str, int), "text": (str,), "tags": (list,), "test": (bool,)}
+    for field, allowed in kinds.items():
+        if type(record.get(field)) not in allowed:
+            raise ValueError(f'has no "{field}" of the right type')
+    if any(type(tag) is not str for tag in record["tags"]):
+        raise ValueError('has "tags" that are no strings')
+    return str(record["id"]), record["text"], record["tags"], record["test"]

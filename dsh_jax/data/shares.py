@@ -1,0 +1,69 @@
+"""Splits by shares: tags of documents are too many and too rare to draw so many of each."""
+
+import numpy as np
+
+from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.splits import Split, stream_rng
+from dsh_jax.errors import UserError
+
+
+def draw_shares(
+    dataset: Dataset, *, seed: int, query_share: float, validation_share: float
+) -> Split:
+    """Draws a split at random, so that each part has the classes in their natural frequency.
+
+    What has no label cannot be judged: it is neither a query nor in the database, but training may
+    see it, as `unlabeled`. The database is every labeled item that is no query; so are the labeled
+    items, but for the validation.
+
+    Args:
+      dataset: the items to divide.
+      seed: not negative.
+      query_share: of the labeled items, in (0, 1); 0 means the official test items, and then all
+        others are train items.
+      validation_share: of the labeled items that are no queries, in (0, 1), held back from
+        training.
+
+    Raises:
+      UserError: a share is out of range, or a part would be empty.
+    """
+    for name, share in (("query_share", query_share), ("validation_share", validation_share)):
+        if not 0 <= share < 1:
+            raise UserError(f"data.{name} is {share}: set it from 0 to below 1.")
+    if seed < 0:
+        raise UserError(f"data.split_seed is {seed}: set it to 0 or more.")
+    every = np.arange(len(dataset))
+    labeled = every[dataset.multi_hot(every).any(axis=1)]
+    if query_share:
+        shuffled = stream_rng(seed, "split/query", 0).permutation(labeled)
+        query = shuffled[: round(query_share * len(labeled))]
+        train = every
+    else:
+        if not dataset.is_test.any():
+            raise UserError(
+                f"data.query_share is 0 (the official test items), but {dataset.name} has no "
+                "official test items: set it above 0."
+            )
+        query, train = labeled[dataset.is_test[labeled]], every[~dataset.is_test]
+    database = np.setdiff1d(np.intersect1d(labeled, train), query)
+    shuffled = stream_rng(seed, "split/labeled", 0).permutation(database)
+    held = round(validation_share * len(database))
+    parts = {"queries": len(query), "validation items": held, "labeled items": len(database) - held}
+    for part, size in parts.items():
+        if size < (2 if part == "validation items" else 1):
+            raise UserError(
+                f"{dataset.name} has {len(labeled)} labeled items, which leaves {size} {part} with "
+                f"data.query_share={query_share} and data.validation_share={validation_share}: "
+                "change the shares, or give more labeled items."
+            )
+    return Split(
+        protocol=f"{len(query)}/{len(database)}/{len(database)}",
+        dataset=dataset.name,
+        version=dataset.version,
+        seed=int(seed),
+        query=query,
+        labeled=shuffled[held:],
+        unlabeled=np.setdiff1d(train, labeled),
+        validation=shuffled[:held],
+        database=database,
+    )

@@ -1,0 +1,85 @@
+"""Documents as a data set: their words, as short rows of indices and weights for the networks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from dsh_jax.data.documents import Documents
+from dsh_jax.data.vocabulary import Vocabulary
+
+_LEAST_WIDTH = 32
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TextDataset(Documents):
+    """Documents seen through a vocabulary.
+
+    Attributes:
+      vocabulary: fitted on training documents only.
+      counts: of words, int32 CSR `[n, words]`.
+      tfidf: float32 CSR `[n, words]`, rows of length 1, or 0 for a document of unknown words.
+    """
+
+    vocabulary: Vocabulary
+    counts: sp.csr_array
+    tfidf: sp.csr_array
+
+    @cached_property
+    def has_words(self) -> np.ndarray:
+        """Whether a document has a word of the vocabulary, bool `[n]`."""
+        return np.diff(self.counts.indptr) > 0
+
+    def remarks(self) -> list[str]:
+        """Documents in which there is nothing to read."""
+        unknown = int((~self.has_words).sum())
+        words = f"vocabulary  {len(self.vocabulary.words):,} words"
+        return [words + f"; {unknown:,} documents have none of them" * bool(unknown)]
+
+    def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """The words of some documents, as rows filled up with word 0 at weight 0.
+
+        Returns:
+          word: int32 `[m, width]`, columns of the vocabulary. The width is a power of two, so that
+            batches have few shapes and are seldom compiled anew.
+          tfidf, count: float32 `[m, width]`, of these words.
+        """
+        tfidf, counts = self.tfidf[ids], self.counts[ids]
+        lengths = np.diff(tfidf.indptr)
+        width = _LEAST_WIDTH
+        while width < lengths.max(initial=0):
+            width *= 2
+        taken = np.arange(width) < lengths[:, None]
+        word = np.zeros(taken.shape, np.int32)
+        weight, count = np.zeros(taken.shape, np.float32), np.zeros(taken.shape, np.float32)
+        # The two have the same words in the same order: one is made of the other.
+        word[taken], weight[taken], count[taken] = tfidf.indices, tfidf.data, counts.data
+        return {"word": word, "tfidf": weight, "count": count}
+
+    def features(self, ids: np.ndarray) -> sp.csr_array:
+        """tf-idf, float32 CSR `[m, words]`."""
+        return self.tfidf[ids]
+
+    def encoding_order(self, ids: np.ndarray) -> np.ndarray:
+        """Documents of like length together: a batch is as wide as its longest, `[m]`."""
+        return np.argsort(np.diff(self.counts.indptr)[ids], kind="stable")
+
+
+def as_dataset(documents: Documents, vocabulary: Vocabulary) -> TextDataset:
+    """Documents, their words counted."""
+    counts = vocabulary.counts(documents.texts)
+    return TextDataset(
+        **{field.name: getattr(documents, field.name) for field in fields(Documents)},
+        vocabulary=vocabulary,
+        counts=counts,
+        tfidf=vocabulary.tfidf_of(counts),
+    )
+
+
+def snippet(text: str, length: int) -> str:
+    """The beginning of a text on one line, cut between words."""
+    words: Sequence[str] = text.split()
+    line = " ".join(words[: length // 2 + 1])
+    return line if len(line) <= length else line[:length].rsplit(" ", 1)[0] + " …"

@@ -1,0 +1,134 @@
+"""What documents are about: LDA learned once, kept fixed, and found again by its inputs."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import sklearn
+from sklearn.decomposition import LatentDirichletAllocation
+
+from dsh_jax.data.splits import stream_rng
+from dsh_jax.errors import UserError
+from dsh_jax.files import replacing
+
+
+@dataclass(frozen=True, eq=False)
+class Topics:
+    """Topics of a vocabulary.
+
+    Attributes:
+      components: parameters of each topic's Dirichlet distribution over words, as a number of
+        times that the topic has the word; float64 `[topics, words]`.
+      word_weights: exp(E[log p(word | topic)]) under it, by which documents are read; float64
+        `[topics, words]`. Follows from `components`, but only scikit-learn's own rounding of the
+        digamma function gives the same topics to the last bit.
+    """
+
+    components: np.ndarray
+    word_weights: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = self.components.shape
+        if len(shape) != 2 or 0 in shape or self.word_weights.shape != shape:
+            raise ValueError(f"components {shape}, word_weights {self.word_weights.shape}")
+
+
+def learn_topics(
+    counts: sp.csr_array, *, num_topics: int, seed: int, iterations: int, cache: Path | None
+) -> Topics:
+    """LDA by online variational Bayes.
+
+    Source: Hoffman, Blei & Bach, "Online learning for latent Dirichlet allocation" (NIPS 2010).
+
+    Args:
+      counts: of words in the training documents, CSR `[n, words]`.
+      num_topics: 1 to the smaller of the words and the documents with a word.
+      seed: of the order of the documents and of the topics to start from.
+      iterations: passes over the documents, >= 1.
+      cache: a folder to find the topics in if they were learned from the same before, and to leave
+        them in; None learns anew.
+
+    Raises:
+      UserError: there cannot be so many topics.
+      ValueError: scikit-learn refuses iterations or counts.
+    """
+    counts = _normalised(counts)
+    with_words = int(np.count_nonzero(np.diff(counts.indptr)))
+    most = min(with_words, counts.shape[1])
+    if not 1 <= num_topics <= most:
+        raise UserError(
+            f"num_bits is {num_topics}, but {with_words} training documents with words and a "
+            f"vocabulary of {counts.shape[1]} words support 1 to {most} topics: choose num_bits "
+            f"among these, or give more training documents or a larger vocabulary."
+        )
+    lda = LatentDirichletAllocation(
+        num_topics,
+        max_iter=iterations,
+        random_state=seed,
+        learning_method="online",
+        batch_size=256,  # on Reuters-21578 better for unseen text than 128 or 512, and as quick
+    )
+    path = None if cache is None else cache / f"{_digest(counts, lda)}.npz"
+    topics = None if path is None else _load(path, (num_topics, counts.shape[1]))
+    if topics is None:
+        # Collections come sorted by class or date, and the last batches would weigh the most.
+        order = stream_rng(seed, "topics", 0).permutation(counts.shape[0])
+        lda.fit(counts[order])
+        topics = Topics(lda.components_, lda.exp_dirichlet_component_)
+        if path is not None:
+            _save(topics, path)
+    return topics
+
+
+def infer_topics(topics: Topics, counts: sp.csr_array) -> np.ndarray:
+    """The shares of topics in documents, as scikit-learn's `transform` of the fitted model.
+
+    Args:
+      topics: what `learn_topics` returned.
+      counts: CSR `[m, words]`, m >= 1.
+
+    Returns:
+      float64 `[m, topics]`, rows sum to 1; all alike for a document without words.
+    """
+    lda = LatentDirichletAllocation(len(topics.components))
+    # All that `transform` reads, and all of it documented.
+    lda.components_ = topics.components
+    lda.exp_dirichlet_component_ = topics.word_weights
+    lda.doc_topic_prior_ = 1 / len(topics.components)
+    lda.n_features_in_ = topics.components.shape[1]
+    return lda.transform(_normalised(counts))
+
+
+def _normalised(counts: sp.csr_array) -> sp.csr_array:
+    """The same matrix as float64, without stored zeros and in the one order of its columns."""
+    counts = sp.csr_array(counts, dtype=np.float64, copy=True)
+    counts.sum_duplicates()
+    counts.eliminate_zeros()
+    return counts
+
+
+def _digest(counts: sp.csr_array, lda: LatentDirichletAllocation) -> str:
+    """SHA-256 of all that topics are learned from: counts, options and scikit-learn."""
+    options = [counts.shape, lda.get_params(), sklearn.__version__]
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    for array, dtype in ((counts.indptr, "<i8"), (counts.indices, "<i8"), (counts.data, "<f8")):
+        digest.update(array.astype(dtype).tobytes())
+    return digest.hexdigest()
+
+
+def _load(path: Path, shape: tuple[int, int]) -> Topics | None:
+    """What `_save` wrote; None if there is nothing, or nothing that can be used."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:  # given a path, it may leak the file
+            topics = Topics(arrays["components"], arrays["word_weights"])
+    except Exception:  # NumPy and zipfile raise many kinds for a damaged file
+        return None
+    return topics if topics.components.shape == shape else None
+
+
+def _save(topics: Topics, path: Path) -> None:
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, components=topics.components, word_weights=topics.word_weights)

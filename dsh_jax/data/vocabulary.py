@@ -1,0 +1,126 @@
+"""Texts as counts and tf-idf of the words of a vocabulary, tokenised once for both."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+
+from dsh_jax.errors import UserError
+from dsh_jax.files import replacing
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The words that texts are described by, and how much a text tells by each.
+
+    Attributes:
+      words: lower case, sorted, all different; column j of a matrix belongs to `words[j]`.
+      idf: smoothed inverse document frequency, float64 `[words]`.
+    """
+
+    words: tuple[str, ...]
+    idf: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not self.words or self.words != tuple(sorted(set(self.words))):
+            raise ValueError("words must be sorted and different, and there must be one")
+        if self.idf.shape != (len(self.words),) or not np.isfinite(self.idf).all():
+            raise ValueError(f"idf must be {len(self.words)} numbers, got {self.idf.shape}")
+
+    def counts(self, texts: Iterable[str]) -> sp.csr_array:
+        """How often each word is in each text, `[n]` -> int32 CSR `[n, words]`."""
+        return sp.csr_array(_vectorizer(vocabulary=self.words).transform(texts))
+
+    def tfidf_of(self, counts: sp.csr_array) -> sp.csr_array:
+        """tf-idf of what `counts` returned, with tf = 1 + log(count).
+
+        Args:
+          counts: CSR `[n, words]` without stored zeros.
+
+        Returns:
+          float32 CSR `[n, words]`, rows of length 1; zeros for a text of unknown words.
+
+        Raises:
+          ValueError: counts of another vocabulary.
+        """
+        if counts.shape[1] != len(self.words):
+            raise ValueError(f"counts must be [n, {len(self.words)}], got {counts.shape}")
+        transformer = _transformer()
+        transformer.idf_ = self.idf
+        return sp.csr_array(transformer.transform(counts), dtype=np.float32)
+
+
+def fit_vocabulary(
+    texts: Iterable[str], *, max_words: int, min_documents: int, max_share: float
+) -> Vocabulary:
+    """The most frequent words of some texts: letters only, two or more, no English stop words.
+
+    Args:
+      texts: training documents only, as the words and their idf are learned from them.
+      max_words: how many words to keep at most, >= 1.
+      min_documents: a word must be in so many texts, >= 1.
+      max_share: a word may be in no more than this share of the texts, in (0, 1].
+
+    Raises:
+      UserError: an option is out of range, or no word is left.
+    """
+    for name, value, fits, bounds in (
+        ("max_words", max_words, max_words >= 1, "at least 1"),
+        ("min_documents", min_documents, min_documents >= 1, "at least 1"),
+        ("max_share", max_share, 0 < max_share <= 1, "above 0 and at most 1"),
+    ):
+        if not fits:
+            raise UserError(f"data.{name} is {value}: it must be {bounds}.")
+    vectorizer = _vectorizer(
+        max_features=max_words,
+        min_df=min_documents,
+        max_df=float(max_share),  # to scikit-learn an integer 1 is one document
+    )
+    try:
+        counts = vectorizer.fit_transform(texts)
+    except ValueError as error:  # an empty vocabulary, before the bounds or after
+        raise UserError(
+            f"No word is left with data.min_documents={min_documents} and "
+            f"data.max_share={max_share}: lower data.min_documents, raise data.max_share, or give "
+            f"training documents that have words."
+        ) from error
+    words = tuple(vectorizer.get_feature_names_out().tolist())
+    return Vocabulary(words, _transformer().fit(counts).idf_)
+
+
+def save(vocabulary: Vocabulary, path: Path) -> None:
+    """Writes a vocabulary as JSON, whole or not at all; `load` gives it back to the last bit."""
+    content = {"words": vocabulary.words, "idf": vocabulary.idf.tolist()}
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content), encoding="utf-8")
+
+
+def load(path: Path) -> Vocabulary:
+    """Reads what `save` wrote.
+
+    Raises:
+      UserError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Vocabulary(tuple(content["words"]), np.array(content["idf"], np.float64))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"The vocabulary {path} cannot be read ({type(error).__name__}); delete it to fit it "
+            f"again on the training documents."
+        ) from error
+
+
+def _vectorizer(**options: Any) -> CountVectorizer:
+    return CountVectorizer(
+        token_pattern=r"(?u)\b[^\W\d_]{2,}\b", stop_words="english", dtype=np.int32, **options
+    )
+
+
+def _transformer() -> TfidfTransformer:
+    return TfidfTransformer(sublinear_tf=True)

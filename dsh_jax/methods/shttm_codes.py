@@ -1,0 +1,309 @@
+"""SHTTM's codes: relaxed codes of documents that explain their tags and stay near their topics.
+
+Minimises sum_ij c_ij (T_ij - u_i . y_j)^2 + C |U|^2 + gamma |Y - theta|^2 by turns over the tag
+factors U and the codes Y. T_ij is 1 where document j has tag i, and c_ij is `present` there and
+`missing` elsewhere. With one side fixed, every row of the other is a ridge regression of its own.
+All share the system M = missing F^T F + ridge I, where F is the fixed side, and a row adds only
+(present - missing) G^T G, where G are the rows of F that it shares a tag with: so a turn solves M
+once, and each row only for its own few tags.
+
+Source: Wang, Zhang & Si, "Semantic hashing using tags and topic modeling" (SIGIR 2013).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jax import lax
+from sklearn.linear_model import ridge_regression
+
+from dsh_jax.errors import UserError
+
+_BATCH_ELEMENTS = 2**20  # of an array in a batch of rows: bounds the memory, and fits a cache
+
+_matmul = partial(jnp.matmul, precision="highest")  # no TF32: gains of late steps are small
+
+
+@dataclass(frozen=True)
+class ShttmCodes:
+    """Codes of n documents and factors of their tags.
+
+    Attributes:
+      codes: Y, relaxed, float `[n, k]`.
+      tag_factors: U, float `[tags, k]`.
+      objectives: the objective after each iteration, never rising.
+    """
+
+    codes: np.ndarray
+    tag_factors: np.ndarray
+    objectives: list[float]
+
+
+def learn_codes(
+    tags: Any,
+    topics: np.ndarray,
+    *,
+    present: float,
+    missing: float,
+    tag_ridge: float,
+    topic_weight: float,
+    iterations: int,
+    tolerance: float,
+    dtype: str = "float32",
+    report: Callable[[int, float], None] | None = None,
+) -> ShttmCodes:
+    """Learns the codes and the tag factors, starting from the topics as codes.
+
+    Documents without tags are moved from their topics by `missing` alone. If no document has any,
+    the codes are the topics.
+
+    Args:
+      tags: T^T, multi-hot {0, 1} `[n, tags]`, an array or any SciPy sparse matrix.
+      topics: theta, real `[n, k]`: as many topics as bits.
+      present: a, the confidence in a tag that is there, above `missing`.
+      missing: b, the confidence in one that is not, above 0.
+      tag_ridge: C, the weight of |U|^2, above 0.
+      topic_weight: gamma, the weight of |Y - theta|^2, above 0.
+      iterations: at most this many, >= 1, each of all tag factors and then all codes.
+      tolerance: stop after an iteration that lowers the objective by no more than this share.
+      dtype: to solve in, "float32" or "float64", which suits ridges below a hundredth of `present`
+        better; the objective is always summed in float64.
+      report: called after each iteration with its number, from 1, and the objective.
+
+    Returns:
+      An iteration that raises the objective, as only rounding can, is left out and ends the fit.
+
+    Raises:
+      UserError: `present`, `missing`, `tag_ridge`, `topic_weight` or `iterations` out of range, or
+        so far apart that `dtype` is not exact enough.
+      ValueError: tags or topics of a wrong shape, or with other values; another dtype.
+    """
+    _check_settings(present, missing, tag_ridge, topic_weight, iterations)
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+    tags, topics = _as_tags(tags), np.asarray(topics)
+    if topics.ndim != 2 or 0 in topics.shape or len(topics) != tags.shape[0]:
+        raise ValueError(f"topics must be a non-empty [n, k] beside tags [n, tags], got "
+                         f"{topics.shape} beside {tags.shape}")  # fmt: skip
+    if not np.isfinite(topics).all():
+        raise ValueError(f"topics {topics.shape} hold NaN or infinity")
+
+    topics = topics.astype(dtype)
+    origin = np.zeros((tags.shape[1], topics.shape[1]), dtype)  # what the tag factors stay near
+    by_document, by_tag, pairs = jax.device_put(
+        (_joined(tags), _joined(tags.T.tocsr()), tags.nonzero())
+    )
+    result, previous = ShttmCodes(topics, origin, []), np.inf
+    for iteration in range(1, iterations + 1):
+        with jax.enable_x64(dtype == "float64"):
+            factors = _turn(result.codes, origin, by_tag, present, missing, tag_ridge)
+            codes = _turn(factors, topics, by_document, present, missing, topic_weight)
+        with jax.enable_x64(True):
+            weights = present, missing, tag_ridge, topic_weight
+            objective = float(_objective(codes, factors, topics, pairs, *weights))
+        # It starts at present * tags.nnz, with tag factors of 0 and the topics as codes.
+        if iteration == 1 and tags.nnz and not objective <= (1 + 1e-6) * present * tags.nnz:
+            raise UserError(
+                f"{dtype} is too coarse for codes.present {present}, codes.missing {missing}, "
+                f"codes.tag_ridge {tag_ridge} and codes.topic_weight {topic_weight}: choose "
+                "weights nearer to each other, or float64."
+            )
+        if not objective <= previous:
+            break
+        result = ShttmCodes(np.asarray(codes), np.asarray(factors), [*result.objectives, objective])
+        if report is not None:
+            report(iteration, objective)
+        if previous - objective <= tolerance * objective:
+            break
+        previous = objective
+    return result
+
+
+def medians(codes: np.ndarray) -> np.ndarray:
+    """The threshold of each bit that sets it in half of the codes: `[n, k]` -> `[k]`."""
+    return np.median(codes, axis=0)
+
+
+def fit_hash_function(features: Any, codes: np.ndarray, *, ridge: float) -> np.ndarray:
+    """The linear map from words to codes: W that minimises |X W - Y|^2 + ridge |W|^2.
+
+    The paper's W = Y X^T (X X^T + lambda I)^-1, without an intercept, by conjugate gradients: only
+    X is ever multiplied with.
+
+    Args:
+      features: X, a SciPy sparse matrix `[n, words]`, for instance tf-idf.
+      codes: Y, real `[n, k]`.
+      ridge: lambda, above 0.
+
+    Returns:
+      W, float64 `[words, k]`; new documents have the codes `features @ W`.
+
+    Raises:
+      UserError: ridge is not above 0.
+      ValueError: features and codes are no two matrices of as many rows.
+    """
+    if not ridge > 0:
+        raise UserError(f"codes.hash_ridge is {ridge}: choose a number above 0.")
+    if features.ndim != 2 or np.ndim(codes) != 2 or features.shape[0] != len(codes):
+        raise ValueError(f"features and codes must be [n, words] and [n, k], got "
+                         f"{features.shape} and {np.shape(codes)}")  # fmt: skip
+    features, codes = sp.csr_matrix(features, dtype=float), np.asarray(codes, float)
+    weights = ridge_regression(features, codes, ridge, solver="sparse_cg", tol=1e-10)
+    return np.atleast_2d(weights).T
+
+
+def _joined(tags: sp.csr_array) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The columns of each row's ones, for rows of about as many together.
+
+    The counts differ a thousandfold, so one length for all would take too much memory; but each
+    length is compiled for, so they are few.
+
+    Returns:
+      For each power L of 4 that is needed, the rows of more than L / 4 and up to L ones, int32
+      `[rows]`, and their columns, int32 `[rows, L]`, filled up with the number of columns.
+    """
+    counts = np.diff(tags.indptr)
+    lengths = 4 ** np.ceil(np.log2(np.maximum(counts, 1)) / 2).astype(int)
+    groups = []
+    for length in np.unique(lengths[counts > 0]):
+        rows = np.flatnonzero((lengths == length) & (counts > 0))
+        columns = np.full((len(rows), length), tags.shape[1], np.int32)
+        columns[np.arange(length) < counts[rows, None]] = tags[rows].indices
+        groups.append((rows.astype(np.int32), columns))
+    return groups
+
+
+@jax.jit
+def _turn(
+    fixed: jax.Array,
+    prior: jax.Array,
+    joined: list[tuple[jax.Array, jax.Array]],
+    present: float,
+    missing: float,
+    ridge: float,
+) -> jax.Array:
+    """Solves for all rows of one side, with the other side fixed.
+
+    A row x minimises sum_s c_s (t_s - f_s . x)^2 + ridge |x - prior|^2 over the rows f_s of F.
+    Let M x0 = ridge prior, its solution without any tag, and d = present - missing; then
+    x = x0 + (M + d G^T G)^-1 G^T r with r = present - d G x0. By Woodbury's identity the second
+    term is M^-1 G^T (I + d G M^-1 G^T)^-1 r, the smaller system where tags are fewer than bits.
+
+    Args:
+      fixed: F `[m, k]`.
+      prior: `[rows, k]`.
+      joined: the rows of F that each row has a tag with, as `_joined` gives them.
+      present, missing, ridge: the weights.
+    """
+    bits, extra = fixed.shape[1], present - missing
+    identity = partial(jnp.eye, dtype=fixed.dtype)
+    shared = missing * _matmul(fixed.T, fixed) + ridge * identity(bits)
+    inverse = _solve(shared, identity(bits))
+
+    def solve_shared(right):
+        coarse = _matmul(right, inverse)  # in float32, hence the refinement
+        return coarse + _matmul(right - _matmul(coarse, shared), inverse)
+
+    fixed_solved, start = solve_shared(fixed), solve_shared(ridge * prior)
+
+    def correction(row):
+        columns, start = row
+        # No row of F stands where `columns` is only filled up: zeros, which change nothing.
+        near = jnp.take(fixed, columns, axis=0, mode="fill", fill_value=0)
+        residual = present - extra * _matmul(near, start)
+        if len(columns) <= bits:
+            near_solved = jnp.take(fixed_solved, columns, axis=0, mode="fill", fill_value=0)
+            small = identity(len(columns)) + extra * _matmul(near, near_solved.T)
+            return _matmul(_solve(small, residual[:, None])[:, 0], near_solved)
+        large = shared + extra * _matmul(near.T, near)
+        return _solve(large, _matmul(residual, near)[:, None])[:, 0]
+
+    result = start
+    for rows, columns in joined:
+        batch = max(1, _BATCH_ELEMENTS // (columns.shape[1] * bits))
+        change = lax.map(correction, (columns, start[rows]), batch_size=batch)
+        result = result.at[rows].add(change)
+    return result
+
+
+def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """Solves a positive definite system by Gauss-Jordan elimination, which needs no pivots there.
+
+    Not by LAPACK: on the CPU (jaxlib 0.10) two batches of its calls can run at once and wait for
+    each other forever, each on a thread of the pool that both need.
+
+    Args:
+      matrix: `[size, size]`.
+      right: `[size, columns]`.
+    """
+    places = jnp.arange(len(matrix))[:, None]
+
+    def clear(i, system):
+        row = system[i] / system[i, i]
+        return jnp.where(places == i, row, system - system[:, i, None] * row)
+
+    system = jnp.concatenate([matrix, right], axis=1)
+    return lax.fori_loop(0, len(matrix), clear, system)[:, len(matrix) :]
+
+
+@jax.jit
+def _objective(
+    codes: jax.Array,
+    factors: jax.Array,
+    topics: jax.Array,
+    pairs: tuple[jax.Array, jax.Array],
+    present: float,
+    missing: float,
+    tag_ridge: float,
+    topic_weight: float,
+) -> jax.Array:
+    """The objective in float64: of all pairs as if the tag were missing, then where it is present.
+
+    Args:
+      codes, topics: `[n, k]`.
+      factors: `[tags, k]`.
+      pairs: document and tag where a tag is present, each int32 `[present]`.
+      present, missing, tag_ridge, topic_weight: the weights.
+    """
+    codes, factors, topics = (values.astype(float) for values in (codes, factors, topics))
+    documents, tags = pairs
+    products = jnp.sum(codes[documents] * factors[tags], axis=1)
+    return (
+        missing * jnp.sum((factors.T @ factors) * (codes.T @ codes))
+        + jnp.sum(present * jnp.square(1 - products) - missing * jnp.square(products))
+        + tag_ridge * jnp.sum(jnp.square(factors))
+        + topic_weight * jnp.sum(jnp.square(codes - topics))
+    )
+
+
+def _as_tags(tags: Any) -> sp.csr_array:
+    """Tags of ones only, in a copy."""
+    if np.ndim(tags) != 2 and not sp.issparse(tags):
+        raise ValueError(f"tags must be [n, tags], got {np.shape(tags)}")
+    tags = sp.csr_array(tags, copy=True)
+    tags.sum_duplicates()
+    tags.eliminate_zeros()
+    if np.any(tags.data != 1):
+        raise ValueError("tags must be 0 and 1")
+    return tags
+
+
+def _check_settings(
+    present: float, missing: float, tag_ridge: float, topic_weight: float, iterations: int
+) -> None:
+    above_zero = {"missing": missing, "tag_ridge": tag_ridge, "topic_weight": topic_weight}
+    for name, value in above_zero.items():
+        if not 0 < value < np.inf:
+            raise UserError(f"codes.{name} is {value}: choose a number above 0.")
+    if not missing < present < np.inf:
+        raise UserError(
+            f"codes.present is {present}: choose a number above codes.missing, {missing}, as a "
+            "tag that is present says more than one that is missing."
+        )
+    if iterations < 1:
+        raise UserError(f"codes.iterations is {iterations}: choose at least 1.")

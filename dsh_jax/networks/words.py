@@ -1,0 +1,130 @@
+"""Networks of documents: they read sparse rows of words, never a dense array of a whole corpus."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class WordLayer(nn.Module):
+    """A dense layer without bias on rows of words.
+
+    Attributes:
+      num_words: length of the vocabulary.
+      features: outputs.
+    """
+
+    num_words: int
+    features: int
+
+    @nn.compact
+    def __call__(self, word: jax.Array, weight: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `word` int `[batch, width]` and `weight` `[batch, width]` to `[batch, features]`."""
+        kernel = self.param(
+            "kernel", nn.initializers.lecun_normal(), (self.num_words, self.features)
+        )
+        if not train:
+            return bag(kernel, word, weight)
+        # Gradients of a gather are scattered row by row, which is slow; a matrix product is not.
+        return as_dense(word, weight, self.num_words) @ kernel
+
+
+def bag(kernel: jax.Array, word: jax.Array, weight: jax.Array) -> jax.Array:
+    """The weighted sum of the kernel's rows that a document's words name.
+
+    Args:
+      kernel: `[words, features]`.
+      word: int `[batch, width]`, rows of the kernel.
+      weight: `[batch, width]`; 0 where a row of words is only filled up.
+
+    Returns:
+      `[batch, features]`.
+    """
+
+    def add(total: jax.Array, column: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        word, weight = column
+        return total + weight[:, None] * jnp.take(kernel, word, axis=0), None
+
+    # A word a turn, so that no array [batch, width, features] is made.
+    total = jnp.zeros((len(word), kernel.shape[1]), kernel.dtype)
+    return jax.lax.scan(add, total, (word.T, weight.T))[0]
+
+
+def as_dense(word: jax.Array, weight: jax.Array, num_words: int) -> jax.Array:
+    """One batch as a dense array: `[batch, width]` each -> `[batch, num_words]`."""
+    rows = jnp.arange(len(word))[:, None]
+    return jnp.zeros((len(word), num_words), weight.dtype).at[rows, word].add(weight)
+
+
+class WordEncoder(nn.Module):
+    """Words to code logits, in one linear layer or with one hidden layer.
+
+    Attributes:
+      num_words: length of the vocabulary.
+      num_bits: length of the code.
+      hidden: width of the hidden layer; 0 for none.
+      dropout: probability for a hidden unit.
+      word_dropout: probability for a word of a document.
+      sharpness: standard deviation of a logit over the batch, as for `streams.HashStream`: bits
+        stay balanced.
+      axis_name: device axis over which batch statistics are averaged.
+    """
+
+    num_words: int
+    num_bits: int
+    hidden: int
+    dropout: float
+    word_dropout: float
+    sharpness: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, word: jax.Array, tfidf: jax.Array, *, train: bool) -> jax.Array:
+        """Maps rows of words `[batch, width]` to logits `[batch, num_bits]`."""
+        tfidf = nn.Dropout(self.word_dropout, deterministic=not train)(tfidf)
+        layer = WordLayer(self.num_words, self.hidden or self.num_bits, name="words")
+        # A row of tf-idf has length 1 and some dozens of entries: this brings them near 1.
+        x = layer(word, 8.0 * tfidf, train=train)
+        if self.hidden:
+            bias = self.param("bias", nn.initializers.zeros, (self.hidden,))
+            x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x + bias))
+            x = nn.Dense(self.num_bits, use_bias=False)(x)
+        return self.sharpness * nn.BatchNorm(
+            use_running_average=not train, momentum=0.9, use_bias=False, use_scale=False,
+            axis_name=self.axis_name,
+        )(x)  # fmt: skip
+
+
+class TagDecoder(nn.Module):
+    """Codes to logits of tags: inner products with tag factors, or of a hidden layer.
+
+    Attributes:
+      num_tags: number of tags.
+      hidden: width of the hidden layer; 0 for none.
+    """
+
+    num_tags: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self, codes: jax.Array, *, train: bool) -> jax.Array:
+        """Maps codes `[batch, num_bits]` to logits `[batch, tags]`."""
+        del train  # networks are called alike
+        if self.hidden:
+            codes = nn.relu(nn.Dense(self.hidden)(codes))
+        return nn.Dense(self.num_tags, name="factors")(codes)
+
+
+class TopicDecoder(nn.Module):
+    """Codes to a distribution over words: each bit is a topic that is for words or against them.
+
+    Attributes:
+      num_words: length of the vocabulary.
+    """
+
+    num_words: int
+
+    @nn.compact
+    def __call__(self, codes: jax.Array, *, train: bool) -> jax.Array:
+        """Maps codes `[batch, num_bits]` to log-probabilities `[batch, words]`."""
+        del train
+        return nn.log_softmax(nn.Dense(self.num_words, name="topics")(codes))
