@@ -7,7 +7,7 @@ RUN ?= runs/quickstart
 DATA_DIR ?=
 DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 
-.PHONY: quickstart test lint results-digits results-cifar10-cpu tables benchmark clean
+.PHONY: quickstart test lint results-digits results-cifar10-cpu results-documents tables benchmark clean
 
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -49,6 +49,22 @@ results-cifar10-cpu: $(VENV)/.installed
 	for seed in 0 1 2; do \
 	  benchmarks/run.sh cnnh_cifar10_48bit cnnh_cifar10_48bit $$seed $(DATA) || exit 1; done
 
+# The README's results on documents, an hour and a half in all: DATA_DIR=... holds the archives.
+results-documents: $(VENV)/.installed
+	for corpus in reuters newsgroups; do for bits in 8 16 32 64 128; do \
+	  at="--config.num_bits=$$bits $(DATA)"; \
+	  BASELINES="itq lsh topics topics_itq" FOLDER=documents \
+	    benchmarks/run.sh shttm_$${corpus}_$${bits}bit shttm_$${corpus}_32bit 0 $$at && \
+	  FOLDER=documents benchmarks/run.sh shttm_published_$${corpus}_$${bits}bit \
+	    shttm_published_$${corpus}_32bit 0 $$at && \
+	  FOLDER=documents benchmarks/run.sh shttm_neural_$${corpus}_$${bits}bit \
+	    shttm_neural_$${corpus}_32bit 0 $$at || exit 1; done; \
+	  for alone in nonlinear learned_uncertainty correlated_tags joint_topics none; do \
+	    off=""; for name in nonlinear learned_uncertainty correlated_tags joint_topics; do \
+	      if [ $$name != $$alone ]; then off="$$off --config.improvements.$$name=False"; fi; done; \
+	    FOLDER=documents benchmarks/run.sh shttm_neural_$${corpus}_32bit_$$alone \
+	      shttm_neural_$${corpus}_32bit 0 $(DATA) $$off || exit 1; done; done
+
 # Writes the README's table from results/*.json.
 tables: $(VENV)/.installed
 	$(PY) benchmarks/results_table.py
@@ -56,6 +72,7 @@ tables: $(VENV)/.installed
 benchmark: $(VENV)/.installed
 	$(PY) -m benchmarks.convolution
 	$(PY) -m benchmarks.cnnh_codes --result results/speed/cnnh_codes.json
+	$(PY) -m benchmarks.shttm_codes --result results/speed/shttm_codes.json
 	$(PY) -m benchmarks.evaluate --result results/speed/evaluate.json
 	$(PY) benchmarks/train_step.py --config configs/cifar10_48bit_cpu.py $(DATA) \
 	  --result results/speed/train_step.json

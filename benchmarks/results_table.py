@@ -20,6 +20,7 @@ from typing import Any
 # Run as a file, only this folder is on the path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import documents_table
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 
@@ -30,7 +31,7 @@ METHODS = {
     "synthetic": "DSH-GANs", "real": "triplet-only control", "cnnh_plus": "CNNH+", "cnnh": "CNNH",
     "classifier": "its classifier's label", "itq": "ITQ", "lsh": "LSH",
 }  # fmt: skip
-BASELINES = ("itq", "lsh")
+BASELINES = ("itq", "lsh", "topics", "topics_itq")
 DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits"}
 NOTES = {"cifar10": "CIFAR-10 here is a JPEG re-encoding of the original pixels."}
 COLUMNS = ("method", "network or config", "bits", "labeled images", "mAP", "precision@100", "seed",
@@ -237,9 +238,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = [read(path) for path in sorted(options.results.glob("*.json"))]
         check(results)
+        documents = [read(path) for path in sorted(options.results.glob("documents/*.json"))]
+        contents = [result.content for result in documents]
+        documents_table.check(contents)
         old = options.readme.read_text() if options.readme.exists() else ""
         folder = options.readme.parent
-        tables = [render(results, folder), render_benchmarks(options.results / "speed", folder)]
+        tables = [
+            render(results, folder),
+            documents_table.render(contents),
+            render_benchmarks(options.results / "speed", folder),
+        ]
         new = replaced(old, "\n\n".join(filter(None, tables)), options.readme)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -250,6 +258,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if new != old:
         with replacing(options.readme) as beside:
             beside.write_text(new)
+    if contents and not options.check:
+        with replacing(folder / "docs/documents_bits.png") as beside:
+            documents_table.write_plot(contents, beside)
     return 0
 
 

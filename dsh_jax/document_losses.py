@@ -85,6 +85,6 @@ def word_loss(log_probabilities: jax.Array, word: jax.Array, count: jax.Array) -
 
 
 def to_bits(logits: jax.Array) -> jax.Array:
-    """Bits of -1 and 1, with the gradient of tanh: the straight-through estimate, `[...]`."""
-    relaxed = jnp.tanh(logits)
+    """Bits of -1 and 1 with the gradient of the relaxed code 2 sigmoid - 1, straight-through."""
+    relaxed = jnp.tanh(logits / 2)
     return relaxed + jax.lax.stop_gradient(jnp.where(logits > 0, 1.0, -1.0) - relaxed)

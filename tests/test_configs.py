@@ -36,7 +36,8 @@ MODULES = {path.stem: importlib.import_module(f"configs.{path.stem}")
            for path in sorted(FOLDER.glob("*.py")) if path.stem != "__init__"}  # fmt: skip
 # Configs of images; those of documents are tested with their methods.
 NAMES = [name for name, module in MODULES.items()
-         if needs_nothing(module) and module.get_config().method in ("dsh_gan", "cnnh")]  # fmt: skip
+         if needs_nothing(module)
+         and module.get_config().method in ("dsh_gan", "cnnh")]  # fmt: skip
 GAN_NAMES = [name for name in NAMES if MODULES[name].get_config().method == "dsh_gan"]
 
 
