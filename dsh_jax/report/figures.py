@@ -139,7 +139,9 @@ def code_map(bits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figu
         x, y = places[of_class].T
         axes.scatter(x, y, s=8, color=colors[label], label=name)
     axes.set(xticks=[], yticks=[])
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
+    size, spacing = ("medium", 0.5) if len(names) <= 10 else ("x-small", 0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2, fontsize=size,
+                labelspacing=spacing)  # fmt: skip
     return figure
 
 

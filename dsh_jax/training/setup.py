@@ -3,16 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax.data import documents, sources, splits
-from dsh_jax.data import vocabulary as vocabularies
+from dsh_jax.data import splits
 from dsh_jax.data.dataset import Dataset, ImageDataset
 from dsh_jax.data.documents import Documents
-from dsh_jax.data.shares import draw_shares
+from dsh_jax.data.loading import draw_split, load_dataset, read_words
 from dsh_jax.data.splits import Split
-from dsh_jax.data.text import TextDataset, as_dataset
 from dsh_jax.errors import UserError
 from dsh_jax.methods import cnnh, dsh_gan, shttm, shttm_neural
 from dsh_jax.methods.base import Method
@@ -60,86 +57,6 @@ def build_method(config: ConfigDict, dataset: Dataset) -> Method:
     return of_images[config.method](config, dataset.images.shape[1:], len(dataset.class_names))
 
 
-def load_dataset(config: ConfigDict) -> Dataset:
-    """The images or the documents that `config.data.source` names.
-
-    Raises:
-      UserError: no such source, or its data is missing or damaged.
-    """
-    source, place = config.data.source, config.data.data_dir or None
-    if source in documents.NAMES:
-        return documents.load_documents(source, Path(place) if place else None)
-    if source in sources.NAMES:
-        return sources.load(source, place)
-    names = ", ".join((*sources.NAMES, *documents.NAMES))
-    raise UserError(f"data.source is {source!r}; set it to one of {names}.")
-
-
-def read_words(
-    config: ConfigDict, found: Documents, split: Split, saved: Path
-) -> TextDataset:
-    """Documents by the words of the training documents among them.
-
-    Args:
-      config: a whole experiment's config.
-      found: the documents.
-      split: which of them training may see.
-      saved: the vocabulary of an earlier training, if there is one.
-
-    Raises:
-      UserError: no word is left, or the saved vocabulary is damaged.
-    """
-    if saved.exists():
-        return as_dataset(found, vocabularies.load(saved))
-    training = np.union1d(split.labeled, split.unlabeled)
-    vocabulary = vocabularies.fit_vocabulary(
-        [found.texts[row] for row in training],
-        max_words=config.data.max_words,
-        min_documents=config.data.min_documents,
-        max_share=config.data.max_share,
-    )
-    return as_dataset(found, vocabulary)
-
-
-def draw_split(config: ConfigDict, dataset: Dataset) -> Split:
-    """The split that `config.data` describes: a file's, a named protocol's, or by its counts.
-
-    Raises:
-      UserError: no such file or protocol, or the data has not enough items for it.
-    """
-    data = config.data
-    if data.split_file:
-        return splits.load_for(dataset, data.split_file)
-    if "query_share" in data:
-        return draw_shares(
-            dataset, seed=data.split_seed, query_share=data.query_share,
-            validation_share=data.validation_share,
-        )
-    counts = (data.queries_per_class, data.labeled_per_class, data.database)
-    if data.protocol:
-        if data.protocol not in splits.PROTOCOLS:
-            raise UserError(
-                f"data.protocol is one of {', '.join(splits.PROTOCOLS)}, not {data.protocol!r}; "
-                "for other numbers leave it empty and set data.queries_per_class and the like."
-            )
-        counts = splits.PROTOCOLS[data.protocol]
-    split = splits.draw(
-        dataset,
-        seed=data.split_seed,
-        queries_per_class=counts[0],
-        labeled_per_class=counts[1],
-        database=counts[2],
-        validation_per_class=data.validation_per_class,
-        validation_from=data.validation_from,
-    )
-    if data.protocol and split.protocol != data.protocol:
-        raise UserError(
-            f"data.protocol {data.protocol} does not fit {dataset.name}, which gives "
-            f"{split.protocol}; choose the protocol of this data set, or leave it empty."
-        )
-    return split
-
-
 def _check_least(config: ConfigDict) -> None:
     """Refuses numbers that are too small to mean anything."""
     least = {
@@ -172,12 +89,12 @@ def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Expe
       UserError: whatever the user must mend.
     """
     _check_least(config)
-    dataset = load_dataset(config)
+    dataset = load_dataset(config.data)
     saved = workdir / "split.json"
     if config.data.split_file and saved.exists():  # the file itself may have gone since
         split = splits.load_for(dataset, saved)
     else:
-        split = draw_split(config, dataset)
+        split = draw_split(config.data, dataset)
     if saved.exists() and splits.load(saved).checksum != split.checksum:
         raise UserError(
             f"{saved} is not the split that this config draws from {dataset.name} "
@@ -188,7 +105,7 @@ def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Expe
             "data.validation_per_class is 0, so no checkpoint could be chosen; set it to 2 or more."
         )
     if isinstance(dataset, Documents):
-        dataset = read_words(config, dataset, split, workdir / VOCABULARY)
+        dataset = read_words(config.data, dataset, split, workdir / VOCABULARY)
     method = build_method(config, dataset)
     shared = dict(method.shared) if training else {}
     shared["encode_batch_size"] = config.encode_batch_size

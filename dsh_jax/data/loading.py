@@ -1,0 +1,92 @@
+"""From the fields `data` of a config to a data set and its split."""
+
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dsh_jax.data import documents, sources, splits
+from dsh_jax.data import vocabulary as vocabularies
+from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.documents import Documents
+from dsh_jax.data.shares import draw_shares
+from dsh_jax.data.splits import Split
+from dsh_jax.data.text import TextDataset, as_dataset
+from dsh_jax.errors import UserError
+
+
+def load_dataset(data: ConfigDict) -> Dataset:
+    """The images or the documents that `data.source` names.
+
+    Raises:
+      UserError: no such source, or its data is missing or damaged.
+    """
+    source, place = data.source, data.data_dir or None
+    if source in documents.NAMES:
+        return documents.load_documents(source, Path(place) if place else None)
+    if source in sources.NAMES:
+        return sources.load(source, place)
+    names = ", ".join((*sources.NAMES, *documents.NAMES))
+    raise UserError(f"data.source is {source!r}; set it to one of {names}.")
+
+
+def read_words(data: ConfigDict, found: Documents, split: Split, saved: Path) -> TextDataset:
+    """Documents by the words of the training documents among them.
+
+    Args:
+      data: the fields `data` of a config.
+      found: the documents.
+      split: which of them training may see.
+      saved: the vocabulary of an earlier training, if there is one.
+
+    Raises:
+      UserError: no word is left, or the saved vocabulary is damaged.
+    """
+    if saved.exists():
+        return as_dataset(found, vocabularies.load(saved))
+    training = np.union1d(split.labeled, split.unlabeled)
+    vocabulary = vocabularies.fit_vocabulary(
+        [found.texts[row] for row in training],
+        max_words=data.max_words,
+        min_documents=data.min_documents,
+        max_share=data.max_share,
+    )
+    return as_dataset(found, vocabulary)
+
+
+def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
+    """The split that a config describes: a file's, a named protocol's, or by its counts.
+
+    Raises:
+      UserError: no such file or protocol, or the data has not enough items for it.
+    """
+    if data.split_file:
+        return splits.load_for(dataset, data.split_file)
+    if "query_share" in data:
+        return draw_shares(
+            dataset, seed=data.split_seed, query_share=data.query_share,
+            validation_share=data.validation_share,
+        )
+    counts = (data.queries_per_class, data.labeled_per_class, data.database)
+    if data.protocol:
+        if data.protocol not in splits.PROTOCOLS:
+            raise UserError(
+                f"data.protocol is one of {', '.join(splits.PROTOCOLS)}, not {data.protocol!r}; "
+                "for other numbers leave it empty and set data.queries_per_class and the like."
+            )
+        counts = splits.PROTOCOLS[data.protocol]
+    split = splits.draw(
+        dataset,
+        seed=data.split_seed,
+        queries_per_class=counts[0],
+        labeled_per_class=counts[1],
+        database=counts[2],
+        validation_per_class=data.validation_per_class,
+        validation_from=data.validation_from,
+    )
+    if data.protocol and split.protocol != data.protocol:
+        raise UserError(
+            f"data.protocol {data.protocol} does not fit {dataset.name}, which gives "
+            f"{split.protocol}; choose the protocol of this data set, or leave it empty."
+        )
+    return split

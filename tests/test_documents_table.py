@@ -1,0 +1,71 @@
+"""The table and the plot of results on documents, from made-up results."""
+
+import pytest
+
+from benchmarks import documents_table as table
+from dsh_jax.errors import UserError
+
+
+def result(codes, num_bits, precision, score, off=(), **changes):
+    """What `eval.py --result` writes, as far as the table reads it."""
+    overrides = [f"--config.improvements.{name}=False" for name in off]
+    return {
+        "dataset": "reuters21578", "protocol": "2/3/3", "split_checksum": "c", "rules": {"a": "b"},
+        "codes": codes, "num_bits": num_bits, "precision_at_100": precision, "map": score,
+        "run": {"overrides": ["--config.seed=0", *overrides]} if codes == "shttm_neural" else {},
+    } | changes  # fmt: skip
+
+
+ALL = table.IMPROVEMENTS
+CONTENTS = [
+    result("itq", 8, 0.1, 0.2),
+    result("shttm_neural", 32, 0.5, 0.6),
+    result("shttm_neural", 32, 0.3, 0.4, off=ALL),
+    result("shttm_neural", 32, 0.35, 0.45, off=ALL[1:]),
+    result("shttm_rotated", 8, 0.7, 0.8),
+    result("shttm_rotated", 32, 0.75, 0.85),
+    result("shttm", 32, 0.4, 0.5, dataset="20newsgroups", split_checksum="d"),
+]
+
+
+def test_a_row_for_each_method_and_variant():
+    text = table.render(CONTENTS)
+    first, second = text.split("### ")[1:]
+    assert first.startswith("Reuters-21578 (ModApte), 2/3/3")
+    assert second.startswith("20 Newsgroups")
+    rows = [line for line in first.splitlines() if line.startswith("| ")]
+    assert rows == [
+        "| method | 8 bits | 32 bits |",
+        "| --- | --- | --- |",
+        "| neural SHTTM: all improvements |  | 0.500 (0.600) |",
+        "| neural SHTTM: nonlinear alone |  | 0.350 (0.450) |",
+        "| neural SHTTM: no improvement |  | 0.300 (0.400) |",
+        "| SHTTM, rotated | 0.700 (0.800) | 0.750 (0.850) |",
+        "| ITQ on tf-idf | 0.100 (0.200) |  |",
+    ]
+
+
+def test_two_improvements_are_both_named():
+    both = result("shttm_neural", 8, 0, 0, off=ALL[2:])
+    assert table.row_name(both) == "neural SHTTM: nonlinear and learned uncertainty alone"
+
+
+@pytest.mark.parametrize("field", ["split_checksum", "rules", "protocol"])
+def test_what_was_not_measured_alike_is_refused(field):
+    table.check(CONTENTS)
+    with pytest.raises(UserError, match=f"reuters21578 .* differ in their {field}"):
+        table.check([*CONTENTS, result("lsh", 8, 0, 0, **{field: "other"})])
+
+
+def test_the_same_result_twice_is_refused():
+    with pytest.raises(UserError, match="two results of ITQ on tf-idf at 8 bits"):
+        table.check([*CONTENTS, result("itq", 8, 0.9, 0.9)])
+
+
+def test_the_plot_has_a_line_for_what_was_measured_at_several_lengths(tmp_path):
+    figure = table.plot(CONTENTS)
+    lines = [[line.get_label() for line in axes.lines] for axes in figure.axes]
+    assert lines == [["SHTTM, rotated"], []]
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [0.7, 0.75]
+    table.write_plot(CONTENTS, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
