@@ -66,6 +66,6 @@ def documents(source: str, num_bits: int) -> ConfigDict:
 
     config.encode_batch_size = 500  # documents a call, over all devices
     config.log_every_steps = 50  # steps between lines of metrics
-    config.eval_every_steps = 200  # steps between validations and checkpoints
+    config.eval_every_steps = 100  # steps between validations and checkpoints
     config.keep_checkpoints = 2  # the latest to keep, beside the best by validation mAP
     return config

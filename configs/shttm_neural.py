@@ -29,7 +29,7 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     config.encoder = ConfigDict()
     config.encoder.hidden = 512  # units, where non-linear
     config.encoder.dropout = 0.5  # probability for a hidden unit
-    config.encoder.word_dropout = 0.5  # probability for a word of a document
+    config.encoder.word_dropout = 0.3  # probability for a word of a document
     config.encoder.sharpness = 2.0  # standard deviation of a bit's logit over a batch
     config.decoder = ConfigDict()
     config.decoder.hidden = 128  # units, where non-linear
@@ -42,7 +42,7 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
 
     config.batch_size = 256  # tagged documents a step, over all devices
     config.unlabeled_batch_size = 64  # untagged ones; 0 where there are none
-    config.num_steps = 1500
+    config.num_steps = 500
     config.optimizer = ConfigDict({"network": default.adam(1e-3)})
     config.optimizer.network.b1 = 0.9
     config.ema_decay = 0.99  # of the encoder, used by evaluation; 0 is off

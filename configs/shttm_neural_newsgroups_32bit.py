@@ -16,5 +16,6 @@ def get_config() -> ConfigDict:
     config = shttm_neural.get_config("20newsgroups", num_bits=32)
     config.data.query_share = 0.1  # the collection has no official test set
     config.unlabeled_batch_size = 0  # every message has its tag
+    config.encoder.word_dropout = 0.5
     config.loss.missing = 0.3
     return config
