@@ -17,4 +17,6 @@ def get_config() -> ConfigDict:
     """The weights were chosen on this collection, as those of `shttm.py` on Reuters-21578."""
     config = shttm.get_config("20newsgroups", num_bits=32)
     config.data.query_share = 0.1  # the collection has no official test set
+    config.codes.missing = 0.003
+    config.codes.topic_weight = 0.0001
     return config

@@ -20,6 +20,6 @@ def get_config() -> ConfigDict:
     config.codes.thresholds = "median"
     config.codes.missing = 0.003
     config.codes.tag_ridge = 0.1
-    config.codes.topic_weight = 0.001
+    config.codes.topic_weight = 0.0001
     config.codes.hash_ridge = 3.0
     return config
