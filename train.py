@@ -13,6 +13,7 @@ from ml_collections import config_flags
 from dsh_jax import cli
 from dsh_jax.training import workdir as workdirs
 from dsh_jax.training.loop import train
+from dsh_jax.training.setup import preview
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment, e.g. configs/digits_16bit.py."
@@ -26,6 +27,9 @@ def main(argv: Sequence[str]) -> None:
     del argv
     overrides = workdirs.config_overrides(sys.argv[1:])
     run = workdirs.describe_run(workdirs.command_line(), overrides)
+    if _CONFIG.value.data.get("dry_run"):
+        print(preview(_CONFIG.value, Path(_WORKDIR.value)))
+        return
     train(_CONFIG.value, Path(_WORKDIR.value), run)
     print(f"Trained. Next: python eval.py --workdir {_WORKDIR.value}")
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from dsh_jax import hamming
+from dsh_jax.data.loading import IMAGE_FILES
 from dsh_jax.data.text import TextDataset
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
@@ -125,7 +126,7 @@ def load_experiment(workdir: Path, data_dir: str) -> Experiment:
     if not (workdir / "split.json").exists():
         raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
     if data_dir:
-        config.data.data_dir = data_dir
+        config.data["root" if config.data.source in IMAGE_FILES else "data_dir"] = data_dir
     try:
         return prepare(config, workdir, training=False)
     except (AttributeError, KeyError) as error:

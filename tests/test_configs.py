@@ -13,16 +13,18 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from configs import default, smoke
+from configs import default, image_files, smoke
 from dsh_jax.data.dataset import ImageDataset
+from dsh_jax.data.loading import IMAGE_FILES
 from dsh_jax.methods import dsh_gan_steps
 from dsh_jax.methods.base import AXIS
 from dsh_jax.methods.players import ENCODER
 from dsh_jax.training import parallel
-from dsh_jax.training.setup import build_method
+from dsh_jax.training.setup import build_method, with_labels_of
 
 FOLDER = Path(default.__file__).parent
-IMAGE_SHAPES = {"cifar10": (32, 32, 3), "digits": (8, 8, 1)}
+IMAGE_SHAPES = {"cifar10": (32, 32, 3), "digits": (8, 8, 1), "image_files": (32, 32, 3),
+                "multi_digits": (16, 16, 1), "nus_wide": (64, 64, 3)}  # fmt: skip
 NUM_CLASSES = 10
 PLAYERS = ("generator", "representation", "adversary", "hash", "classification")
 
@@ -55,7 +57,7 @@ def build(config):
         labels=np.zeros(1, np.int32), is_test=np.zeros(1, bool),
         class_names=tuple(map(str, range(NUM_CLASSES))),
     )  # fmt: skip
-    return build_method(config, dataset)
+    return build_method(with_labels_of(config, dataset), dataset)
 
 
 def random_batch(config, stage):
@@ -165,7 +167,11 @@ def test_config_has_the_default_fields(name):
                 (fields(value, f"{prefix}{key}.") if isinstance(value, ConfigDict)
                  else {prefix + key})}  # fmt: skip
 
-    assert fields(MODULES[name].get_config()) == fields(default.get_config())
+    config = MODULES[name].get_config()
+    wanted = default.get_config()
+    if config.data.source in IMAGE_FILES:
+        wanted = image_files.with_files(wanted, config.data.source, 32)
+    assert fields(config) == fields(wanted)
 
 
 @pytest.mark.parametrize("name", MODULES)

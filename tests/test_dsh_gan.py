@@ -601,6 +601,106 @@ def test_other_label_draws_all_others_equally_often(label):
     np.testing.assert_array_equal(drawn[~others], 0)
 
 
+def test_other_label_draws_what_it_always_drew():
+    """A changed draw would make single-label runs others than they were."""
+    keys = jax.random.split(jax.random.key(0), 8)
+    drawn = jax.vmap(dsh_gan_steps.other_label)(keys, np.eye(8, dtype=np.float32))
+    assert drawn.argmax(1).tolist() == [6, 7, 1, 2, 7, 3, 0, 4]
+
+
+binary = st.sampled_from([0.0, 1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    label=hnp.arrays(np.float32, 5, elements=binary),
+    occurring=hnp.arrays(np.float32, (4, 5), elements=binary),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_disjoint_label_is_one_that_occurs_or_one_that_lacks(label, occurring, seed):
+    arguments = jnp.asarray(label), jnp.asarray(occurring)
+    other = np.asarray(dsh_gan_steps.disjoint_label(jax.random.key(seed), *arguments))
+    assert other.dtype == np.float32 and not (other * label).any()
+    rows = [row.tolist() for row in occurring if not (row * label).any()]
+    if rows:
+        assert other.tolist() in rows
+    else:
+        assert sorted(other) == [0, 0, 0, 0, 0 if label.all() else 1]
+
+
+def test_disjoint_label_draws_all_that_occur_equally_often():
+    occurring = [[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0], [1, 0, 0, 0]]
+    keys = jax.random.split(jax.random.key(0), 2000)
+
+    def draw(label, rows):
+        arguments = jnp.asarray(label, jnp.float32), jnp.asarray(rows, jnp.float32)
+        return jax.vmap(dsh_gan_steps.disjoint_label, (0, None, None))(keys, *arguments)
+
+    drawn = np.asarray(draw([1, 0, 0, 0], occurring))
+    for row in (0, 2, 3):
+        # The standard deviation of a share of 1/3 of 2000 is 0.011.
+        assert (drawn == occurring[row]).all(1).mean() == pytest.approx(1 / 3, abs=0.05)
+    # None of the first three rows will do: one class of the two that are lacking.
+    lacking = draw([0, 1, 0, 1], occurring[:3]).mean(0)
+    np.testing.assert_allclose(lacking, [0.5, 0, 0.5, 0], atol=0.06)
+
+
+# Several labels an image, with the losses that they have.
+
+
+@pytest.fixture(scope="module")
+def multi_batches():
+    """What the joint step hands to its parts; each image of the batch is an anchor."""
+    return handed_out(build(loss__labels="multi", anchor_every=1), "joint", make_batch(MULTI_HOT))
+
+
+def test_negatives_have_the_labels_of_another_image(multi_batches):
+    batch = multi_batches["hash"]
+    np.testing.assert_array_equal(batch["label"], MULTI_HOT)
+    np.testing.assert_array_equal(batch["positive_label"], MULTI_HOT)
+    assert not (batch["negative_label"] * MULTI_HOT).any()
+    occurring = {tuple(row) for row in MULTI_HOT}
+    assert {tuple(row) for row in batch["negative_label"]} <= occurring
+    # Nothing is for [1, 0, 1] but [0, 1, 0], while [0, 0, 1] may have either of two.
+    np.testing.assert_array_equal(batch["negative_label"][3::4], [[0, 1, 0]] * 2)
+
+
+def sigmoid_cross_entropy(logits, labels):
+    right = np.where(labels > 0, sigmoid(logits), 1 - sigmoid(logits))
+    return -np.log(right).sum(1).mean()
+
+
+@pytest.mark.parametrize("unlabeled", ["zero", "mask"])
+def test_discriminator_step_with_several_labels(multi_batches, unlabeled):
+    _, state = method_and_state()
+    gan = gan_of(build(loss__labels="multi", loss__unlabeled=unlabeled))
+    batch = multi_batches["discriminator"]
+    _, metrics = compiled(gan.discriminator_step)(state, batch)
+    kinds = [batch[f"{kind}image"] for kind in ("", "unlabeled_", "synthetic_")]
+    _, logits, _ = outputs(state, np.concatenate(kinds))
+    labeled, none, of_synthetic = np.split(logits, [BATCH, 2 * BATCH])
+    terms = [sigmoid_cross_entropy(labeled, MULTI_HOT),
+             sigmoid_cross_entropy(of_synthetic, batch["synthetic_label"])]  # fmt: skip
+    if unlabeled == "zero":
+        terms.append(sigmoid_cross_entropy(none, np.zeros_like(none)))
+    assert_metrics(metrics, "discriminator", {"classification": np.mean(terms)})
+
+
+def test_hash_step_with_several_labels(multi_batches):
+    _, state = method_and_state()
+    gan, batch = gan_of(build(loss__labels="multi")), multi_batches["hash"]
+    _, metrics = compiled(partial(gan.hash_step, synthetic=True))(state, batch)
+    roles = ("", "positive_", "negative_")
+    images, labels = (
+        np.concatenate([batch[f"{role}{kind}"] for role in roles]) for kind in ("image", "label")
+    )
+    _, logits, codes = outputs(state, images)
+    assert_metrics(metrics, "hash", {
+        "classification": sigmoid_cross_entropy(logits, labels),
+        "triplet": triplet_losses(*np.split(codes, 3)).mean(),
+    })  # fmt: skip
+
+
 # Mistakes.
 
 

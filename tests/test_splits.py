@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -231,6 +232,11 @@ def test_a_class_too_small_is_named():
         draw(make_dataset([10, 8, 10]))
 
 
+def test_a_class_without_items_is_named():
+    with pytest.raises(UserError, match="'c1' of made has no images: leave the class out"):
+        draw(make_dataset([10, 0, 10]))
+
+
 def hand_made(**changes):
     fields = {
         "protocol": "1/2/3",
@@ -287,6 +293,24 @@ def test_split_of_digits_is_what_it_always_was():
     assert split.checksum == "3e11e295a35d23b8cda6b813ac166475964ad9701e131334f0d8b88b4bca0e50"
 
 
+@pytest.mark.parametrize(
+    "counts, database, held_from, protocol, checksum",
+    [
+        ((10, 20, 20), "rest", "unlabeled", "100/200/1697", "6d4ba97aeb09d59f125fe53e9a6398a1"),
+        ((10, 5, 2), "unlabeled", "labeled", "100/50/1647", "6874c8ebe98a22dea34b9c8761aa5203"),
+        ((3, 0, 5), "rest", "labeled", "30/1767/1767", "c98b45681aec26e391dc930d2892307335c15c1c"),
+    ],
+)
+def test_splits_with_validation_are_what_they_always_were(
+    counts, database, held_from, protocol, checksum
+):
+    split = splits.draw(
+        sources.load("digits"), seed=7, queries_per_class=counts[0], labeled_per_class=counts[1],
+        validation_per_class=counts[2], database=database, validation_from=held_from,
+    )  # fmt: skip
+    assert split.protocol == protocol and split.checksum.startswith(checksum)
+
+
 def test_save_and_load(tmp_path):
     split = draw(SMALL, validation_per_class=2)
     path = tmp_path / "new" / "split.json"
@@ -308,7 +332,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(splits.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(UserError, match="No space left"):
         splits.save(draw(SMALL, seed=1), path)
     assert splits.load(path).seed == 0

@@ -85,16 +85,17 @@ def make_batch(
         with `targets`.
       unlabeled_image, unlabeled_position: of unlabeled items, [U, ...] and int32 [U], B..B+U-1;
         where U > 0.
-      positive_image, positive_label: another labeled image of the same class (the same one where
-        the class has just one); with real triplets.
-      negative_image, negative_label: a labeled image of another class, all other classes equally
-        likely; with real triplets.
+      positive_image, positive_label: another labeled image that shares a label (the same one where
+        there is none); with real triplets.
+      negative_image, negative_label: a labeled image that shares none. With one label an image all
+        other classes are equally likely; with several all images that share the fewest labels are,
+        which is none but for an anchor that shares one with every other. With real triplets.
 
     Raises:
       UserError: the split is of another data set, or lacks the images that `spec` asks for.
     """
     size, unlabeled_size = spec.batch_size, spec.unlabeled_batch_size
-    _check_split(dataset, split, spec)
+    check_split(dataset, split, spec)
     ids = batch_ids(split.labeled, step, size, seed=spec.seed, stream="labeled")
     batch = dataset.take(ids) | {
         "label": dataset.multi_hot(ids),
@@ -113,7 +114,8 @@ def make_batch(
         batch["unlabeled_position"] = np.arange(size, size + unlabeled_size, dtype=np.int32)
     if spec.real_triplets:
         rng = stream_rng(spec.seed, "triplets", step)
-        positive, negative = _triplet_ids(ids, split.labeled, dataset.labels, rng)
+        draw_triplets = _multi_hot_triplet_ids if dataset.multi_label else _triplet_ids
+        positive, negative = draw_triplets(ids, split.labeled, dataset.labels, rng)
         for role, chosen in (("positive", positive), ("negative", negative)):
             batch |= _prefixed(role, dataset.take(chosen) | {"label": dataset.multi_hot(chosen)})
     return batch
@@ -123,7 +125,12 @@ def _prefixed(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarra
     return {f"{prefix}_{name}": array for name, array in arrays.items()}
 
 
-def _check_split(dataset: Dataset, split: Split, spec: BatchSpec) -> None:
+def check_split(dataset: Dataset, split: Split, spec: BatchSpec) -> None:
+    """Refuses a split that cannot fill the batches asked for.
+
+    Raises:
+      UserError: it is of another data set, or lacks labeled or unlabeled items.
+    """
     if (split.dataset, split.version) != (dataset.name, dataset.version):
         raise UserError(
             f"The split was drawn from {split.dataset} {split.version}, but the data set is"
@@ -145,8 +152,7 @@ def _triplet_ids(
     classes, class_of, sizes = np.unique(
         labels[labeled], return_inverse=True, return_counts=True
     )
-    if len(classes) < 2:
-        raise UserError("Triplets need labeled images of two classes or more: there is just one.")
+    _check_classes(len(classes))
     starts = np.cumsum(sizes) - sizes
     # int16 sorts by radix, which is several times faster than by comparison.
     by_class = np.argsort(class_of.astype(np.int16), kind="stable")
@@ -163,6 +169,35 @@ def _triplet_ids(
     another += another >= own
     item = rng.integers(0, sizes[another])
     return labeled[by_class[starts[own] + other]], labeled[by_class[starts[another] + item]]
+
+
+def _multi_hot_triplet_ids(
+    anchors: np.ndarray, labeled: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `_triplet_ids`, with multi-hot labels."""
+    hot = labels[labeled].astype(np.float32)  # whose matrix product is a fast one
+    _check_classes(int(hot.any(axis=0).sum()))
+    index = np.searchsorted(labeled, anchors)
+    shared = hot[index] @ hot.T  # labels in common, [B, n]
+    is_self = index[:, None] == np.arange(len(labeled))
+    positive = (shared > 0) & ~is_self
+    positive |= is_self & ~positive.any(axis=1, keepdims=True)
+    shared[is_self] = np.inf
+    # None in common, if there is such an image. An anchor that has a label in common with every
+    # other is ranked against those that are the least like it.
+    negative = shared == shared.min(axis=1, keepdims=True)
+    return labeled[_draw_one(positive, rng)], labeled[_draw_one(negative, rng)]
+
+
+def _draw_one(allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each row of `allowed` [B, n] one of its columns, all equally likely, [B]."""
+    rank = rng.integers(0, allowed.sum(axis=1))
+    return (allowed.cumsum(axis=1, dtype=np.int32) > rank[:, None]).argmax(axis=1)
+
+
+def _check_classes(count: int) -> None:
+    if count < 2:
+        raise UserError("Triplets need labeled images of two classes or more: there is just one.")
 
 
 def padded_batches(ids: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -9,11 +9,16 @@ from dsh_jax.data import documents, sources, splits
 from dsh_jax.data import vocabulary as vocabularies
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents import Documents
+from dsh_jax.data.image_dataset import ImageFiles, load_images
+from dsh_jax.data.image_files import list_images
+from dsh_jax.data.nus_wide import list_nus_wide
+from dsh_jax.data.roles import split_by_roles
 from dsh_jax.data.shares import draw_shares
 from dsh_jax.data.splits import Split
 from dsh_jax.data.text import TextDataset, as_dataset
 from dsh_jax.errors import UserError
 
+IMAGE_FILES = ("image_files", "nus_wide")
 
 def load_dataset(data: ConfigDict) -> Dataset:
     """The images or the documents that `data.source` names.
@@ -22,12 +27,36 @@ def load_dataset(data: ConfigDict) -> Dataset:
       UserError: no such source, or its data is missing or damaged.
     """
     source, place = data.source, data.data_dir or None
+    if source in IMAGE_FILES:
+        return _load_image_files(data)
     if source in documents.NAMES:
         return documents.load_documents(source, Path(place) if place else None)
     if source in sources.NAMES:
         return sources.load(source, place)
-    names = ", ".join((*sources.NAMES, *documents.NAMES))
+    names = ", ".join((*sources.NAMES, *IMAGE_FILES, *documents.NAMES))
     raise UserError(f"data.source is {source!r}; set it to one of {names}.")
+
+
+def _load_image_files(data: ConfigDict) -> ImageFiles:
+    if not data.root:
+        raise UserError(
+            "data.root is empty; set it to a folder of classes, to a .csv or .jsonl file of paths "
+            "and labels, or to the folder of NUS-WIDE."
+        )
+    if data.image_size < 8:
+        raise UserError(f"data.image_size is {data.image_size}; set it to 8 or more.")
+    images = Path(data.image_root).expanduser() if data.image_root else None
+    if data.source == "nus_wide":
+        listing = list_nus_wide(Path(data.root), images=images)
+    else:
+        listing = list_images(Path(data.root), root=images)
+    return load_images(
+        listing,
+        name="nus_wide" if data.source == "nus_wide" else listing.source.stem,
+        size=data.image_size,
+        cache=Path(data.cache_dir).expanduser(),
+        memory_limit_gb=data.memory_limit_gb,
+    )
 
 
 def read_words(data: ConfigDict, found: Documents, split: Split, saved: Path) -> TextDataset:
@@ -62,6 +91,11 @@ def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
     """
     if data.split_file:
         return splits.load_for(dataset, data.split_file)
+    if isinstance(dataset, ImageFiles) and dataset.roles:
+        return split_by_roles(
+            dataset, dataset.roles, seed=data.split_seed,
+            validation_per_class=data.validation_per_class,
+        )
     if "query_share" in data:
         return draw_shares(
             dataset, seed=data.split_seed, query_share=data.query_share,

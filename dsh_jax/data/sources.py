@@ -3,7 +3,7 @@
 CIFAR-10 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009) is read with
 TensorFlow Datasets from array_record files, which needs no TensorFlow; only preparing those files
 does. "digits" ships with scikit-learn (UCI optical recognition of handwritten digits) and needs no
-download.
+download; nor does "multi_digits", several of these to an image.
 """
 
 import importlib.util
@@ -14,20 +14,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dsh_jax.data import multi_digits
 from dsh_jax.data.dataset import ImageDataset
 from dsh_jax.errors import UserError
 
-NAMES = ("cifar10", "digits")
+NAMES = ("cifar10", "digits", "multi_digits")
 
 
 def load(name: str, data_dir: str | None = None) -> ImageDataset:
     """Reads a whole data set into memory.
 
     Args:
-      name: "cifar10" (uint8 [60000, 32, 32, 3], the 50,000 train items first) or "digits"
-        (uint8 [1797, 8, 8, 1], no official test items).
+      name: "cifar10" (uint8 [60000, 32, 32, 3], the 50,000 train items first), "digits"
+        (uint8 [1797, 8, 8, 1], no official test items) or "multi_digits" (uint8 [7000, 16, 16, 1]
+        with several labels each, the 6,000 train items first).
       data_dir: the TFDS directory of cifar10. None means TFDS' own default directory, and then a
-        data set that is not there is downloaded and prepared. Not used by "digits".
+        data set that is not there is downloaded and prepared. Not used by the others.
 
     Raises:
       UserError: the name is unknown, or the data is missing, unreadable or damaged.
@@ -36,6 +38,8 @@ def load(name: str, data_dir: str | None = None) -> ImageDataset:
         return _load_tfds(name, data_dir)
     if name == "digits":
         return _load_digits()
+    if name == "multi_digits":
+        return multi_digits.compose(_load_digits(), version="1")
     raise UserError(f"There is no data set {name!r}: choose one of {', '.join(NAMES)}.")
 
 

@@ -82,6 +82,7 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         ),
         augment_synthetic=config.augment.synthetic,
         anchor_every=config.anchor_every,
+        multi_label=not softmax,
         z_dim=config.generator.z_dim,
         ema_decay=config.ema_decay,
     )

@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from dsh_jax import losses
 from dsh_jax.methods.base import (
+    AXIS,
     Batch,
     Metrics,
     Params,
@@ -76,6 +77,8 @@ class DshGan:
         Training", NeurIPS 2020). Without it the generator learns to draw what augmentation makes.
       anchor_every: each n-th labeled image is the anchor of a triplet; the discriminator step sees
         all of them.
+      multi_label: whether an image may have several labels; a negative then has those of another
+        image of the batch.
       z_dim: length of the generator's noise.
       ema_decay: per step, of the generator's and the hash network's averages; 0 is off.
     """
@@ -86,6 +89,7 @@ class DshGan:
     augment: Callable[[jax.Array, jax.Array], jax.Array]
     augment_synthetic: bool
     anchor_every: int
+    multi_label: bool
     z_dim: int
     ema_decay: float
 
@@ -255,7 +259,7 @@ class DshGan:
         batch = augmented(self.augment, batch, key)
         anchors = slice(None, None, self.anchor_every)
         position, label = batch["position"][anchors], batch["label"][anchors]
-        other = jax.vmap(other_label)(sample_keys(named_key(key, "other label"), position), label)
+        other = self.negative_labels(batch, key)
         # Negatives continue the numbering of positions, so that they get noise of their own.
         batch["synthetic_position"] = jnp.concatenate([position, -1 - position])
         batch["synthetic_label"] = jnp.concatenate([label, other])
@@ -273,6 +277,17 @@ class DshGan:
             "negative_label": other,
         }
         return batch, triplets
+
+    def negative_labels(self, batch: Batch, key: jax.Array) -> jax.Array:
+        """Class vectors `[anchors, classes]` that share no label with the anchors'."""
+        anchors = slice(None, None, self.anchor_every)
+        label = batch["label"][anchors]
+        keys = sample_keys(named_key(key, "other label"), batch["position"][anchors])
+        if not self.multi_label:
+            return jax.vmap(other_label)(keys, label)
+        # Of the whole batch, so that it does not matter how many devices share it.
+        occurring = jax.lax.all_gather(batch["label"], AXIS, tiled=True)
+        return jax.vmap(disjoint_label, (0, 0, None))(keys, label, occurring)
 
     def pretraining_step(
         self, state: State, batch: Batch, key: jax.Array
@@ -324,3 +339,24 @@ def other_label(key: jax.Array, label: jax.Array) -> jax.Array:
     """
     drawn = jax.random.categorical(key, jnp.where(label > 0, -jnp.inf, 0.0))
     return jax.nn.one_hot(drawn, len(label), dtype=label.dtype)
+
+
+def disjoint_label(key: jax.Array, label: jax.Array, occurring: jax.Array) -> jax.Array:
+    """A class vector that shares no label with the given one, for data with several labels.
+
+    One that occurs, all such rows equally likely: images of one class alone, as `other_label` asks
+    for, may be none that the discriminator has ever seen. Where each row shares a label, one class
+    that is not in `label`, drawn uniformly; no class at all where `label` has them all.
+
+    Args:
+      key: random key.
+      label: multi-hot, `[classes]`.
+      occurring: class vectors to draw from, `[n, classes]`.
+
+    Returns:
+      Multi-hot, `[classes]`.
+    """
+    is_disjoint = occurring @ label == 0
+    drawn = occurring[jax.random.categorical(key, jnp.where(is_disjoint, 0.0, -jnp.inf))]
+    lacking = jnp.where(label > 0, 0, other_label(key, label))
+    return jnp.where(is_disjoint.any(), drawn, lacking)

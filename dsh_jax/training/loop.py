@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 from dsh_jax.data import splits, targets
 from dsh_jax.data import vocabulary as vocabularies
 from dsh_jax.data.batches import make_batch, prefetch
+from dsh_jax.data.image_cache import CachedImages
+from dsh_jax.data.streaming import stream
 from dsh_jax.data.targets import Targets
 from dsh_jax.data.text import TextDataset
 from dsh_jax.errors import UserError
@@ -130,6 +132,9 @@ def stage_batches(
         batch = make_batch(experiment.dataset, experiment.split, stage.batch, step, targets)
         return parallel.shard(batch, experiment.devices)
 
+    images = getattr(experiment.dataset, "images", None)
+    if isinstance(images, CachedImages) and isinstance(steps, range):
+        return stream(make, steps)  # they are decoded on the way, by several threads
     return prefetch(make, steps)
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dsh_jax.data import splits
+from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset, ImageDataset
 from dsh_jax.data.documents import Documents
 from dsh_jax.data.loading import draw_split, load_dataset, read_words
-from dsh_jax.data.splits import Split
+from dsh_jax.data.preview import write_preview
+from dsh_jax.data.splits import ID_FIELDS, Split
 from dsh_jax.errors import UserError
 from dsh_jax.methods import cnnh, dsh_gan, shttm, shttm_neural
 from dsh_jax.methods.base import Method
@@ -55,6 +57,25 @@ def build_method(config: ConfigDict, dataset: Dataset) -> Method:
     if not isinstance(dataset, ImageDataset):
         raise UserError(f"method {config.method!r} takes images, but {dataset.name} has none.")
     return of_images[config.method](config, dataset.images.shape[1:], len(dataset.class_names))
+
+
+def with_labels_of(config: ConfigDict, dataset: Dataset) -> ConfigDict:
+    """The config with `loss.labels` as the data has them, where it is "auto".
+
+    Raises:
+      UserError: the config asks for one label an image, and the data has more, or none.
+    """
+    if "labels" not in config.get("loss", {}):
+        return config
+    if config.loss.labels == "auto":
+        config = config.copy_and_resolve_references()
+        config.loss.labels = "multi" if dataset.multi_label else "single"
+    if config.loss.labels == "single" and dataset.multi_label:
+        raise UserError(
+            f"loss.labels is {config.loss.labels!r}, but {dataset.name} has several labels an "
+            "image, or images without any; set it to 'multi' or 'auto'."
+        )
+    return config
 
 
 def _check_least(config: ConfigDict) -> None:
@@ -106,8 +127,40 @@ def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Expe
         )
     if isinstance(dataset, Documents):
         dataset = read_words(config.data, dataset, split, workdir / VOCABULARY)
+    config = with_labels_of(config, dataset)
     method = build_method(config, dataset)
+    for stage in method.stages if training else ():
+        check_split(dataset, split, stage.batch)
     shared = dict(method.shared) if training else {}
     shared["encode_batch_size"] = config.encode_batch_size
     devices = pick_devices(config.num_devices, shared)
     return Experiment(config, devices, dataset, split, method)
+
+
+def preview(config: ConfigDict, workdir: Path) -> str:
+    """Counts and shows the images of a config, and trains nothing.
+
+    Args:
+      config: a whole experiment's config.
+      workdir: gets `preview.txt` and `preview.png`, and nothing else.
+
+    Returns:
+      The counts and what was left out, to be printed.
+
+    Raises:
+      UserError: the data is no images, or is missing or damaged.
+    """
+    dataset = load_dataset(config.data)
+    if not isinstance(dataset, ImageDataset):
+        raise UserError(f"data.dry_run shows images, and {dataset.name} has none; set it to False.")
+    parts, problem = {}, ""
+    try:
+        split = draw_split(config.data, dataset)
+        parts = {role: getattr(split, role) for role in ID_FIELDS}
+    except UserError as error:  # what there is to see may help to mend it
+        problem = f"\n\nThere is no split yet: {error}"
+    text = write_preview(
+        workdir, images=dataset.images, labels=dataset.labels, class_names=dataset.class_names,
+        parts=parts, skipped=getattr(dataset, "skipped", ()),
+    )  # fmt: skip
+    return f"{text}{problem}\n\nThumbnails: {workdir / 'preview.png'}"

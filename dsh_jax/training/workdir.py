@@ -18,7 +18,8 @@ from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 
 # These may differ between a run and its resumption: they do not change what is learned.
-_FREE_FIELDS = ("data.data_dir",)
+_FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
+                "data.memory_limit_gb", "data.dry_run")  # fmt: skip
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,0 +1,22 @@
+"""DSH-GANs on NUS-WIDE-21; `nus_wide_{12,24,32,48}bit.py` set the code's length.
+
+    python train.py --config configs/nus_wide_48bit.py --workdir runs/nus_wide_48bit \\
+      --config.data.root=DIR
+
+Data: DIR holds the collection's `ImageList`, `Groundtruth` and `Flickr`, or the field's lists
+`database.txt`, `train.txt` and `test.txt`. 100 queries and 500 labeled images a concept, the rest
+the database (2100/10500/193734 where no image is missing); mAP at 5,000. Machine: one GPU or TPU.
+Not yet trained, so there is no time or score to state.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, image_files
+
+
+def get_config(num_bits: int) -> ConfigDict:
+    """The settings of `default.py` at 64x64 pixels, with bfloat16 arithmetic."""
+    config = image_files.with_files(default.get_config(), "nus_wide", image_size=64)
+    config.num_bits = num_bits
+    config.dtype = "bfloat16"
+    return config

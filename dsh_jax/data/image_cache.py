@@ -1,0 +1,231 @@
+"""Images decoded once, cut to one size, and read back by row.
+
+A cache is one ArrayRecord file: a record an image, and one at its end that tells what they were
+made of. Up to `RAW_UP_TO` pixels a side a record is the pixels themselves, which read ten times as
+fast; larger images are kept as JPEG of quality 95, which takes about a tenth of the space.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from PIL import Image
+from tqdm import tqdm
+
+from dsh_jax.data.decoding import read_image
+from dsh_jax.data.image_files import Listing
+from dsh_jax.errors import UserError
+from dsh_jax.files import replacing
+
+FORMAT = 1  # a cache of another number is made anew
+RAW_UP_TO = 64
+_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for reading here and there
+
+
+class CachedImages:
+    """The images of a cache file: indexed as an array is, and decoded when asked for.
+
+    Attributes:
+      shape: `(n, size, size, 3)`.
+      kept: rows of the listing that became images, int64 `[n]`.
+      skipped: the others, "name: reason" each.
+      version: tells these images from others, on any machine.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, path: Path) -> None:
+        found = _open(path)
+        if found is None:
+            raise UserError(f"{path} holds no images, or is damaged: delete it to make it anew.")
+        self._reader, index = found
+        self._path, self._raw = path, index["raw"]
+        self.kept = np.array(index["kept"], np.int64)
+        self.skipped = tuple(index["skipped"])
+        self.version: str = index["version"]
+        self.shape = (len(self.kept), index["size"], index["size"], 3)
+        self.nbytes = int(np.prod(self.shape, dtype=np.int64))
+        self._rows = np.arange(len(self.kept))
+        self._threads = ThreadPoolExecutor(_num_cores(), thread_name_prefix="images")
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, ids: Any) -> np.ndarray:
+        """Images uint8 `[..., size, size, 3]` of ids `[...]`, or of any index to the first axis.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        rows = self._rows[ids]
+        flat = rows.reshape(-1)
+        images = np.empty((len(flat), *self.shape[1:]), np.uint8)
+        at_once = min(64, -(-len(flat) // _num_cores()) or 1)
+
+        def read(first: int) -> None:
+            try:
+                records = self._reader.read(flat[first : first + at_once].tolist())
+            except RuntimeError as error:  # what array_record raises for a wrong checksum
+                raise UserError(f"{self._path} is damaged: delete it to make it anew.") from error
+            for place, record in enumerate(records, start=first):
+                images[place] = self._pixels(record)
+
+        for _ in self._threads.map(read, range(0, len(flat), at_once)):
+            pass  # but for what `read` raises
+        return images.reshape(*rows.shape, *self.shape[1:])
+
+    def _pixels(self, record: bytes) -> np.ndarray:
+        if self._raw:
+            return np.frombuffer(record, np.uint8).reshape(self.shape[1:])
+        # Not `Image.open`: with small images it takes as long again, to read the header in Python.
+        return np.asarray(Image.frombytes("RGB", self.shape[1:3], record, "jpeg", "RGB", ""))
+
+    def setflags(self, *, write: bool) -> None:
+        """As an array has it; these cannot be written in any case."""
+
+    def in_memory(self) -> np.ndarray:
+        """All of them, uint8 `[n, size, size, 3]`."""
+        return self[:]
+
+
+def cached_images(
+    listing: Listing, *, size: int, cache: Path, raw: bool | None = None
+) -> CachedImages:
+    """The images of a listing in one size, from its cache, which is made first where need be.
+
+    A cache serves as long as the files' names, sizes and times of change are the same, and is
+    replaced when they are not. Of several processes, one makes it, and the others wait.
+
+    Args:
+      listing: the files.
+      size: pixels a side; see `decoding.decode_image`.
+      cache: the folder for cache files.
+      raw: whether records are pixels or JPEG; None is pixels up to `RAW_UP_TO` a side.
+
+    Raises:
+      UserError: no image can be decoded, or the cache cannot be written.
+    """
+    raw = size <= RAW_UP_TO if raw is None else raw
+    place = checksum(str(listing.source.resolve()))[:8]
+    path = cache.expanduser() / f"{listing.source.name}-{place}-{size}px.array_record"
+    key = checksum([FORMAT, size, raw, [_stamp(path) for path in listing.paths]])
+    try:
+        if not _is_of(path, key):
+            with _alone(path):
+                if not _is_of(path, key):  # another process may just have made it
+                    _make(path, listing, size, raw, key)
+    except (OSError, RuntimeError) as error:  # array_record raises the latter for a full disk
+        raise UserError(
+            f"The cache {path} cannot be written ({' '.join(str(error).split())[:150]}): set"
+            " data.cache_dir to a folder with room for it."
+        ) from error
+    return CachedImages(path)
+
+
+def _make(path: Path, listing: Listing, size: int, raw: bool, key: str) -> None:
+    """Decodes all files into a new cache, which then replaces an old one."""
+
+    def record(row: int) -> tuple[bytes, str]:
+        """What is kept of an image, and its file's checksum; or nothing, and why."""
+        found = read_image(listing.paths[row], size)
+        if isinstance(found, str):
+            return b"", found
+        image, content = found
+        buffer = io.BytesIO()
+        if not raw:
+            image.save(buffer, "JPEG", quality=95)
+        return image.tobytes() if raw else buffer.getvalue(), hashlib.sha256(content).hexdigest()
+
+    kept, sums, skipped = [], [], []
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of processes that were killed
+        stale.unlink()
+    bar = tqdm(total=len(listing), desc=f"decoding {listing.source.name}", unit="image",
+               mininterval=0.5 if sys.stderr.isatty() else 30)  # fmt: skip
+    with (
+        bar, replacing(path) as beside, warnings.catch_warnings(),
+        ThreadPoolExecutor(_num_cores()) as threads,
+    ):  # fmt: skip
+        warnings.simplefilter("ignore")  # odd metadata
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        writer = ArrayRecordWriter(str(beside), "group_size:1,uncompressed")
+        for first in range(0, len(listing), 256):  # so that few wait for being written
+            rows = range(first, min(first + 256, len(listing)))
+            for row, (content, told) in zip(rows, threads.map(record, rows), strict=True):
+                if content:
+                    writer.write(content)
+                    kept.append(row)
+                    sums.append(told)
+                else:
+                    skipped.append(f"{listing.names[row]}: {told}")
+                bar.update()
+        if not kept:
+            raise UserError(
+                f"None of the {len(listing)} images of {listing.source} can be decoded, the first"
+                f" one, {skipped[0]}: look whether they are images."
+            )
+        index = {
+            "key": key, "version": checksum([FORMAT, size, raw, sums]), "size": size, "raw": raw,
+            "kept": kept, "skipped": skipped,
+        }  # fmt: skip
+        writer.write(json.dumps(index).encode())
+        writer.close()
+
+
+def _open(path: Path) -> tuple[Any, dict[str, Any]] | None:
+    """A cache's reader and its last record; None where there is none, or it is cut short."""
+    if not path.is_file():
+        return None
+    reader = ArrayRecordReader(str(path), _OPTIONS, file_reader_buffer_size=2**15)
+    if not reader.ok() or not reader.num_records():
+        return None
+    try:
+        return reader, dict(json.loads(reader.read([reader.num_records() - 1])[0]))
+    except (RuntimeError, ValueError, TypeError):
+        return None
+
+
+def _is_of(path: Path, key: str) -> bool:
+    found = _open(path)
+    return found is not None and found[1].get("key") == key
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Waits until no other process is in such a block for this path; a killed one has left it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does."""
+    try:
+        stat = path.stat()
+    except OSError:  # it has gone since it was listed, as decoding it will tell
+        return str(path), 0, 0
+    return str(path), stat.st_size, stat.st_mtime_ns
+
+
+def checksum(content: Any) -> str:
+    """A short name, of 12 letters and digits, for what JSON can hold."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+def _num_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,70 @@
+"""Images that were files as a data set, in memory if they are few, and streamed if they are not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsh_jax.data.dataset import ImageDataset
+from dsh_jax.data.image_cache import CachedImages, cached_images, checksum
+from dsh_jax.data.image_files import Listing
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageFiles(ImageDataset):
+    """Images that were files.
+
+    Attributes:
+      names: of the images `[n]`, as their folder or list has them.
+      skipped: what was left out, "name: reason" each.
+      storage: where the pixels are, and why.
+      roles: bool `[n]` each, where the files' lists also say what the images are for.
+    """
+
+    names: tuple[str, ...]
+    skipped: tuple[str, ...]
+    storage: str
+    roles: Mapping[str, np.ndarray]
+
+    def remarks(self) -> list[str]:
+        """Where the pixels are, and what was left out."""
+        first = f"; the first is {self.skipped[0]}" if self.skipped else ""
+        return [self.storage, f"left out: {len(self.skipped):,}{first}"]
+
+
+def load_images(
+    listing: Listing, *, name: str, size: int, cache: Path, memory_limit_gb: float
+) -> ImageFiles:
+    """A listing as a data set: in memory if it is small, and else read from its cache.
+
+    Args:
+      listing: the files.
+      name: of the data set.
+      size, cache: as for `cached_images`.
+      memory_limit_gb: pixels that may be held in memory, in 10^9 bytes.
+
+    Raises:
+      UserError: no image can be decoded, or the cache cannot be written or read.
+    """
+    cached = cached_images(listing, size=size, cache=cache)
+    images, storage = choose(cached, memory_limit_gb)
+    kept = cached.kept
+    names = tuple(listing.names[row] for row in kept)
+    labels, is_test = listing.labels[kept], listing.is_test[kept]
+    made_of = [cached.version, names, listing.class_names, labels.astype("<i4").tobytes().hex(),
+               is_test.tobytes().hex()]  # fmt: skip
+    return ImageFiles(
+        name=name, version=checksum(made_of), images=images, labels=labels, is_test=is_test,
+        class_names=listing.class_names, names=names, skipped=listing.skipped + cached.skipped,
+        storage=storage, roles={role: mask[kept] for role, mask in listing.roles.items()},
+    )  # fmt: skip
+
+
+def choose(images: CachedImages, limit_gb: float) -> tuple[Any, str]:
+    """The images in one array, or themselves where they would take more memory; and why."""
+    size, limit = f"{images.nbytes / 1e9:.3f} GB of pixels", f"data.memory_limit_gb={limit_gb:g}"
+    if images.nbytes > limit_gb * 1e9:
+        return images, f"{size} is more than {limit}: streamed from the cache"
+    return images.in_memory(), f"{size} is within {limit}: kept in memory"

@@ -1,0 +1,248 @@
+"""Listing anybody's own images: a folder of classes, or a CSV or JSONL file of labels.
+
+Nothing is left out silently: what a listing does not hold is told in its `skipped`, with why.
+"""
+
+import csv
+import io
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dsh_jax.errors import UserError
+
+ENDINGS = frozenset(".jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
+UNLABELED = "unlabeled"  # the sub-folder whose images have no label
+_LINE = '{"path": "a/1.jpg", "labels": ["x", "y"], "test": false}'
+_Row = tuple[int, str, list[str], bool]  # its line's number, path, labels, and is it a test's
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Listing:
+    """Images that are there as files, not yet read.
+
+    Attributes:
+      source: the folder or file that was listed.
+      names: of the images `[n]`, as `source` has them.
+      paths: of the images `[n]`.
+      labels: int32 `[n]`, class ids, where every image has exactly one label; else uint8
+        `[n, classes]`, multi-hot, a row of zeros for an image without labels.
+      is_test: bool `[n]`, the official test images.
+      class_names: of the classes, sorted.
+      skipped: what was left out, "name: reason" each.
+      roles: bool `[n]` each, where `source` also says what the images are for.
+    """
+
+    source: Path
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    labels: np.ndarray
+    is_test: np.ndarray
+    class_names: tuple[str, ...]
+    skipped: tuple[str, ...]
+    roles: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def list_images(source: Path, root: Path | None = None) -> Listing:
+    """Lists a folder of classes, or the images that a file of labels names.
+
+    A folder's sub-folders are its classes, with whatever lies inside, however deep; one named
+    "unlabeled" holds images without a label. Links to folders are followed, each folder once.
+    A CSV file begins with the line `path,labels` or `path,labels,test`, has labels separated by
+    `;`, and `test` is 1 for official test images. A JSONL file has on every line an object like
+    {"path": "a/1.jpg", "labels": ["x", "y"], "test": false}. No labels: an unlabeled image.
+
+    Args:
+      source: the folder, or a file that ends in .csv or .jsonl.
+      root: where the paths in such a file start; None is the file's own folder.
+
+    Raises:
+      UserError: there is no such folder or file, a line or a class of it is wrong, or no image is
+        left.
+    """
+    source = source.expanduser()
+    if source.is_dir():
+        return _list_folder(source)
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
+    reader = readers.get(source.suffix.lower())
+    if reader is None or not source.is_file():
+        raise UserError(
+            f"{source} is no folder and no .csv or .jsonl file: set data.data_dir to a folder with"
+            " a sub-folder of images for each class, or to a file of labels."
+        )
+    try:
+        text = source.read_text(encoding="utf-8-sig")  # with or without the mark that Excel writes
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source} is not written in UTF-8: save it in UTF-8.") from error
+    return _list_rows(source, (root or source.parent).expanduser(), reader(source, text))
+
+
+def as_labels(of_items: Sequence[Iterable[str]], class_names: Sequence[str]) -> np.ndarray:
+    """Class ids `[n]` if every item has exactly one label; else multi-hot `[n, classes]`."""
+    column = {name: number for number, name in enumerate(class_names)}
+    multi_hot = np.zeros((len(of_items), len(class_names)), np.uint8)
+    for row, labels in zip(multi_hot, of_items, strict=True):
+        row[[column[label] for label in labels]] = 1
+    single = (multi_hot.sum(axis=1) == 1).all()
+    return multi_hot.argmax(axis=1).astype(np.int32) if single else multi_hot
+
+
+def _list_folder(root: Path) -> Listing:
+    files, folders, skipped = _walk(root)
+    names = [name for name in files if "/" in name]
+    skipped += [f"{name}: it lies beside the classes' folders" for name in files if "/" not in name]
+    folder_of = [name.split("/")[0] for name in names]
+    classes = [name for name in folders if name and "/" not in name]
+    _check_names(classes, root)
+    class_names = [name for name in classes if name.casefold() != UNLABELED]
+    if not class_names:
+        raise UserError(
+            f"{root} has no classes: put each class' images into a sub-folder named after it."
+        )
+    for name in sorted({*classes} - {*folder_of}):
+        raise UserError(f"Class {name!r} of {root} has no image: add some, or remove its folder.")
+    return Listing(
+        source=root,
+        names=tuple(names),
+        paths=tuple(root / name for name in names),
+        labels=as_labels(
+            [[] if name.casefold() == UNLABELED else [name] for name in folder_of], class_names
+        ),
+        is_test=np.zeros(len(names), bool),
+        class_names=tuple(class_names),
+        skipped=tuple(sorted(skipped)),
+    )
+
+
+def _walk(root: Path) -> tuple[list[str], list[str], list[str]]:
+    """Images and folders below a folder, sorted, by their names in it, and what was skipped.
+
+    Links to folders come after all real folders, and no folder comes twice, so that it ends, and
+    so that an image counts where it lies, not where a link to it does.
+    """
+    files: list[str] = []
+    folders: list[str] = []
+    skipped: list[str] = []
+    links: list[str] = []
+    pending, seen = [""], set()
+    while pending or links:
+        name = pending.pop() if pending else links.pop(links.index(min(links)))
+        real = (root / name).resolve()
+        if name and (real in seen or root.resolve().is_relative_to(real)):
+            skipped.append(f"{name}: it links to {real}, which is listed already or holds it")
+            continue
+        seen.add(real)
+        folders.append(name)
+        try:
+            entries = list(os.scandir(real))
+        except OSError as error:
+            skipped.append(f"{name or root}: {error.strerror}")
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            place = f"{name}/{entry.name}" if name else entry.name
+            if os.path.isdir(entry.path):
+                (links if entry.is_symlink() else pending).append(place)
+            elif os.path.splitext(place)[1].lower() in ENDINGS and os.path.isfile(entry.path):
+                files.append(place)
+            else:
+                skipped.append(f"{place}: it is no file, or its name does not end like an image's")
+    return sorted(files), sorted(folders), skipped
+
+
+def _check_names(names: Iterable[str], source: Path) -> None:
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            raise UserError(
+                f"Classes {other!r} and {name!r} of {source} differ only in case or in how their"
+                " letters are composed: give them one name, or two that differ."
+            )
+
+
+def _csv_rows(source: Path, text: str) -> Iterator[_Row]:
+    reader = csv.reader(io.StringIO(text), strict=True)
+    header: list[str] = []
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if not header:
+                header = cells
+                if header not in (["path", "labels"], ["path", "labels", "test"]):
+                    raise ValueError("is not the header path,labels or path,labels,test")
+            elif any(cells):
+                if len(cells) != len(header):
+                    raise ValueError(f"has {len(cells)} columns, not {len(header)}")
+                path, labels, test = [*cells, ""][:3]
+                if not path or test not in ("", "0", "1"):
+                    raise ValueError("has no path" if not path else f"has {test!r} for test")
+                yield reader.line_num, path, labels.split(";"), test == "1"
+    except (ValueError, csv.Error) as error:
+        mend = "begin with the header, then write lines like a/1.jpg,x;y, in quotes what has commas"
+        raise UserError(f"Line {reader.line_num} of {source} {error}: {mend}.") from error
+
+
+def _jsonl_rows(source: Path, text: str) -> Iterator[_Row]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = {"test": False, **json.loads(line)}
+            path, labels, test = record["path"], record["labels"], record["test"]
+            kinds = [type(path), type(labels), type(test), *map(type, labels)]
+            if kinds != [str, list, bool] + [str] * len(labels) or not path:
+                raise TypeError
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UserError(
+                f"Line {number} of {source} is not a JSON object like {_LINE}: write it like that."
+            ) from error
+        yield number, path, labels, test
+
+
+def _list_rows(source: Path, root: Path, rows: Iterable[_Row]) -> Listing:
+    lines: dict[str, int] = {}  # of each path, in one spelling
+    kept: list[tuple[str, set[str], bool]] = []
+    skipped = []
+    for number, name, labels, is_test in rows:
+        place = os.path.normpath(root / name)
+        if lines.setdefault(place, number) != number:
+            raise UserError(
+                f"Line {number} of {source} names {name!r}, as line {lines[place]} does: give every"
+                " image one line, with all of its labels."
+            )
+        if os.path.isfile(place):
+            kept.append((name, {label.strip() for label in labels} - {""}, is_test))
+        else:
+            skipped.append(f"{name}: line {number} of {source.name} names it, but it is not there")
+    if not kept:
+        raise UserError(
+            f"{source} names {len(lines)} images, and none is in {root}: set data.root to the"
+            " folder where their paths start."
+        )
+    for name in _walk(root)[0]:
+        if os.path.normpath(root / name) not in lines:
+            skipped.append(f"{name}: {source.name} has no line for it")
+    class_names = sorted({label for _, labels, _ in kept for label in labels})
+    _check_names(class_names, source)
+    if not class_names:
+        raise UserError(f"No image of {source} has a label: label some to learn from.")
+    names, of_items, is_tests = zip(*kept, strict=True)
+    return Listing(
+        source=source,
+        names=names,
+        paths=tuple(root / name for name in names),
+        labels=as_labels(of_items, class_names),
+        is_test=np.array(is_tests),
+        class_names=tuple(class_names),
+        skipped=tuple(skipped),
+    )

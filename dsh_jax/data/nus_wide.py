@@ -1,0 +1,199 @@
+"""NUS-WIDE by its own files, or by the lists of queries, labeled images and database in use.
+
+Chua et al., "NUS-WIDE: A Real-World Web Image Database from National University of Singapore"
+(2009): 269,648 photographs from Flickr, each with some of 81 concepts. The 21 most frequent ones,
+on 195,834 of the images, are what hashing is measured on.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dsh_jax.data.image_files import Listing, as_labels
+from dsh_jax.errors import UserError
+
+_IMAGES, _LABELS = "ImageList/Imagelist.txt", "Groundtruth/AllLabels"
+_ROLES = {"database": "database.txt", "labeled": "train.txt", "query": "test.txt"}
+
+
+def list_nus_wide(folder: Path, *, images: Path | None = None, num_concepts: int = 21) -> Listing:
+    """Lists the images that have one of the most frequent concepts and are there as files.
+
+    Either the collection's own files: `ImageList/Imagelist.txt`, a file `Labels_<concept>.txt` for
+    each concept in `Groundtruth/AllLabels`, and the images in `Flickr`. Concepts are counted in
+    those files, and equal counts go by name.
+
+    Or the lists that public code shares: `database.txt`, `train.txt` and `test.txt`, with a line
+    `path 0 1 0 ...` for each image. These also give the images' roles "database", "labeled" and
+    "query", but no names of the concepts, which are called "0", "1", ...
+
+    Args:
+      folder: where those files are.
+      images: where the images are; None is `Flickr` in the folder, or for lists the folder itself.
+        What a list's path does not lead to is looked for here by the last part of the path.
+      num_concepts: how many concepts to keep of the collection's own.
+
+    Raises:
+      UserError: a file is missing or damaged, two files disagree, or no image is left.
+    """
+    folder = folder.expanduser()
+    if (folder / _IMAGES).is_file():
+        return _list_collection(folder, images or folder / "Flickr", num_concepts)
+    missing = [name for name in _ROLES.values() if not (folder / name).is_file()]
+    if missing:
+        raise UserError(
+            f"{folder} has neither {_IMAGES} nor {' and '.join(missing)}: set data.data_dir to the"
+            " folder of NUS-WIDE, or to that of the lists database.txt, train.txt and test.txt."
+        )
+    return _list_roles(folder, images or folder)
+
+
+def _list_collection(folder: Path, images: Path, num_concepts: int) -> Listing:
+    lines = [name.replace("\\", "/") for name in _lines(folder / _IMAGES)]
+    concepts = {
+        path.stem.removeprefix("Labels_"): _read_concept(path, len(lines), folder / _IMAGES)
+        for path in (folder / _LABELS).glob("Labels_*.txt")
+    }
+    if len(concepts) < num_concepts:
+        raise UserError(
+            f"{folder / _LABELS} has files Labels_*.txt of {len(concepts)} concepts, fewer than"
+            f" {num_concepts}: unpack Groundtruth.zip there."
+        )
+    by_count = sorted(concepts, key=lambda name: (-int(concepts[name].sum()), name))
+    class_names = sorted(by_count[:num_concepts])
+    labels = np.stack([concepts[name] for name in class_names], axis=1)
+    skipped, kept = [], {}
+    without = 0
+    for row, name in enumerate(lines):
+        if not labels[row].any():
+            without += 1
+        elif name in kept:
+            skipped.append(f"{name}: line {row + 1} of {_IMAGES} repeats it")
+        elif not os.path.isfile(images / name):
+            skipped.append(f"{name}: line {row + 1} of {_IMAGES} names it, but it is not there")
+        else:
+            kept[name] = row
+    if without:
+        skipped.append(f"{without} images: they have none of the {num_concepts} concepts")
+    _check_some_left(kept, folder / _IMAGES, images)
+    return Listing(
+        source=folder,
+        names=tuple(kept),
+        paths=tuple(images / name for name in kept),
+        labels=labels[list(kept.values())],
+        is_test=np.zeros(len(kept), bool),
+        class_names=tuple(class_names),
+        skipped=tuple(skipped),
+    )
+
+
+def _read_concept(path: Path, num_images: int, image_list: Path) -> np.ndarray:
+    """Which images have a concept, uint8 `[n]`."""
+    marks = path.read_bytes().split()
+    for number, mark in enumerate(marks, start=1):
+        if mark not in (b"0", b"1"):
+            raise UserError(
+                f"Label {number} of {path} is {mark.decode('latin-1')!r}, not 0 or 1: unpack"
+                " Groundtruth.zip again."
+            )
+    if len(marks) != num_images:
+        raise UserError(
+            f"{path} has {len(marks)} labels, but {image_list} has {num_images} images: take both"
+            " from one edition of NUS-WIDE."
+        )
+    return np.array(marks, "S1").view(np.uint8) - ord("0")
+
+
+def _list_roles(folder: Path, images: Path) -> Listing:
+    found: dict[str, tuple[str, Path]] = {}  # of each path: its marks, and the list it was first in
+    roles: dict[str, set[str]] = {role: set() for role in _ROLES}
+    skipped: list[str] = []
+    width = 0
+    for role, file in _ROLES.items():
+        for number, (name, marks) in enumerate(_marked_lines(folder / file), start=1):
+            width = width or len(marks)
+            if len(marks) != width:
+                raise UserError(
+                    f"Line {number} of {folder / file} has {len(marks)} labels, but the first line"
+                    f" of {_ROLES['database']} has {width}: give every image one for each concept."
+                )
+            first_marks, first = found.setdefault(name, (marks, folder / file))
+            if marks != first_marks:
+                raise UserError(
+                    f"Line {number} of {folder / file} gives {name} other labels than {first}"
+                    " does: correct one of them."
+                )
+            if role == "query" and first != folder / file:
+                raise UserError(
+                    f"Line {number} of {folder / file} names {name}, which is in {first} too, so a"
+                    " query would find itself: take it out of one of them."
+                )
+            if name in roles[role]:
+                skipped.append(f"{name}: line {number} of {file} repeats it")
+            roles[role].add(name)
+    kept: dict[str, Path] = {}
+    names_of: dict[Path, str] = {}
+    for name in found:
+        path = _find(name, images)
+        if path is None:
+            skipped.append(f"{name}: it is not there")
+        elif names_of.setdefault(path, name) != name:
+            raise UserError(
+                f"{names_of[path]} and {name} in the lists of {folder} would both be {path}: set"
+                " data.root to the folder where their paths start."
+            )
+        else:
+            kept[name] = path
+    _check_some_left(kept, folder / _ROLES["database"], images)
+    marks_of = [found[name][0] for name in kept]
+    masks = {role: np.array([name in group for name in kept]) for role, group in roles.items()}
+    return Listing(
+        source=folder,
+        names=tuple(kept),
+        paths=tuple(kept.values()),
+        labels=as_labels(
+            [[str(at) for at, mark in enumerate(marks) if mark == "1"] for marks in marks_of],
+            [str(number) for number in range(width)],
+        ),
+        is_test=masks["query"],
+        class_names=tuple(str(number) for number in range(width)),
+        skipped=tuple(skipped),
+        roles=masks,
+    )
+
+
+def _marked_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The path and the marks, such as "010", of each line of a list."""
+    for number, line in enumerate(_lines(path), start=1):
+        found = re.fullmatch(r"(\S.*?)((?:\s+[01])+)", line)
+        if not found:
+            raise UserError(
+                f"Line {number} of {path} is no path with labels 0 or 1 after it: write it like"
+                " images/1.jpg 0 1 0."
+            )
+        yield found[1].replace("\\", "/"), "".join(found[2].split())
+
+
+def _lines(path: Path) -> list[str]:
+    """A file's lines without their ends, whether Windows or Unix wrote it."""
+    lines = [line.strip() for line in os.fsdecode(path.read_bytes()).rstrip().split("\n")]
+    if "" in lines:
+        raise UserError(f"Line {lines.index('') + 1} of {path} is empty: take it out.")
+    return lines
+
+
+def _find(name: str, images: Path) -> Path | None:
+    """Where an image of a list is; the lists in use have absolute paths of their authors'."""
+    places = [images / name, images / name.rsplit("/", 1)[-1]]
+    return next((place for place in places if os.path.isfile(place)), None)
+
+
+def _check_some_left(kept: object, source: Path, images: Path) -> None:
+    if not kept:
+        raise UserError(
+            f"No image that {source} names is in {images}: set data.root to the folder where its"
+            " paths start."
+        )
