@@ -7,7 +7,7 @@ RUN ?= runs/quickstart
 DATA_DIR ?=
 DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 
-.PHONY: quickstart test lint results-digits results-cifar10-cpu results-documents tables benchmark clean
+.PHONY: quickstart test lint results-digits results-multi-digits results-cifar10-cpu results-documents tables benchmark clean
 
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -39,6 +39,10 @@ results-digits: $(VENV)/.installed
 	  benchmarks/run.sh $${name}_control digits_16bit $$seed $$config --config.triplets=real && \
 	  benchmarks/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit $$seed $$config \
 	  || exit 1; done; done
+
+# The README's results on images of several digits, some minutes.
+results-multi-digits: $(VENV)/.installed
+	BASELINES="itq lsh" benchmarks/run.sh multi_digits_24bit multi_digits_24bit 0
 
 # The README's results on CIFAR-10, on the CPU, three hours in all: DATA_DIR=... says where the data is.
 results-cifar10-cpu: $(VENV)/.installed
@@ -74,6 +78,7 @@ benchmark: $(VENV)/.installed
 	$(PY) -m benchmarks.cnnh_codes --result results/speed/cnnh_codes.json
 	$(PY) -m benchmarks.shttm_codes --result results/speed/shttm_codes.json
 	$(PY) -m benchmarks.evaluate --result results/speed/evaluate.json
+	$(PY) -m benchmarks.streaming --result results/speed/streaming.json
 	$(PY) benchmarks/train_step.py --config configs/cifar10_48bit_cpu.py $(DATA) \
 	  --result results/speed/train_step.json
 

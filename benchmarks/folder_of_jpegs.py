@@ -61,7 +61,7 @@ def main() -> None:
                 config.num_steps = config.eval_every_steps = options.num_steps
                 config.data.data_dir = options.data_dir
                 if source == "folder":
-                    config = image_files.with_files(config, "image_files", image_size=32)
+                    config = image_files.get_config(config, "image_files", image_size=32)
                     config.data.root = str(folder)
                     config.data.cache_dir = f"{temporary}/cache"
                 place = Path(temporary) / f"{source}{seed}"

@@ -32,10 +32,17 @@ METHODS = {
     "classifier": "its classifier's label", "itq": "ITQ", "lsh": "LSH",
 }  # fmt: skip
 BASELINES = ("itq", "lsh", "topics", "topics_itq")
-DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits"}
-NOTES = {"cifar10": "CIFAR-10 here is a JPEG re-encoding of the original pixels."}
+DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits",
+            "multi_digits": "Several handwritten digits an image"}  # fmt: skip
+NOTES = {
+    "cifar10": "CIFAR-10 here is a JPEG re-encoding of the original pixels.",
+    "multi_digits": "Two images are similar if they share a digit; most do, so a random order has "
+    "a high mAP already. nDCG counts how many they share.",
+}
 COLUMNS = ("method", "network or config", "bits", "labeled images", "mAP", "precision@100", "seed",
            "training time", "machine", "file")  # fmt: skip
+_SCORES_END = COLUMNS.index("seed")
+GRADED = "ndcg_at_100"  # which results have where items have several labels
 # Overrides that do not tell configurations apart, or that a column of their own shows.
 _NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "num_bits", "seed", "triplets")
 _FIELDS = {"dataset": str, "protocol": str, "split_checksum": str, "rules": dict, "codes": str,
@@ -144,8 +151,15 @@ def render(results: Sequence[Result], folder: Path) -> str:
         parts.append(f"### {title}, {protocol} (queries / labeled / database)")
         if dataset in NOTES:
             parts.append(NOTES[dataset])
-        lines = [_cells(COLUMNS), _cells(["---"] * len(COLUMNS))]
-        lines += [_row(list(runs), folder) for _, runs in groupby(rows, lambda r: r.row)]
+        in_table = list(rows)
+        graded = all(GRADED in result.content for result in in_table)
+        columns = list(COLUMNS)
+        columns[_SCORES_END:_SCORES_END] = ["nDCG@100"] if graded else []
+        lines = [_cells(columns), _cells(["---"] * len(columns))]
+        lines += [
+            _row(list(runs), folder, graded=graded)
+            for _, runs in groupby(in_table, lambda r: r.row)
+        ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
@@ -171,7 +185,7 @@ def render_benchmarks(folder: Path, readme: Path) -> str:
     return "\n\n".join(parts)
 
 
-def _row(runs: Sequence[Result], folder: Path) -> str:
+def _row(runs: Sequence[Result], folder: Path, *, graded: bool) -> str:
     """One row of the runs of one configuration, by seed."""
     contents = [run.content for run in runs]
     seconds = [content["train_seconds"] for content in contents if "train_seconds" in content]
@@ -187,6 +201,7 @@ def _row(runs: Sequence[Result], folder: Path) -> str:
             contents[0]["num_labeled"],
             _score([content["map"] for content in contents]),
             _score([content["precision_at_100"] for content in contents]),
+            *([_score([content[GRADED] for content in contents])] if graded else []),
             ", ".join(str(content["seed"]) for content in contents),
             _time(statistics.mean(seconds)) if seconds else "-",
             "; ".join(sorted({run.machine for run in runs})),

@@ -147,7 +147,9 @@ def compare(count: int, folder: Path) -> dict[str, str]:
         "a loop over the records in sequence": ("sequence", jpeg, count),
         "Grain's own shuffle and batches": ("grain", jpeg, count),
     }
-    rounds = [{name: measure_apart(*what) for name, what in measured.items()} for _ in range(ROUNDS)]
+    rounds = [
+        {name: measure_apart(*what) for name, what in measured.items()} for _ in range(ROUNDS)
+    ]
     rates = {name: max(figures[name]["rate"] for figures in rounds) for name in measured}
     growth = {name: max(figures[name]["growth"] for figures in rounds) for name in measured}
     size = f"{count:,} images of {SIDE} x {SIDE}"

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 
-def with_files(config: ConfigDict, source: str, image_size: int) -> ConfigDict:
+def get_config(config: ConfigDict, source: str, image_size: int) -> ConfigDict:
     """A config with the fields of image files in its `data`.
 
     Args:

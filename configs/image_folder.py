@@ -16,7 +16,7 @@ from configs import cifar10_48bit_cpu, image_files
 
 def get_config() -> ConfigDict:
     """The small network of `cifar10_48bit_cpu.py`, on other images."""
-    config = image_files.with_files(cifar10_48bit_cpu.get_config(), "image_files", image_size=32)
+    config = image_files.get_config(cifar10_48bit_cpu.get_config(), "image_files", image_size=32)
     config.data.queries_per_class = 10
     config.data.labeled_per_class = 0  # all that have labels
     config.data.validation_per_class = 10

@@ -16,7 +16,7 @@ from configs import default, image_files
 
 def get_config(num_bits: int) -> ConfigDict:
     """The settings of `default.py` at 64x64 pixels, with bfloat16 arithmetic."""
-    config = image_files.with_files(default.get_config(), "nus_wide", image_size=64)
+    config = image_files.get_config(default.get_config(), "nus_wide", image_size=64)
     config.num_bits = num_bits
     config.dtype = "bfloat16"
     return config

@@ -170,7 +170,7 @@ def test_config_has_the_default_fields(name):
     config = MODULES[name].get_config()
     wanted = default.get_config()
     if config.data.source in IMAGE_FILES:
-        wanted = image_files.with_files(wanted, config.data.source, 32)
+        wanted = image_files.get_config(wanted, config.data.source, 32)
     assert fields(config) == fields(wanted)
 
 
