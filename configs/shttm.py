@@ -36,6 +36,22 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     return config
 
 
+def published(config: ConfigDict, topic_weight: float) -> ConfigDict:
+    """A config in the form that the paper publishes, with weights that were chosen for it.
+
+    Args:
+      config: of `get_config`.
+      topic_weight: `codes.topic_weight`.
+    """
+    config.codes.rotation = False
+    config.codes.fitted_to = "codes"
+    config.codes.thresholds = "median"
+    config.codes.missing = 0.003
+    config.codes.tag_ridge = 0.1
+    config.codes.topic_weight = topic_weight
+    return config
+
+
 def documents(source: str, num_bits: int) -> ConfigDict:
     """The fields that all methods for documents share.
 

@@ -7,19 +7,9 @@ No rotation follows, and bits are thresholded at the medians of the learned code
 as for `shttm_newsgroups_32bit.py`. Scores: README.
 """
 
-from ml_collections import ConfigDict
-
-from configs import shttm_newsgroups_32bit
+from configs import shttm, shttm_newsgroups_32bit
 
 
-def get_config() -> ConfigDict:
-    """The weights were chosen for this form."""
-    config = shttm_newsgroups_32bit.get_config()
-    config.codes.rotation = False
-    config.codes.fitted_to = "codes"
-    config.codes.thresholds = "median"
-    config.codes.missing = 0.003
-    config.codes.tag_ridge = 0.1
-    config.codes.topic_weight = 0.0001
-    config.codes.hash_ridge = 3.0
-    return config
+def get_config():
+    """As `shttm_newsgroups_32bit.py`, in the published form."""
+    return shttm.published(shttm_newsgroups_32bit.get_config(), topic_weight=0.0001)

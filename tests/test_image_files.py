@@ -94,7 +94,7 @@ def test_a_folder_without_classes(tmp_path, names):
 def test_neither_folder_nor_file_of_labels(tmp_path, name):
     if name.endswith("txt"):
         touch(tmp_path, name)
-    one_sentence(lambda: list_images(tmp_path / name), tmp_path / name, "data.data_dir")
+    one_sentence(lambda: list_images(tmp_path / name), tmp_path / name, "data.root")
 
 
 def test_links_are_followed_once_and_loops_end(tmp_path):
@@ -204,7 +204,7 @@ def test_lines_for_files_that_are_not_there_are_told(tmp_path):
 
 def test_no_file_is_there(tmp_path):
     file = write(tmp_path / "x.csv", "path,labels", "0.jpg,b", "1.jpg,a")
-    one_sentence(lambda: list_images(file), file, "2 images", tmp_path, "data.root")
+    one_sentence(lambda: list_images(file), file, "2 images", tmp_path, "data.image_root")
 
 
 def test_no_labels_at_all(tmp_path):

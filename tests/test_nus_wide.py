@@ -94,7 +94,7 @@ def test_too_few_concepts(tmp_path):
 def test_no_image_is_there(tmp_path):
     root = write_collection(tmp_path)
     (root / "Flickr").rename(root / "elsewhere")
-    one_sentence(lambda: list_nus_wide(root, num_concepts=3), root / "Flickr", "data.root")
+    one_sentence(lambda: list_nus_wide(root, num_concepts=3), root / "Flickr", "data.image_root")
 
 
 def test_neither_collection_nor_lists(tmp_path):
@@ -166,7 +166,7 @@ def test_two_paths_with_one_last_part(tmp_path):
         tmp_path, ["/a/1.jpg 1 0", "/b/1.jpg 0 1"], ["/a/1.jpg 1 0"], ["/c/2.jpg 1 0"]
     )
     touch(root, "1.jpg", "2.jpg")
-    one_sentence(lambda: list_nus_wide(root), "/a/1.jpg", "/b/1.jpg", "data.root")
+    one_sentence(lambda: list_nus_wide(root), "/a/1.jpg", "/b/1.jpg", "data.image_root")
 
 
 def test_a_repeated_line_is_told(tmp_path):
@@ -195,7 +195,7 @@ def test_wrong_lists(tmp_path, database, train, test, parts):
 
 def test_no_image_of_the_lists_is_there(tmp_path):
     root = write_lists(tmp_path, DATABASE, TRAIN, TEST)
-    one_sentence(lambda: list_nus_wide(root), root / "database.txt", "data.root")
+    one_sentence(lambda: list_nus_wide(root), root / "database.txt", "data.image_root")
 
 
 def test_empty_lists(tmp_path):

@@ -1,8 +1,8 @@
 """Images decoded once, cut to one size, and read back by row.
 
 A cache is one ArrayRecord file: a record an image, and one at its end that tells what they were
-made of. Up to `RAW_UP_TO` pixels a side a record is the pixels themselves, which read ten times as
-fast; larger images are kept as JPEG of quality 95, which takes about a tenth of the space.
+made of. Up to `RAW_UP_TO` pixels a side a record is the pixels themselves, which read several times
+as fast; larger images are kept as JPEG of quality 95, which takes a fraction of the space.
 """
 
 import contextlib

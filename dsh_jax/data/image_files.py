@@ -75,7 +75,7 @@ def list_images(source: Path, root: Path | None = None) -> Listing:
     reader = readers.get(source.suffix.lower())
     if reader is None or not source.is_file():
         raise UserError(
-            f"{source} is no folder and no .csv or .jsonl file: set data.data_dir to a folder with"
+            f"{source} is no folder and no .csv or .jsonl file: set data.root to a folder with"
             " a sub-folder of images for each class, or to a file of labels."
         )
     try:
@@ -226,7 +226,7 @@ def _list_rows(source: Path, root: Path, rows: Iterable[_Row]) -> Listing:
             skipped.append(f"{name}: line {number} of {source.name} names it, but it is not there")
     if not kept:
         raise UserError(
-            f"{source} names {len(lines)} images, and none is in {root}: set data.root to the"
+            f"{source} names {len(lines)} images, and none is in {root}: set data.image_root to the"
             " folder where their paths start."
         )
     for name in _walk(root)[0]:

@@ -45,7 +45,7 @@ def list_nus_wide(folder: Path, *, images: Path | None = None, num_concepts: int
     missing = [name for name in _ROLES.values() if not (folder / name).is_file()]
     if missing:
         raise UserError(
-            f"{folder} has neither {_IMAGES} nor {' and '.join(missing)}: set data.data_dir to the"
+            f"{folder} has neither {_IMAGES} nor {' and '.join(missing)}: set data.root to the"
             " folder of NUS-WIDE, or to that of the lists database.txt, train.txt and test.txt."
         )
     return _list_roles(folder, images or folder)
@@ -93,12 +93,13 @@ def _list_collection(folder: Path, images: Path, num_concepts: int) -> Listing:
 def _read_concept(path: Path, num_images: int, image_list: Path) -> np.ndarray:
     """Which images have a concept, uint8 `[n]`."""
     marks = path.read_bytes().split()
-    for number, mark in enumerate(marks, start=1):
-        if mark not in (b"0", b"1"):
-            raise UserError(
-                f"Label {number} of {path} is {mark.decode('latin-1')!r}, not 0 or 1: unpack"
-                " Groundtruth.zip again."
-            )
+    wrong = set(marks) - {b"0", b"1"}
+    if wrong:
+        number = min(marks.index(mark) for mark in wrong)
+        raise UserError(
+            f"Label {number + 1} of {path} is {marks[number].decode('latin-1')!r}, not 0 or 1:"
+            " unpack Groundtruth.zip again."
+        )
     if len(marks) != num_images:
         raise UserError(
             f"{path} has {len(marks)} labels, but {image_list} has {num_images} images: take both"
@@ -143,7 +144,7 @@ def _list_roles(folder: Path, images: Path) -> Listing:
         elif names_of.setdefault(path, name) != name:
             raise UserError(
                 f"{names_of[path]} and {name} in the lists of {folder} would both be {path}: set"
-                " data.root to the folder where their paths start."
+                " data.image_root to the folder where their paths start."
             )
         else:
             kept[name] = path
@@ -194,6 +195,6 @@ def _find(name: str, images: Path) -> Path | None:
 def _check_some_left(kept: object, source: Path, images: Path) -> None:
     if not kept:
         raise UserError(
-            f"No image that {source} names is in {images}: set data.root to the folder where its"
-            " paths start."
+            f"No image that {source} names is in {images}: set data.image_root to the folder"
+            " where its paths start."
         )
