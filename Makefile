@@ -42,7 +42,9 @@ results-digits: $(VENV)/.installed
 
 # The README's results on images of several digits, some minutes.
 results-multi-digits: $(VENV)/.installed
-	BASELINES="itq lsh" benchmarks/run.sh multi_digits_24bit multi_digits_24bit 0
+	BASELINES="itq lsh classifier" benchmarks/run.sh multi_digits_24bit multi_digits_24bit 0
+	benchmarks/run.sh multi_digits_24bit_control multi_digits_24bit 0 \
+	  --config.triplets=real --config.num_steps=1500
 
 # The README's results on CIFAR-10, on the CPU, three hours in all: DATA_DIR=... says where the data is.
 results-cifar10-cpu: $(VENV)/.installed

@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     config.num_devices = 0  # devices to share a batch; 0 is all there are
 
     config.data = ConfigDict()
-    config.data.source = "cifar10"  # cifar10 | digits
+    config.data.source = "cifar10"  # cifar10 | digits | multi_digits
     config.data.data_dir = ""  # TFDS directory; empty is TFDS' own (~/tensorflow_datasets)
     config.data.split_seed = 0  # of the split, so that runs of several seeds can share one
     config.data.split_file = ""  # a split.json of another run, to share its split

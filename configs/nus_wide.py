@@ -19,4 +19,6 @@ def get_config(num_bits: int) -> ConfigDict:
     config = image_files.get_config(default.get_config(), "nus_wide", image_size=64)
     config.num_bits = num_bits
     config.dtype = "bfloat16"
+    # With sigmoids, unlabeled images that should have no concept teach the base rates first.
+    config.loss.unlabeled = "mask"
     return config
