@@ -95,7 +95,7 @@ def render(contents: Sequence[Content]) -> str:
 def plot(contents: Sequence[Content]) -> Figure:
     """precision@100 over the number of bits, a panel for each collection."""
     groups = [(dataset, list(group)) for (dataset,), group in _grouped(contents, "dataset")]
-    figure = Figure(figsize=(5.5 * len(groups), 4), layout="constrained")
+    figure = Figure(figsize=(5.5 * len(groups), 4.5), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, (dataset, rows) in zip(panels, groups, strict=True):
         for name in _names(rows):
@@ -109,7 +109,7 @@ def plot(contents: Sequence[Content]) -> Figure:
         axes.set_xticks(bits, [str(b) for b in bits])
         axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(fontsize="small", loc="lower right")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
