@@ -52,7 +52,7 @@ def scores(experiment: Experiment, state: Any) -> dict[str, float]:
 def choose(experiment: Experiment) -> dict[str, list[dict[str, Any]]]:
     """All settings of each form with their scores, the best mAP first."""
     config, dataset, split = experiment.config, experiment.dataset, experiment.split
-    ids = np.union1d(split.labeled, split.unlabeled)
+    ids = split.training
     tags, features = dataset.multi_hot(ids), dataset.features(ids)
     topics = shttm.topic_model(config, shttm.require_text(config, dataset), ids)(ids)
     tried: dict[str, list[dict[str, Any]]] = {form: [] for form in FORMS}

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count, islice, repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def measure(experiment: Experiment, stage: Stage, *, steps: int, rounds: int) ->
     if learn is not None:
         ids = training_ids(experiment)
         targets = Targets(ids, learn(experiment.dataset, ids)[0])
-    fed = stage_batches(experiment, stage, count(), targets)
+    fed = stage_batches(experiment, stage, range(sys.maxsize), targets)
     held = next(fed)
     images = sum(
         array.shape[0] * array.shape[1] for name, array in held.items() if name.endswith("image")

@@ -83,9 +83,6 @@ def evaluate_workdir(
         **about,
         **metrics,
     }
-    if isinstance(dataset, TextDataset):
-        result["queries_without_words"] = int((~dataset.has_words[split.query]).sum())
-        result["database_without_words"] = int((~dataset.has_words[split.database]).sum())
     arrays = {
         "num_bits": np.asarray(config.num_bits),
         "query_codes": query,
@@ -100,6 +97,8 @@ def evaluate_workdir(
             "query_has_words": dataset.has_words[split.query],
             "database_has_words": dataset.has_words[split.database],
         }
+        result["queries_without_words"] = int((~arrays["query_has_words"]).sum())
+        result["database_without_words"] = int((~arrays["database_has_words"]).sum())
     with replacing(codes_path(workdir, baseline)) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     write_json(result_path(workdir, baseline), result)
@@ -191,7 +190,7 @@ def _unsupervised_codes(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     config, dataset, split = experiment.config, experiment.dataset, experiment.split
     # Fitted on all that training may see: no labels are needed.
-    seen = np.union1d(split.labeled, split.unlabeled)
+    seen = split.training
     features: Callable[[np.ndarray], Any] = dataset.features
     options = {"num_bits": config.num_bits, "seed": config.seed}
     if name in TOPICS:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from dsh_jax.data import documents, sources, splits
@@ -19,6 +18,7 @@ from dsh_jax.data.text import TextDataset, as_dataset
 from dsh_jax.errors import UserError
 
 IMAGE_FILES = ("image_files", "nus_wide")
+
 
 def load_dataset(data: ConfigDict) -> Dataset:
     """The images or the documents that `data.source` names.
@@ -54,7 +54,7 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
         listing,
         name="nus_wide" if data.source == "nus_wide" else listing.source.stem,
         size=data.image_size,
-        cache=Path(data.cache_dir).expanduser(),
+        cache=Path(data.cache_dir),
         memory_limit_gb=data.memory_limit_gb,
     )
 
@@ -73,9 +73,8 @@ def read_words(data: ConfigDict, found: Documents, split: Split, saved: Path) ->
     """
     if saved.exists():
         return as_dataset(found, vocabularies.load(saved))
-    training = np.union1d(split.labeled, split.unlabeled)
     vocabulary = vocabularies.fit_vocabulary(
-        [found.texts[row] for row in training],
+        [found.texts[row] for row in split.training],
         max_words=data.max_words,
         min_documents=data.min_documents,
         max_share=data.max_share,

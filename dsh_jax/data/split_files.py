@@ -43,6 +43,11 @@ class Split:
             object.__setattr__(self, field, ids)
 
     @property
+    def training(self) -> np.ndarray:
+        """All that training may see, with labels or without, [count]."""
+        return np.union1d(self.labeled, self.unlabeled)
+
+    @property
     def checksum(self) -> str:
         """SHA-256 (hex) over every field; the same on every platform."""
         named = [self.protocol, self.dataset, self.version, self.seed]

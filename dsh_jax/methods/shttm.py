@@ -109,7 +109,7 @@ def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> S
       UserError: a field whose value cannot be.
     """
     dataset = require_text(config, dataset)
-    ids = np.union1d(split.labeled, split.unlabeled)
+    ids = split.training
     features = dataset.features(ids)
     learned = learn_codes(
         dataset.multi_hot(ids),

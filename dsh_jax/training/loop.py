@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -94,7 +94,7 @@ def training_ids(experiment: Experiment) -> np.ndarray:
     """The items that the stages' batches are made of, `[n]`."""
     split = experiment.split
     if any(stage.batch.unlabeled_batch_size for stage in experiment.method.stages):
-        return np.union1d(split.labeled, split.unlabeled)
+        return split.training
     return split.labeled
 
 
@@ -124,7 +124,7 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
 
 
 def stage_batches(
-    experiment: Experiment, stage: Stage, steps: Iterable[int], targets: Targets | None = None
+    experiment: Experiment, stage: Stage, steps: range, targets: Targets | None = None
 ) -> Iterator[Batch]:
     """The batches of some steps of a stage, made in the background and put on the devices."""
 
@@ -132,8 +132,7 @@ def stage_batches(
         batch = make_batch(experiment.dataset, experiment.split, stage.batch, step, targets)
         return parallel.shard(batch, experiment.devices)
 
-    images = getattr(experiment.dataset, "images", None)
-    if isinstance(images, CachedImages) and isinstance(steps, range):
+    if isinstance(getattr(experiment.dataset, "images", None), CachedImages):
         return stream(make, steps)  # they are decoded on the way, by several threads
     return prefetch(make, steps)
 
