@@ -13,9 +13,9 @@ from absl import flags
 from dsh_jax import cli
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import BASELINES, codes_path, evaluate_workdir
-from dsh_jax.report.compare import load_results, table, write_comparison
+from dsh_jax.report.comparison import load_results, table, write_comparison
 from dsh_jax.report.page import write_report
-from dsh_jax.retrieval.protocol import parse
+from dsh_jax.retrieval.conventions import parse
 from dsh_jax.training.workdir import write_json
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that train.py has filled.")

@@ -12,8 +12,8 @@ from ml_collections import config_flags
 
 from dsh_jax import cli
 from dsh_jax.training import workdir as workdirs
+from dsh_jax.training.experiment import preview
 from dsh_jax.training.loop import train
-from dsh_jax.training.setup import preview
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment, e.g. configs/digits_16bit.py."

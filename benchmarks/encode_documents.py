@@ -17,9 +17,10 @@ from ml_collections import ConfigDict
 
 from configs import shttm_neural_reuters_32bit, shttm_reuters_32bit
 from dsh_jax import hamming
+from dsh_jax.devices import compile_encode, replicate
 from dsh_jax.retrieval.encode import encode
-from dsh_jax.training import parallel, workdir
-from dsh_jax.training.setup import Experiment, prepare
+from dsh_jax.training import workdir
+from dsh_jax.training.experiment import Experiment, prepare
 
 
 def documents_a_second(run: Callable[[], Any], num_documents: int, repeats: int) -> float:
@@ -36,8 +37,8 @@ def documents_a_second(run: Callable[[], Any], num_documents: int, repeats: int)
 def encoder(experiment: Experiment, ids: np.ndarray) -> Callable[[], np.ndarray]:
     """What encodes documents as evaluation does, from tf-idf to packed codes."""
     method, devices = experiment.method, experiment.devices
-    state = parallel.replicate(jax.jit(method.init)(jax.random.key(0)), devices)
-    compiled = parallel.compile_encode(method.encode, devices)
+    state = replicate(jax.jit(method.init)(jax.random.key(0)), devices)
+    compiled = compile_encode(method.encode, devices)
     return lambda: encode(
         compiled, state, experiment.dataset, ids,
         batch_size=experiment.config.encode_batch_size, devices=devices,

@@ -82,7 +82,7 @@ def random_tags(n: int, num_tags: int) -> np.ndarray:
 
 def reuters_tags(data_dir: Path) -> np.ndarray:
     """Tags of the train documents of Reuters-21578 that have any."""
-    from dsh_jax.data.documents import load_documents
+    from dsh_jax.data.documents.collections import load_documents
 
     documents = load_documents("reuters21578", data_dir)
     tags = np.asarray(documents.labels)[~np.asarray(documents.is_test)]

@@ -21,9 +21,10 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from PIL import Image
 
-from dsh_jax.data.image_cache import CachedImages, cached_images
-from dsh_jax.data.image_files import Listing, list_images
-from dsh_jax.data.streaming import stream_batches
+from dsh_jax.data.batches import batch_ids
+from dsh_jax.data.images.cache import CachedImages, cached_images
+from dsh_jax.data.images.listing import Listing, list_images
+from dsh_jax.data.prefetch import stream
 from dsh_jax.training import workdir
 
 SIDE = 32
@@ -62,8 +63,11 @@ def batches_of_cache(path: Path) -> Iterator[np.ndarray]:
     """Ours."""
     images = CachedImages(path)
     ids = np.arange(len(images))
-    for _, batch in stream_batches(images, ids, batch_size=BATCH, seed=0):
-        yield batch
+
+    def make(step: int) -> np.ndarray:
+        return images[batch_ids(ids, step, BATCH, seed=0, stream="stream")]
+
+    yield from stream(make, range(sys.maxsize))
 
 
 def batches_of_files(path: Path) -> Iterator[np.ndarray]:

@@ -25,11 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dsh_jax import cli
 from dsh_jax.data.targets import Targets
+from dsh_jax.devices import Batch, compile_step, replicate
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import Batch, Stage, State
-from dsh_jax.training import parallel, workdir
+from dsh_jax.methods.base import Stage, State
+from dsh_jax.training import workdir
+from dsh_jax.training.experiment import Experiment, prepare
 from dsh_jax.training.loop import stage_batches, training_ids
-from dsh_jax.training.setup import Experiment, prepare
 
 WARM_UP = 3  # steps before each measurement: more than the pipeline holds ready from a pause
 
@@ -84,8 +85,8 @@ def measure(experiment: Experiment, stage: Stage, *, steps: int, rounds: int) ->
     devices = experiment.devices
     wait = len(devices) > 1 and devices[0].platform == "cpu"
     state = experiment.method.init(jax.random.key(experiment.config.seed))
-    state = parallel.replicate(state, devices)
-    run = parallel.compile_step(stage.step, experiment.config.seed, devices)
+    state = replicate(state, devices)
+    run = compile_step(stage.step, experiment.config.seed, devices)
     targets, learn = None, experiment.method.learn_targets
     if learn is not None:
         ids = training_ids(experiment)

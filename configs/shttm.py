@@ -1,7 +1,7 @@
 """SHTTM: what all its configs share; every field says what it means.
 
 The paper publishes neither weights nor preprocessing; they are ours, and the four weights and the
-hash function's ridge were chosen by `benchmarks/choose_shttm.py` on validation documents.
+hash function's ridge were chosen by `tools/choose_shttm.py` on validation documents.
 """
 
 from ml_collections import ConfigDict

@@ -8,19 +8,19 @@ import jax
 import numpy as np
 
 from dsh_jax import hamming
+from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.loading import IMAGE_FILES
-from dsh_jax.data.text import TextDataset
+from dsh_jax.devices import compile_encode, replicate
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 from dsh_jax.methods.base import State
 from dsh_jax.methods.shttm import topic_model
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
+from dsh_jax.retrieval.conventions import Protocol
 from dsh_jax.retrieval.encode import encode, packed_bits
 from dsh_jax.retrieval.metrics import evaluate
-from dsh_jax.retrieval.protocol import Protocol
-from dsh_jax.training import parallel
 from dsh_jax.training.checkpoint import Checkpoints
-from dsh_jax.training.setup import Experiment, prepare
+from dsh_jax.training.experiment import Experiment, prepare
 from dsh_jax.training.workdir import load_config, read_json, write_json
 
 UNSUPERVISED: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
@@ -143,9 +143,9 @@ def _trained_codes(
     if baseline and classify is None:
         raise UserError(f"{config.method} has no classifier; leave out --baseline {baseline}.")
     state, step, seconds = _restore(experiment, workdir, which)
-    stacked = parallel.replicate(state, devices)
+    stacked = replicate(state, devices)
     forward = classify if baseline and classify else experiment.method.encode
-    compiled = parallel.compile_encode(forward, devices)
+    compiled = compile_encode(forward, devices)
 
     def packed_labels(logits: np.ndarray) -> np.ndarray:
         single = config.loss.labels == "single"

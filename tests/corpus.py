@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from configs import shttm, shttm_neural
-from dsh_jax.data.documents import Documents, load_documents
+from dsh_jax.data.documents.collections import Documents, load_documents
 
 SUBJECTS = {
     "fruit": "apple banana cherry melon orange papaya quince raisin",

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsh_jax.data import augment as module
-from dsh_jax.data.augment import to_float
+from dsh_jax.data.images import augment as module
+from dsh_jax.data.images.augment import to_float
 
 augment = jax.jit(module.augment, static_argnames=("crop_padding", "flip"))
 

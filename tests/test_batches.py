@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsh_jax.data import batches, splits
-from dsh_jax.data.dataset import ImageDataset
+from dsh_jax.data import batches
+from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.data.splits.split import Split
 from dsh_jax.errors import UserError
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 3, 3, 3, 3], np.int32)
@@ -37,7 +38,7 @@ def make_split(**changes):
         "validation": [],
         "database": [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11],
     }
-    return splits.Split(**{**fields, **changes})
+    return Split(**{**fields, **changes})
 
 
 SPLIT = make_split()

@@ -11,11 +11,12 @@ from configs import cnnh_plus_digits_16bit, smoke
 from dsh_jax.data import targets
 from dsh_jax.data.batches import BatchSpec, make_batch
 from dsh_jax.data.targets import Targets
+from dsh_jax.devices import compile_step, replicate, shard, unreplicate
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.methods import cnnh
-from dsh_jax.training import loop, parallel
-from dsh_jax.training.setup import build_method, prepare
+from dsh_jax.training import loop
+from dsh_jax.training.experiment import build_method, prepare
 
 
 def small(**changes):
@@ -97,9 +98,9 @@ def test_a_step_by_its_definition(tmp_path, class_outputs):
     ids = experiment.split.labeled
     codes = np.random.default_rng(0).choice(np.int8([-1, 1]), (len(ids), 16))
     batch = make_batch(experiment.dataset, experiment.split, stage.batch, 0, Targets(ids, codes))
-    step = parallel.compile_step(stage.step, 0, devices)
-    after, metrics = parallel.unreplicate(
-        step(parallel.replicate(state, devices), parallel.shard(batch, devices))
+    step = compile_step(stage.step, 0, devices)
+    after, metrics = unreplicate(
+        step(replicate(state, devices), shard(batch, devices))
     )
     # Without dropout and augmentation, training and evaluation see the same.
     relaxed = np.asarray(method.encode(state, batch), np.float64)

@@ -14,13 +14,12 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from configs import default, image_files, smoke
-from dsh_jax.data.dataset import ImageDataset
+from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.loading import IMAGE_FILES
+from dsh_jax.devices import AXIS, compile_step, replicate, shard, unreplicate
 from dsh_jax.methods import dsh_gan_steps
-from dsh_jax.methods.base import AXIS
 from dsh_jax.methods.players import ENCODER
-from dsh_jax.training import parallel
-from dsh_jax.training.setup import build_method, with_labels_of
+from dsh_jax.training.experiment import build_method, with_labels_of
 
 FOLDER = Path(default.__file__).parent
 IMAGE_SHAPES = {"cifar10": (32, 32, 3), "digits": (8, 8, 1), "image_files": (32, 32, 3),
@@ -148,9 +147,9 @@ def test_a_last_stages_step_runs(name, triplets):
     method = build(config)
     stage, devices = method.stages[-1], jax.local_devices()[:1]
     state = jax.tree.map(np.asarray, jax.jit(method.init)(jax.random.key(0)))
-    step = parallel.compile_step(stage.step, 0, devices)
-    batch = parallel.shard(random_batch(config, stage), devices)
-    after, metrics = parallel.unreplicate(step(parallel.replicate(state, devices), batch))
+    step = compile_step(stage.step, 0, devices)
+    batch = shard(random_batch(config, stage), devices)
+    after, metrics = unreplicate(step(replicate(state, devices), batch))
     assert all(np.isfinite(value) for value in metrics.values())
     assert after.step == 1
     owned = {"synthetic": PLAYERS, "real": dsh_gan_steps.HASH, "": method_players(name)}

@@ -12,8 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsh_jax.data import documents
-from dsh_jax.data.documents import load_documents, strip_footer, strip_headers, strip_quotes
+from dsh_jax.data.documents import collections as documents
+from dsh_jax.data.documents.collections import (
+    load_documents,
+    strip_footer,
+    strip_headers,
+    strip_quotes,
+)
 from dsh_jax.errors import UserError
 
 TEXT_DIR = Path(__file__).parents[2] / "shared/data/text"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks import documents_table as table
 from dsh_jax.errors import UserError
+from tools import documents_table as table
 
 
 def result(codes, num_bits, precision, score, off=(), **changes):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from configs import smoke
-from dsh_jax.data.augment import to_float
+from dsh_jax.data.images.augment import to_float
+from dsh_jax.devices import compile_step, replicate, shard, unreplicate
 from dsh_jax.errors import UserError
 from dsh_jax.methods import base, dsh_gan, dsh_gan_steps
-from dsh_jax.training import parallel
 
 IMAGE_SHAPE, NUM_CLASSES, BATCH = (8, 8, 1), 3, 8
 LABEL = np.eye(NUM_CLASSES, dtype=np.float32)[[0, 1, 2, 0, 1, 1, 0, 2]]
@@ -68,11 +68,11 @@ def make_batch(label=LABEL, *, real_triplets=False):
 def compiled(step):
     """The step on one device, without the device axis; arguments and results are NumPy arrays."""
     devices = jax.local_devices()[:1]
-    pmapped = parallel.compile_step(step, SEED, devices)
+    pmapped = compile_step(step, SEED, devices)
 
     def run(state, batch):
-        results = pmapped(parallel.replicate(state, devices), parallel.shard(batch, devices))
-        return parallel.unreplicate(results)
+        results = pmapped(replicate(state, devices), shard(batch, devices))
+        return unreplicate(results)
 
     return run
 
@@ -734,7 +734,7 @@ def test_a_value_that_cannot_be_is_named_with_its_field(field, value):
 
 
 def test_a_triplet_loss_that_is_none_is_named():
-    with pytest.raises(UserError, match="'no_such_loss'.*dsh_jax.losses"):
+    with pytest.raises(UserError, match="'no_such_loss'.*dsh_jax.losses.images"):
         build(loss__triplet="no_such_loss")
 
 

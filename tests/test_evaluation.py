@@ -12,11 +12,11 @@ import pytest
 
 from configs import smoke
 from dsh_jax import evaluation, hamming
-from dsh_jax.data import splits
+from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.training.checkpoint import Checkpoints
-from dsh_jax.training.setup import prepare
+from dsh_jax.training.experiment import prepare
 from dsh_jax.training.workdir import as_dict, write_json
 
 BEST, LATEST = 2, 5  # steps of the two checkpoints
@@ -37,7 +37,7 @@ def made(tmp_path_factory):
     checkpoints.close()
     write_json(workdir / "config.json", as_dict(config))
     write_json(workdir / "run.json", RUN)
-    splits.save(experiment.split, workdir / "split.json")
+    save_split(experiment.split, workdir / "split.json")
     return workdir, experiment, states
 
 
@@ -144,7 +144,7 @@ def test_data_that_has_moved(made, monkeypatch):
         asked.append((source, data_dir))
         return experiment.dataset
 
-    monkeypatch.setattr("dsh_jax.data.sources.load", load)
+    monkeypatch.setattr("dsh_jax.data.images.built_in.load", load)
     measure(workdir, baseline="lsh", data_dir="elsewhere")
     measure(workdir, baseline="lsh")
     assert asked == [("digits", "elsewhere"), ("digits", None)]
@@ -157,7 +157,7 @@ def test_other_data_than_the_split_was_drawn_from(made, monkeypatch):
         name="digits", version="1", images=experiment.dataset.images, labels=labels,
         is_test=experiment.dataset.is_test, class_names=experiment.dataset.class_names,
     )  # fmt: skip
-    monkeypatch.setattr("dsh_jax.data.sources.load", lambda *_: other)
+    monkeypatch.setattr("dsh_jax.data.images.built_in.load", lambda *_: other)
     with pytest.raises(UserError, match="split.json is not the split"):
         measure(workdir, baseline="lsh")
 

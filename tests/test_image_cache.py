@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dsh_jax.data import image_cache
 from dsh_jax.data.batches import batch_ids
-from dsh_jax.data.decoding import decode_image
-from dsh_jax.data.image_cache import CachedImages, cached_images
-from dsh_jax.data.image_dataset import choose, load_images
-from dsh_jax.data.image_files import list_images
-from dsh_jax.data.streaming import stream, stream_batches
+from dsh_jax.data.images import cache as image_cache
+from dsh_jax.data.images.cache import CachedImages, cached_images
+from dsh_jax.data.images.dataset import choose, load_images
+from dsh_jax.data.images.decoding import decode_image
+from dsh_jax.data.images.listing import list_images
+from dsh_jax.data.prefetch import stream
 from dsh_jax.errors import UserError
 from tests.test_image_files import one_sentence
 
@@ -356,8 +356,8 @@ def test_a_full_disk(folder):
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from dsh_jax.data.image_cache import cached_images\n"
-        "from dsh_jax.data.image_files import list_images\n"
+        "from dsh_jax.data.images.cache import cached_images\n"
+        "from dsh_jax.data.images.listing import list_images\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "folder = Path(sys.argv[1])\n"
         "cached_images(list_images(folder), size=8, cache=folder.parent / 'cache')\n"
@@ -486,9 +486,12 @@ def test_the_choice_is_by_the_size_of_the_pixels(folder):
 # Streaming
 
 
-def first_batches(count, images, ids, **options):
-    batches = stream_batches(images, ids, **{"batch_size": 7, "seed": 3, **options})
-    return [next(batches) for _ in range(count)]
+def first_batches(count, images, ids, *, batch_size=7, seed=3, start_step=0, workers=2):
+    def make(step):
+        batch = batch_ids(ids, step, batch_size, seed=seed, stream="stream")
+        return batch, images[batch]
+
+    return list(stream(make, range(start_step, start_step + count), workers=workers))
 
 
 def same(one, other):
@@ -530,19 +533,8 @@ def test_every_id_comes_once_an_epoch(hundred):
     assert np.array_equal(np.sort(epochs), [ids, ids])
     assert not np.array_equal(*epochs)
     other = first_batches(18, hundred, ids, batch_size=10, seed=4)
-    assert not same(other[:9], batches[9:])  # as Grain's own shuffle would have it
+    assert not same(other[:9], batches[9:])
     assert not same(other, batches)
-
-
-def test_shards_are_disjoint_and_complete(hundred):
-    ids = np.arange(100)
-    whole = first_batches(10, hundred, ids, batch_size=8)
-    shards = [first_batches(10, hundred, ids, batch_size=8, shard=(k, 2)) for k in (0, 1)]
-    for (batch, images), (one, left), (two, right) in zip(whole, *shards, strict=True):
-        assert not set(one) & set(two)
-        assert np.array_equal(batch, [*one, *two])
-        assert np.array_equal(images, np.concatenate([left, right]))
-    one_sentence(lambda: first_batches(1, hundred, ids, shard=(0, 2)), "batch_size is 7", "2")
 
 
 def test_an_exception_is_raised_in_its_turn():
@@ -562,7 +554,7 @@ def test_an_exception_is_raised_in_its_turn():
 def test_reading_needs_no_grain_and_no_tensorflow(folder):
     code = (
         "import sys\n"
-        "import dsh_jax.data.image_dataset, dsh_jax.data.streaming, json\n"
+        "import dsh_jax.data.images.dataset, dsh_jax.data.prefetch, json\n"
         "print(json.dumps([name in sys.modules for name in ('grain', 'tensorflow')]))"
     )
     root = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from dsh_jax.data.image_files import list_images
+from dsh_jax.data.images.listing import list_images
 from dsh_jax.errors import UserError
 
 

@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from configs import image_folder, nus_wide_48bit, smoke
-from dsh_jax.data.image_cache import CachedImages
-from dsh_jax.data.image_dataset import ImageFiles
+from dsh_jax.data.images.cache import CachedImages
+from dsh_jax.data.images.dataset import ImageFiles
 from dsh_jax.data.loading import load_dataset
-from dsh_jax.data.roles import split_by_roles
-from dsh_jax.data.streaming import stream
+from dsh_jax.data.prefetch import stream
+from dsh_jax.data.splits.from_lists import split_by_roles
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.training import loop
+from dsh_jax.training.experiment import prepare, preview
 from dsh_jax.training.loop import stage_batches, train
-from dsh_jax.training.setup import prepare, preview
 
 ROOT = Path(__file__).parents[1]
 COLORS = {"green": (20, 180, 40), "red": (200, 30, 30), "blue": (30, 30, 210)}

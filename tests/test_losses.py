@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dsh_jax import losses
 from dsh_jax.errors import UserError
+from dsh_jax.losses import images as losses
 
 ONE, ZERO = jnp.float32(1), jnp.float32(0)
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dsh_jax import hamming
 from dsh_jax.retrieval import Protocol, counts, evaluate, ranking
+from dsh_jax.retrieval.conventions import parse
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.health import code_health
-from dsh_jax.retrieval.protocol import parse
 
 
 def random_problem(seed, n_query=5, n_database=40, num_bits=6, classes=3, multi=False):

@@ -5,8 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from dsh_jax.data import multi_digits, sources
-from dsh_jax.data.dataset import ImageDataset
+from dsh_jax.data.images import built_in as sources
+from dsh_jax.data.images import multi_digits
+from dsh_jax.data.images.dataset import ImageDataset
 
 
 @pytest.fixture(scope="module")

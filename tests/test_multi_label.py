@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from configs import multi_digits_24bit, smoke
-from dsh_jax.data import batches, splits
-from dsh_jax.data.dataset import ImageDataset
-from dsh_jax.data.splits import stream_rng
+from dsh_jax.data import batches
+from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.data.splits import by_class
+from dsh_jax.data.splits.split import ID_FIELDS, Split
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
+from dsh_jax.rng import stream_rng
 from dsh_jax.training.loop import train
 
 CLASSES = 4
@@ -54,11 +56,11 @@ def draw(dataset, **changes):
         "validation_per_class": 0,
         "validation_from": "unlabeled",
     }
-    return splits.draw(dataset, **{**asked, **changes})
+    return by_class.draw(dataset, **{**asked, **changes})
 
 
 def sets(split):
-    return {field: set(getattr(split, field).tolist()) for field in splits.ID_FIELDS}
+    return {field: set(getattr(split, field).tolist()) for field in ID_FIELDS}
 
 
 # Splits.
@@ -72,7 +74,7 @@ def slow_draw(
     dataset, *, seed, queries_per_class, labeled_per_class, database, validation_per_class,
     validation_from,
 ):  # fmt: skip
-    """The rules of `splits.draw`, an item at a time; None where a class has too few."""
+    """The rules of `by_class.draw`, an item at a time; None where a class has too few."""
     n = len(dataset)
     labeled_at_all = {i for c in range(CLASSES) for i in having(dataset, c)}
 
@@ -139,7 +141,7 @@ def test_draw_is_its_rules(labels, asked):
     """Every field against sets, or an error where these have too few."""
     dataset = make_dataset(labels, is_test=np.arange(len(labels)) % 5 == 0)
     try:
-        split = splits.draw(dataset, **asked)
+        split = by_class.draw(dataset, **asked)
     except UserError:
         split = None
     wanted = slow_draw(dataset, **asked)
@@ -161,7 +163,7 @@ def test_draw_is_its_rules(labels, asked):
 def test_roles_share_no_item_and_each_class_has_its_number(data_seed, asked):
     dataset = make_dataset(random_labels(200, data_seed), is_test=np.arange(200) < 40)
     try:
-        split = splits.draw(dataset, **asked)
+        split = by_class.draw(dataset, **asked)
     except UserError:
         return
     roles = sets(split)
@@ -196,7 +198,7 @@ def test_nus_wide_protocol_gives_its_counts():
     rng = np.random.default_rng(0)
     labels = rng.random((195834, 21)) < np.geomspace(0.02, 0.3, 21)[rng.permutation(21)]
     labels[np.arange(len(labels)), rng.integers(0, 21, len(labels))] = True
-    queries, labeled, database = splits.PROTOCOLS["2100/10500/193734"]
+    queries, labeled, database = by_class.PROTOCOLS["2100/10500/193734"]
     split = draw(make_dataset(labels), queries_per_class=queries, labeled_per_class=labeled,
                  database=database, validation_per_class=100)  # fmt: skip
     assert split.protocol == "2100/10500/193734"
@@ -277,7 +279,7 @@ LABELS = np.array(
 
 
 def make_split(labeled, n=8):
-    return splits.Split(
+    return Split(
         protocol="0/0/0", dataset="made", version="1", seed=0, query=np.array([], int),
         labeled=labeled, unlabeled=np.array([], int), validation=np.array([], int),
         database=np.arange(n),
@@ -360,7 +362,7 @@ PROGRAM = """
 import jax, numpy as np
 from configs import smoke
 from dsh_jax.methods import dsh_gan
-from dsh_jax.training import parallel
+from dsh_jax.devices import compile_encode, pick_devices, shard
 
 config = smoke.get_config()
 config.loss.labels = "multi"
@@ -369,10 +371,10 @@ gan = dsh_gan.build(config, (8, 8, 1), 6).stages[0].step.__self__
 label = (np.random.default_rng(0).random((8, 6)) < 0.35).astype(np.float32)
 batch = {"label": label, "position": np.arange(8, dtype=np.int32)}
 for count in (1, 2):
-    devices = parallel.pick_devices(count, {})
-    draw = parallel.compile_encode(lambda key, batch: gan.negative_labels(batch, key), devices)
+    devices = pick_devices(count, {})
+    draw = compile_encode(lambda key, batch: gan.negative_labels(batch, key), devices)
     keys = jax.numpy.stack([jax.random.key(5)] * count)
-    drawn = np.asarray(draw(keys, parallel.shard(batch, devices))).reshape(-1, 6)
+    drawn = np.asarray(draw(keys, shard(batch, devices))).reshape(-1, 6)
     assert not (drawn * label[::2]).any()
     print(drawn.astype(int).tolist())
 """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dsh_jax.data.nus_wide import list_nus_wide
+from dsh_jax.data.images.nus_wide import list_nus_wide
 from tests.test_image_files import one_sentence, touch
 
 # As in the collection: the folder is the word that an image was searched by.

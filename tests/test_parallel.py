@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from configs import cnnh_plus_digits_16bit, smoke
+from dsh_jax.devices import compile_step, pick_devices, replicate, shard, unreplicate
 from dsh_jax.errors import UserError
 from dsh_jax.methods import cnnh, dsh_gan
 from dsh_jax.retrieval.counts import distance_counts
-from dsh_jax.training import parallel
 
 GAN_STEPS = ("pretraining", "joint", "triplet")
 STEPS = (*GAN_STEPS, "network")
@@ -82,10 +82,10 @@ def main(path):
     for stage in (*gan.stages, *control.stages, *plus.stages):
         state = jax.tree.map(np.asarray, of_plus if stage in plus.stages else of_gan)
         for num_devices in (1, 2):
-            devices = parallel.pick_devices(num_devices, {"batch_size": BATCH})
-            step = parallel.compile_step(stage.step, 0, devices)
-            stacked = parallel.replicate(state, devices)
-            batch = parallel.shard(random_batch(stage), devices)
+            devices = pick_devices(num_devices, {"batch_size": BATCH})
+            step = compile_step(stage.step, 0, devices)
+            stacked = replicate(state, devices)
+            batch = shard(random_batch(stage), devices)
             # Wait: simulated devices can dead-lock when several programs are in flight.
             stacked, metrics = jax.block_until_ready(step(stacked, batch))
             results[stage.name, num_devices] = (flatten(stacked), flatten(metrics))
@@ -175,30 +175,30 @@ def test_counts_are_shared_out_over_the_queries(results):
 def test_replicate_and_unreplicate_are_inverse():
     devices = jax.local_devices()[:1]
     tree = {"a": np.arange(6.0, dtype=np.float32).reshape(2, 3), "b": np.int32(4)}
-    stacked = parallel.replicate(tree, devices)
+    stacked = replicate(tree, devices)
     assert stacked["a"].shape == (1, 2, 3) and stacked["b"].shape == (1,)
-    jax.tree.map(np.testing.assert_array_equal, parallel.unreplicate(stacked), tree)
+    jax.tree.map(np.testing.assert_array_equal, unreplicate(stacked), tree)
 
 
 def test_pick_devices_takes_what_is_asked_for():
     local = jax.local_devices()
-    assert list(parallel.pick_devices(1, {"batch_size": 3})) == local[:1]
-    assert list(parallel.pick_devices(0, {"batch_size": len(local)})) == local
+    assert list(pick_devices(1, {"batch_size": 3})) == local[:1]
+    assert list(pick_devices(0, {"batch_size": len(local)})) == local
 
 
 @pytest.mark.parametrize("num_devices", [-1, 999])
 def test_pick_devices_names_the_field_and_what_there_is(num_devices):
     present = len(jax.local_devices())
     with pytest.raises(UserError, match=f"num_devices is {num_devices}.* has {present} "):
-        parallel.pick_devices(num_devices, {})
+        pick_devices(num_devices, {})
 
 
 def test_pick_devices_names_the_batch_that_cannot_be_shared(monkeypatch):
     device = jax.local_devices()[0]
     monkeypatch.setattr(jax, "local_devices", lambda: [device] * 4)
-    assert len(parallel.pick_devices(2, {"batch_size": 6})) == 2
+    assert len(pick_devices(2, {"batch_size": 6})) == 2
     with pytest.raises(UserError, match="encode_batch_size 6 is not divisible by 4 devices"):
-        parallel.pick_devices(4, {"batch_size": 8, "encode_batch_size": 6})
+        pick_devices(4, {"batch_size": 8, "encode_batch_size": 6})
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import Image
 
-from dsh_jax.data.image_cache import cached_images
-from dsh_jax.data.image_files import list_images
-from dsh_jax.data.preview import count_table, write_preview
+from dsh_jax.data.images.cache import cached_images
+from dsh_jax.data.images.listing import list_images
+from dsh_jax.report.preview import count_table, write_preview
 
 
 def plain(values, side=8, channels=3):

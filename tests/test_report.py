@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from dsh_jax import hamming
-from dsh_jax.data.dataset import ImageDataset
+from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.errors import UserError
-from dsh_jax.report import compare, figures
+from dsh_jax.report import comparison as compare
+from dsh_jax.report import figures
 from dsh_jax.report.page import write_report
 from dsh_jax.retrieval import evaluate
 from dsh_jax.retrieval.counts import distance_counts

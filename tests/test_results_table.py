@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results_table
-from benchmarks.results_table import BEGIN, END, main
+from tools import results_table
+from tools.results_table import BEGIN, END, main
 
 ROOT = Path(__file__).parents[1]
 CPU = {"platform": "cpu", "device": "cpu", "num_devices": 1, "cpu": "Fast | CPU", "cpu_cores": 2}
@@ -203,7 +203,7 @@ def test_the_readme_is_up_to_date():
     readme = ROOT / "README.md"
     if not readme.exists() or BEGIN not in readme.read_text():
         pytest.skip("README.md has no markers for the tables")
-    command = [sys.executable, "benchmarks/results_table.py", "--check"]
+    command = [sys.executable, "-m", "tools.results_table", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

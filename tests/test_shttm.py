@@ -12,12 +12,12 @@ import pytest
 
 from configs import shttm_reuters_32bit, smoke
 from dsh_jax import evaluation, hamming
-from dsh_jax.data.topics import infer_topics, learn_topics
+from dsh_jax.data.documents.topics import infer_topics, learn_topics
 from dsh_jax.errors import UserError
 from dsh_jax.methods import shttm
 from dsh_jax.methods.shttm_codes import learn_codes
+from dsh_jax.training.experiment import build_method, prepare
 from dsh_jax.training.loop import train
-from dsh_jax.training.setup import build_method, prepare
 from tests import corpus
 
 ROOT = Path(__file__).parents[1]

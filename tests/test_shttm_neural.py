@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import shttm_neural_newsgroups_32bit, shttm_neural_reuters_32bit
-from dsh_jax import document_losses as losses
 from dsh_jax.data.batches import make_batch
 from dsh_jax.data.targets import Targets
+from dsh_jax.devices import compile_step, replicate, shard, unreplicate
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
+from dsh_jax.losses import documents as losses
 from dsh_jax.methods.shttm_neural import standardised_topics
 from dsh_jax.networks.words import WordLayer, as_dense, bag
-from dsh_jax.training import parallel
+from dsh_jax.training.experiment import prepare
 from dsh_jax.training.loop import train
-from dsh_jax.training.setup import prepare
 from tests import corpus
 
 SWITCHES = ("nonlinear", "learned_uncertainty", "correlated_tags", "joint_topics")
@@ -133,9 +133,9 @@ def one_step(config, tmp_path):
         learned = Targets(ids, experiment.method.learn_targets(experiment.dataset, ids)[0])
     state = experiment.method.init(jax.random.key(0))
     batch = make_batch(experiment.dataset, split, stage.batch, 0, learned)
-    step = parallel.compile_step(stage.step, 0, devices)
-    after, metrics = parallel.unreplicate(
-        step(parallel.replicate(state, devices), parallel.shard(batch, devices))
+    step = compile_step(stage.step, 0, devices)
+    after, metrics = unreplicate(
+        step(replicate(state, devices), shard(batch, devices))
     )
     return experiment, state, batch, after, metrics
 

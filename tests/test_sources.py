@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dsh_jax.data import sources
-from dsh_jax.data.dataset import ImageDataset
+from dsh_jax.data.images import built_in as sources
+from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.errors import UserError
 
 TFDS_DIR = Path(__file__).parents[2] / "shared/data/tfds"

@@ -9,8 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsh_jax.data import sources, splits
-from dsh_jax.data.dataset import ImageDataset
+from dsh_jax.data.images import built_in as sources
+from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.data.splits import by_class
+from dsh_jax.data.splits.split import ID_FIELDS, Split
+from dsh_jax.data.splits.split import load as load_split
+from dsh_jax.data.splits.split import load_for as load_split_for
+from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.errors import UserError
 
 
@@ -38,7 +43,7 @@ def draw(dataset, **changes):
         "validation_per_class": 0,
         "validation_from": "unlabeled",
     }
-    return splits.draw(dataset, **{**asked, **changes})
+    return by_class.draw(dataset, **{**asked, **changes})
 
 
 def per_class(dataset, ids):
@@ -49,9 +54,9 @@ CIFAR_LIKE = make_dataset([6000] * 10, test_per_class=1000)
 SMALL = make_dataset([20, 25, 30], test_per_class=3)
 
 
-@pytest.mark.parametrize("name", splits.PROTOCOLS)
+@pytest.mark.parametrize("name", by_class.PROTOCOLS)
 def test_named_protocols_give_their_counts(name):
-    queries, labeled, database = splits.PROTOCOLS[name]
+    queries, labeled, database = by_class.PROTOCOLS[name]
     data = CIFAR_LIKE
     if name.startswith("2100"):  # NUS-WIDE-21 in size: 195,834 images
         data = make_dataset([9326] * 9 + [9325] * 12)
@@ -108,12 +113,12 @@ def test_definition(seed, queries, labeled, database, held, held_from):
     )
     if refused:
         with pytest.raises(UserError):
-            splits.draw(SMALL, **asked)
+            by_class.draw(SMALL, **asked)
         return
-    split = splits.draw(SMALL, **asked)
+    split = by_class.draw(SMALL, **asked)
     everything = set(range(75))
     query, train, unlabeled, validation, searched = (
-        set(getattr(split, field).tolist()) for field in splits.ID_FIELDS
+        set(getattr(split, field).tolist()) for field in ID_FIELDS
     )
     assert len(query | train | unlabeled | validation) == sum(
         map(len, (query, train, unlabeled, validation))
@@ -129,7 +134,7 @@ def test_definition(seed, queries, labeled, database, held, held_from):
     assert per_class(SMALL, sorted(drawn)) == expected
     assert searched == everything - query - (drawn if database == "unlabeled" else set())
     assert split.protocol == f"{len(query)}/{len(drawn)}/{len(searched)}"
-    for field in splits.ID_FIELDS:
+    for field in ID_FIELDS:
         ids = getattr(split, field)
         assert ids.dtype == np.int64 and np.all(np.diff(ids) > 0) and not ids.flags.writeable
     assert (split.dataset, split.version, split.seed) == ("made", "1", seed)
@@ -249,7 +254,7 @@ def hand_made(**changes):
         "validation": [],
         "database": [0, 1, 2],
     }
-    return splits.Split(**{**fields, **changes})
+    return Split(**{**fields, **changes})
 
 
 def test_checksum_by_hand():
@@ -304,7 +309,7 @@ def test_split_of_digits_is_what_it_always_was():
 def test_splits_with_validation_are_what_they_always_were(
     counts, database, held_from, protocol, checksum
 ):
-    split = splits.draw(
+    split = by_class.draw(
         sources.load("digits"), seed=7, queries_per_class=counts[0], labeled_per_class=counts[1],
         validation_per_class=counts[2], database=database, validation_from=held_from,
     )  # fmt: skip
@@ -314,9 +319,9 @@ def test_splits_with_validation_are_what_they_always_were(
 def test_save_and_load(tmp_path):
     split = draw(SMALL, validation_per_class=2)
     path = tmp_path / "new" / "split.json"
-    splits.save(split, path)
-    again = splits.load(path)
-    for field in splits.ID_FIELDS:
+    save_split(split, path)
+    again = load_split(path)
+    for field in ID_FIELDS:
         assert np.array_equal(getattr(again, field), getattr(split, field))
     assert (again.protocol, again.dataset, again.version, again.seed) == (
         split.protocol, split.dataset, split.version, split.seed
@@ -327,26 +332,26 @@ def test_save_and_load(tmp_path):
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "split.json"
-    splits.save(draw(SMALL), path)
+    save_split(draw(SMALL), path)
 
     def fail(source, target):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(UserError, match="No space left"):
-        splits.save(draw(SMALL, seed=1), path)
-    assert splits.load(path).seed == 0
+        save_split(draw(SMALL, seed=1), path)
+    assert load_split(path).seed == 0
     assert [file.name for file in tmp_path.iterdir()] == ["split.json"]
 
 
 def test_every_truncation_is_refused(tmp_path):
     path = tmp_path / "split.json"
-    splits.save(hand_made(), path)
+    save_split(hand_made(), path)
     whole = path.read_text().rstrip("\n")
     for length in range(len(whole)):
         path.write_text(whole[:length])
         with pytest.raises(UserError, match="split.json"):
-            splits.load(path)
+            load_split(path)
 
 
 @pytest.mark.parametrize(
@@ -370,12 +375,12 @@ def test_every_truncation_is_refused(tmp_path):
 )
 def test_tampering_is_refused(tmp_path, edit):
     path = tmp_path / "split.json"
-    splits.save(hand_made(), path)
+    save_split(hand_made(), path)
     content = json.loads(path.read_text())
     edit(content)
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="split.json"):
-        splits.load(path)
+        load_split(path)
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"x"', "", "\x00", "not json"])
@@ -383,25 +388,25 @@ def test_other_files_are_refused(tmp_path, text):
     path = tmp_path / "split.json"
     path.write_text(text)
     with pytest.raises(UserError, match="split.json"):
-        splits.load(path)
+        load_split(path)
 
 
 def test_missing_file_and_directory_are_named(tmp_path):
     with pytest.raises(UserError, match="none.json"):
-        splits.load(tmp_path / "none.json")
+        load_split(tmp_path / "none.json")
     with pytest.raises(UserError, match=tmp_path.name):
-        splits.load(tmp_path)
+        load_split(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        splits.save(hand_made(), tmp_path / "file" / "split.json")
+        save_split(hand_made(), tmp_path / "file" / "split.json")
 
 
 def test_a_split_file_is_for_its_own_data(tmp_path):
     path = tmp_path / "split.json"
     split = draw(SMALL)
-    splits.save(split, path)
-    assert splits.load_for(SMALL, path).checksum == split.checksum
+    save_split(split, path)
+    assert load_split_for(SMALL, path).checksum == split.checksum
     with pytest.raises(UserError, match="divides made 1, but the data is other 1"):
-        splits.load_for(make_dataset([20, 25, 30], name="other"), path)
+        load_split_for(make_dataset([20, 25, 30], name="other"), path)
     with pytest.raises(UserError, match="beyond the 15 items"):
-        splits.load_for(make_dataset([5, 5, 5]), path)
+        load_split_for(make_dataset([5, 5, 5]), path)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsh_jax.data import text
-from dsh_jax.data.dataset import ImageDataset
-from dsh_jax.data.shares import draw_shares
-from dsh_jax.data.vocabulary import fit_vocabulary
+from dsh_jax.data.documents import dataset as text
+from dsh_jax.data.documents.vocabulary import fit_vocabulary
+from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.data.splits.by_share import draw_shares
 from dsh_jax.errors import UserError
 from tests import corpus
 

@@ -5,8 +5,8 @@ import pytest
 import scipy.sparse as sp
 from sklearn.decomposition import LatentDirichletAllocation
 
-from dsh_jax.data import topics as topics_module
-from dsh_jax.data.topics import infer_topics, learn_topics
+from dsh_jax.data.documents import topics as topics_module
+from dsh_jax.data.documents.topics import infer_topics, learn_topics
 from dsh_jax.errors import UserError
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from dsh_jax.data import vocabulary
-from dsh_jax.data.vocabulary import Vocabulary, fit_vocabulary
+from dsh_jax.data.documents import vocabulary
+from dsh_jax.data.documents.vocabulary import Vocabulary, fit_vocabulary
 from dsh_jax.errors import UserError
 
 TEXTS = (

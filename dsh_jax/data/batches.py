@@ -1,18 +1,17 @@
 """Batches as a pure function of (seed, step): a resumed run goes on where it stopped, at once."""
 
 import functools
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.splits import Split, stream_rng
+from dsh_jax.data.splits.split import Split
 from dsh_jax.data.targets import Targets
 from dsh_jax.errors import UserError
+from dsh_jax.rng import stream_rng
 
 T = TypeVar("T")
 
@@ -211,49 +210,3 @@ def padded_batches(ids: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarra
     for start in range(0, len(ids), batch_size):
         batch = ids[start : start + batch_size]
         yield np.pad(batch, (0, batch_size - len(batch)), mode="edge"), len(batch)
-
-
-def prefetch(make: Callable[[int], T], steps: Iterable[int], *, depth: int = 2) -> Iterator[T]:
-    """Yields make(step) for each step, in order, made by a thread up to `depth` ahead.
-
-    An exception in `make` or `steps` is raised here, in its turn. Closing the iterator stops the
-    thread once the call of `make` under way has returned. Nothing starts before the first `next`.
-    """
-    if depth < 1:
-        raise ValueError(f"depth {depth} should be 1 or more")
-    # Each entry is (result, None), (None, exception), or None after the last.
-    ready: queue.Queue[tuple[T, None] | tuple[None, BaseException] | None] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            for step in steps:
-                result = make(step)
-                if stop.is_set():
-                    return
-                ready.put((result, None))
-                if stop.is_set():
-                    return
-            ready.put(None)
-        except BaseException as error:  # whatever it is, the consumer must not wait for ever
-            if not stop.is_set():
-                ready.put((None, error))
-
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
-    try:
-        while (entry := ready.get()) is not None:
-            result, error = entry
-            if error is not None:
-                raise error
-            yield result  # type: ignore[misc]  # there is a result where there is no error
-    finally:
-        stop.set()
-        # The thread looks at `stop` before every put, so at most one put is still to come, and
-        # an emptied queue has room for it.
-        while True:
-            try:
-                ready.get_nowait()
-            except queue.Empty:
-                break
-        thread.join()

@@ -63,28 +63,3 @@ class Dataset:
     def features(self, ids: np.ndarray) -> Any:
         """What baselines see of some items: a matrix `[m, dim]`, dense or sparse."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ImageDataset(Dataset):
-    """Images, as `image`; `images` is uint8 `[n, height, width, channels]`."""
-
-    images: np.ndarray
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.images.ndim != 4 or len(self.images) != len(self):
-            raise ValueError(
-                f"images {self.images.shape} of {len(self)} labels should be"
-                " [n, height, width, channels]"
-            )
-        self.images.setflags(write=False)
-
-    def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """`image`: uint8 `[m, height, width, channels]`."""
-        return {"image": self.images[ids]}
-
-    def features(self, ids: np.ndarray) -> np.ndarray:
-        """Raw pixels in [0, 1], float32 `[m, height * width * channels]`."""
-        images = self.images[ids]
-        return images.reshape(len(images), -1).astype(np.float32) / 255.0

@@ -4,17 +4,20 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from dsh_jax.data import documents, sources, splits
-from dsh_jax.data import vocabulary as vocabularies
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.documents import Documents
-from dsh_jax.data.image_dataset import ImageFiles, load_images
-from dsh_jax.data.image_files import list_images
-from dsh_jax.data.nus_wide import list_nus_wide
-from dsh_jax.data.roles import split_by_roles
-from dsh_jax.data.shares import draw_shares
-from dsh_jax.data.splits import Split
-from dsh_jax.data.text import TextDataset, as_dataset
+from dsh_jax.data.documents import collections as documents
+from dsh_jax.data.documents import vocabulary as vocabularies
+from dsh_jax.data.documents.collections import Documents
+from dsh_jax.data.documents.dataset import TextDataset, as_dataset
+from dsh_jax.data.images import built_in as sources
+from dsh_jax.data.images.dataset import ImageFiles, load_images
+from dsh_jax.data.images.listing import list_images
+from dsh_jax.data.images.nus_wide import list_nus_wide
+from dsh_jax.data.splits import by_class
+from dsh_jax.data.splits.by_share import draw_shares
+from dsh_jax.data.splits.from_lists import split_by_roles
+from dsh_jax.data.splits.split import Split
+from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.errors import UserError
 
 IMAGE_FILES = ("image_files", "nus_wide")
@@ -89,7 +92,7 @@ def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
       UserError: no such file or protocol, or the data has not enough items for it.
     """
     if data.split_file:
-        return splits.load_for(dataset, data.split_file)
+        return load_split_for(dataset, data.split_file)
     if isinstance(dataset, ImageFiles) and dataset.roles:
         return split_by_roles(
             dataset, dataset.roles, seed=data.split_seed,
@@ -102,13 +105,13 @@ def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
         )
     counts = (data.queries_per_class, data.labeled_per_class, data.database)
     if data.protocol:
-        if data.protocol not in splits.PROTOCOLS:
+        if data.protocol not in by_class.PROTOCOLS:
             raise UserError(
-                f"data.protocol is one of {', '.join(splits.PROTOCOLS)}, not {data.protocol!r}; "
+                f"data.protocol is one of {', '.join(by_class.PROTOCOLS)}, not {data.protocol!r}; "
                 "for other numbers leave it empty and set data.queries_per_class and the like."
             )
-        counts = splits.PROTOCOLS[data.protocol]
-    split = splits.draw(
+        counts = by_class.PROTOCOLS[data.protocol]
+    split = by_class.draw(
         dataset,
         seed=data.split_seed,
         queries_per_class=counts[0],

@@ -3,7 +3,6 @@
 A method is a record of pure functions over pytrees; the loop knows nothing else of it.
 """
 
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,21 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from ml_collections import ConfigDict
 
-from dsh_jax.data.augment import to_float
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.splits import Split
+from dsh_jax.data.images.augment import to_float
+from dsh_jax.data.splits.split import Split
+from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
-
-SCHEDULES = ("constant", "linear", "cosine")
-
-AXIS = "device"
-"""The named device axis that every step averages its gradients over."""
+from dsh_jax.rng import named_key, sample_keys
 
 Params = Any
-Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
@@ -125,19 +119,6 @@ def check_choices(choices: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
             raise UserError(f"{field} is {value!r}; set it to one of {list(allowed)}.")
 
 
-def named_key(key: jax.Array, name: str) -> jax.Array:
-    """The key of one consumer of randomness, by its name."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
-
-
-def sample_keys(key: jax.Array, position: jax.Array) -> jax.Array:
-    """One key a sample, by its position in the global batch `[batch]`.
-
-    So a batch draws the same numbers however many devices share it.
-    """
-    return jax.vmap(lambda p: jax.random.fold_in(key, p))(position)
-
-
 def augmented(
     augment: Callable[[jax.Array, jax.Array], jax.Array], batch: Batch, key: jax.Array
 ) -> dict[str, jax.Array]:
@@ -157,65 +138,6 @@ def augmented(
         for name, images in batch.items()
         if name.endswith("image")
     }
-
-
-def optimizer(
-    *,
-    learning_rate: float,
-    b1: float,
-    b2: float,
-    weight_decay: float,
-    schedule: str,
-    warmup_steps: int,
-    clip_norm: float,
-    num_steps: int,
-) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay on kernels, a schedule and clipping.
-
-    Args:
-      learning_rate: peak learning rate.
-      b1, b2: decay of the first and second moment.
-      weight_decay: of kernels, not of biases and scales; 0 is plain Adam.
-      schedule: one of `SCHEDULES`; "linear" and "cosine" go down to 0 at the last step.
-      warmup_steps: steps of linear warm-up from 0.
-      clip_norm: largest global norm of a gradient; 0 does not clip.
-      num_steps: how many updates the optimizer will make.
-
-    Raises:
-      KeyError: an unknown schedule.
-    """
-    decay_steps = max(1, num_steps - warmup_steps)
-    schedules = {
-        "constant": lambda: optax.constant_schedule(learning_rate),
-        "linear": lambda: optax.linear_schedule(learning_rate, 0.0, decay_steps),
-        "cosine": lambda: optax.cosine_decay_schedule(learning_rate, decay_steps),
-    }
-    rate = optax.join_schedules(
-        [optax.linear_schedule(0.0, learning_rate, warmup_steps), schedules[schedule]()],
-        [warmup_steps],
-    )
-    kernels = lambda params: jax.tree.map(lambda p: jnp.ndim(p) > 1, params)  # noqa: E731
-    adam = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=kernels)
-    if clip_norm > 0:
-        return optax.chain(optax.clip_by_global_norm(clip_norm), adam)
-    return adam
-
-
-def build_optimizer(
-    config: ConfigDict, name: str, num_steps: int
-) -> optax.GradientTransformation:
-    """The optimizer that `config.optimizer.<name>` describes, for `num_steps` updates.
-
-    Raises:
-      UserError: a field whose value cannot be.
-    """
-    fields = config.optimizer[name]
-    for field in ("learning_rate", "weight_decay", "warmup_steps", "clip_norm", "b1", "b2"):
-        if fields[field] < 0 or (field in ("b1", "b2") and fields[field] >= 1):
-            bound = "from 0 to below 1" if field in ("b1", "b2") else "to 0 or more"
-            raise UserError(f"optimizer.{name}.{field} is {fields[field]}; set it {bound}.")
-    check_choices({f"optimizer.{name}.schedule": (fields.schedule, SCHEDULES)})
-    return optimizer(**fields, num_steps=num_steps)
 
 
 def update(

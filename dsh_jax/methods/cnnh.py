@@ -16,11 +16,11 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from dsh_jax import losses
-from dsh_jax.data.augment import augment
 from dsh_jax.data.batches import BatchSpec
+from dsh_jax.data.images.augment import augment
+from dsh_jax.devices import Batch
+from dsh_jax.losses import images as losses
 from dsh_jax.methods.base import (
-    Batch,
     Method,
     Metrics,
     Params,
@@ -28,14 +28,14 @@ from dsh_jax.methods.base import (
     State,
     advance,
     augmented,
-    build_optimizer,
     check_choices,
-    named_key,
     update,
 )
 from dsh_jax.methods.cnnh_codes import learn_class_codes, learn_codes
+from dsh_jax.methods.optimizers import build_optimizer
 from dsh_jax.methods.players import ENCODER, Players, build_encoder
 from dsh_jax.methods.similarity import similarity_from_labels
+from dsh_jax.rng import named_key
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from functools import partial
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dsh_jax import losses
-from dsh_jax.data.augment import augment
 from dsh_jax.data.batches import BatchSpec
+from dsh_jax.data.images.augment import augment
+from dsh_jax.devices import AXIS
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import AXIS, Method, Stage, build_optimizer, check_choices
+from dsh_jax.losses import images as losses
+from dsh_jax.methods.base import Method, Stage, check_choices
 from dsh_jax.methods.dsh_gan_steps import DshGan, Losses
+from dsh_jax.methods.optimizers import build_optimizer
 from dsh_jax.methods.players import Players, build_encoder
 from dsh_jax.networks.generator import Generator
 from dsh_jax.networks.streams import AdversaryStream

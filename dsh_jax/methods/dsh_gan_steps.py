@@ -14,20 +14,11 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dsh_jax import losses
-from dsh_jax.methods.base import (
-    AXIS,
-    Batch,
-    Metrics,
-    Params,
-    State,
-    advance,
-    augmented,
-    named_key,
-    sample_keys,
-    update,
-)
+from dsh_jax.devices import AXIS, Batch
+from dsh_jax.losses import images as losses
+from dsh_jax.methods.base import Metrics, Params, State, advance, augmented, update
 from dsh_jax.methods.players import ENCODER, Players
+from dsh_jax.rng import named_key, sample_keys
 
 DISCRIMINATOR = ("representation", "adversary", "classification")
 HASH = ("representation", "hash", "classification")
@@ -36,7 +27,7 @@ GENERATOR = ("generator",)
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of the three steps; see `dsh_jax.losses` for their shapes.
+    """The losses of the three steps; see `dsh_jax.losses.images` for their shapes.
 
     Attributes:
       triplet: (anchor, positive, negative) codes -> loss.

@@ -10,19 +10,13 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from dsh_jax.data.augment import to_float
+from dsh_jax.data.images.augment import to_float
+from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import (
-    AXIS,
-    Batch,
-    Params,
-    State,
-    check_choices,
-    named_key,
-    variables,
-)
+from dsh_jax.methods.base import Params, State, check_choices, variables
 from dsh_jax.networks import representation
 from dsh_jax.networks.streams import ClassificationStream, HashStream
+from dsh_jax.rng import named_key
 
 ENCODER = ("representation", "hash", "classification")
 """The players that evaluation needs, as far as a method has them."""

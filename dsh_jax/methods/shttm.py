@@ -16,11 +16,12 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.splits import Split
-from dsh_jax.data.text import TextDataset
-from dsh_jax.data.topics import infer_topics, learn_topics
+from dsh_jax.data.documents.dataset import TextDataset
+from dsh_jax.data.documents.topics import infer_topics, learn_topics
+from dsh_jax.data.splits.split import Split
+from dsh_jax.devices import Batch
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import Batch, Method, Report, State, check_choices
+from dsh_jax.methods.base import Method, Report, State, check_choices
 from dsh_jax.methods.shttm_codes import fit_hash_function, learn_codes, medians
 from dsh_jax.networks.words import bag
 from dsh_jax.retrieval.baselines import itq_rotation

@@ -16,26 +16,16 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from dsh_jax import document_losses as losses
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.dataset import Dataset
+from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import (
-    AXIS,
-    Batch,
-    Method,
-    Metrics,
-    Params,
-    Stage,
-    State,
-    advance,
-    build_optimizer,
-    named_key,
-    update,
-    variables,
-)
+from dsh_jax.losses import documents as losses
+from dsh_jax.methods.base import Method, Metrics, Params, Stage, State, advance, update, variables
+from dsh_jax.methods.optimizers import build_optimizer
 from dsh_jax.methods.shttm import require_text, topic_model
 from dsh_jax.networks.words import TagDecoder, TopicDecoder, WordEncoder
+from dsh_jax.rng import named_key
 
 _INITIAL_RECALL_LOGIT = 3.0  # a recall of 0.95
 

@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dsh_jax import hamming
-from dsh_jax.data.dataset import Dataset, ImageDataset
-from dsh_jax.data.text import TextDataset, snippet
+from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.documents.dataset import TextDataset, snippet
+from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.files import replacing
 from dsh_jax.report import figures
 from dsh_jax.retrieval import ranking

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dsh_jax import hamming
-from dsh_jax.training import parallel
+from dsh_jax.devices import compile_sum, replicate, shard
 
 QUERY_BLOCK = 64
 DATABASE_BLOCK = 16384
@@ -79,7 +79,7 @@ def distance_counts(
         "is_real": np.ones(len(database), bool),
     }
     blocks = [
-        parallel.replicate({name: _padded(array[rows], database_block)
+        replicate({name: _padded(array[rows], database_block)
                             for name, array in items.items()}, devices)
         for rows in _slices(len(database), database_block)
     ]  # fmt: skip
@@ -91,7 +91,7 @@ def distance_counts(
         queries = {"codes": _words(query[rows], num_bits), "labels": query_labels[rows]}
         queries = {name: _padded(array, chunk) for name, array in queries.items()}
         zeros = {"counts": np.zeros((chunk, counts.shape[1]), np.int32)}
-        shared = parallel.shard(queries | zeros, devices)
+        shared = shard(queries | zeros, devices)
         summed = shared["counts"]
         for block in blocks:
             summed = add(summed, shared["codes"], shared["labels"], block)
@@ -191,7 +191,7 @@ def _compiled(levels: int, kernel: str) -> Callable[..., jax.Array]:
         place = jnp.where(block["is_real"], row + distance * levels + level, counts.size)
         return counts.ravel().at[place].add(1, mode="drop").reshape(counts.shape)
 
-    return parallel.compile_sum(add, jax.local_devices())
+    return compile_sum(add, jax.local_devices())
 
 
 @cache

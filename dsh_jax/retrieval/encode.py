@@ -8,8 +8,8 @@ import numpy as np
 from dsh_jax import hamming
 from dsh_jax.data.batches import padded_batches
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.methods.base import Batch, State
-from dsh_jax.training.parallel import Devices, shard
+from dsh_jax.devices import Batch, Devices, shard
+from dsh_jax.methods.base import State
 
 
 def packed_bits(relaxed: np.ndarray) -> np.ndarray:

@@ -8,9 +8,9 @@ import numpy as np
 
 from dsh_jax import hamming
 from dsh_jax.retrieval import ranking
+from dsh_jax.retrieval.conventions import Protocol, parse
 from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.health import code_health
-from dsh_jax.retrieval.protocol import Protocol, parse
 
 Metric = Callable[[np.ndarray], np.ndarray]
 

@@ -9,22 +9,24 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax.data import splits, targets
-from dsh_jax.data import vocabulary as vocabularies
-from dsh_jax.data.batches import make_batch, prefetch
-from dsh_jax.data.image_cache import CachedImages
-from dsh_jax.data.streaming import stream
+from dsh_jax.data import targets
+from dsh_jax.data.batches import make_batch
+from dsh_jax.data.documents import vocabulary as vocabularies
+from dsh_jax.data.documents.dataset import TextDataset
+from dsh_jax.data.images.cache import CachedImages
+from dsh_jax.data.prefetch import prefetch, stream
+from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.data.targets import Targets
-from dsh_jax.data.text import TextDataset
+from dsh_jax.devices import Batch, compile_encode, compile_step, replicate, shard, unreplicate
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import Batch, Metrics, Stage, State, named_key
+from dsh_jax.methods.base import Metrics, Stage, State
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.encode import encode
 from dsh_jax.retrieval.ranking import average_precision
-from dsh_jax.training import parallel
+from dsh_jax.rng import named_key
 from dsh_jax.training.checkpoint import METRIC, Checkpoints
+from dsh_jax.training.experiment import VOCABULARY, Experiment, prepare
 from dsh_jax.training.progress import Progress, image_grid, save_png
-from dsh_jax.training.setup import VOCABULARY, Experiment, prepare
 from dsh_jax.training.workdir import as_dict, check_same_config, write_json
 
 SAMPLES_PER_CLASS = 10
@@ -55,7 +57,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     if start:
         state, seconds = checkpoints.restore(start, state)
     write_json(workdir / "config.json", as_dict(config))
-    splits.save(experiment.split, workdir / "split.json")
+    save_split(experiment.split, workdir / "split.json")
     if not start or not (workdir / "run.json").exists():
         write_json(workdir / "run.json", run)
     if isinstance(experiment.dataset, TextDataset):
@@ -130,7 +132,7 @@ def stage_batches(
 
     def make(step: int) -> Batch:
         batch = make_batch(experiment.dataset, experiment.split, stage.batch, step, targets)
-        return parallel.shard(batch, experiment.devices)
+        return shard(batch, experiment.devices)
 
     if isinstance(getattr(experiment.dataset, "images", None), CachedImages):
         return stream(make, steps)  # they are decoded on the way, by several threads
@@ -157,7 +159,7 @@ class _Trainer:
         self._began = time.monotonic() - seconds
         self._pending: list[tuple[int, Metrics]] = []
         method, devices = experiment.method, experiment.devices
-        self._encode = parallel.compile_encode(method.encode, devices)
+        self._encode = compile_encode(method.encode, devices)
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
 
     def fit(self, state: State) -> State:
@@ -171,23 +173,23 @@ class _Trainer:
                 self._progress.write(iteration, metrics)
 
             state = self._experiment.method.fit(dataset, split, report)
-            stacked = parallel.replicate(state, self._experiment.devices)
+            stacked = replicate(state, self._experiment.devices)
             self._evaluate(int(state.step), stacked)
         return state
 
     def run(self, state: State, start: int) -> State:
         """Takes the steps from `start` on; `state` has no device axis, before and after."""
-        stacked = parallel.replicate(state, self._experiment.devices)
+        stacked = replicate(state, self._experiment.devices)
         end = 0
         for stage in self._experiment.method.stages:
             first, end = max(start, end), end + stage.num_steps
             if first < end:
                 stacked = self._run_stage(stage, stacked, first, end)
-        return parallel.unreplicate(stacked)
+        return unreplicate(stacked)
 
     def _run_stage(self, stage: Stage, stacked: State, first: int, end: int) -> State:
         config, devices = self._experiment.config, self._experiment.devices
-        step_fn = parallel.compile_step(stage.step, config.seed, devices)
+        step_fn = compile_step(stage.step, config.seed, devices)
         # Simulated CPU devices can dead-lock when several steps are in flight.
         in_flight_is_safe = len(devices) == 1 or devices[0].platform != "cpu"
         batches = stage_batches(
@@ -212,7 +214,7 @@ class _Trainer:
         if not self._pending:
             return
         steps = [step for step, _ in self._pending]
-        rows = parallel.unreplicate([metrics for _, metrics in self._pending])
+        rows = unreplicate([metrics for _, metrics in self._pending])
         self._pending.clear()
         for step, row in zip(steps, rows, strict=True):
             for name, value in row.items():
@@ -226,7 +228,7 @@ class _Trainer:
 
     def _evaluate(self, step: int, stacked: State) -> None:
         """Validation mAP, a grid of synthetic images and a checkpoint."""
-        state = parallel.unreplicate(stacked)
+        state = unreplicate(stacked)
         validation_map = self._validate(stacked)
         self._progress.write(step, {METRIC: validation_map})
         if self._synthesize is not None:

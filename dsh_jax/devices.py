@@ -11,9 +11,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dsh_jax.errors import UserError
-from dsh_jax.methods.base import AXIS, Batch, Metrics, State, Step
+
+AXIS = "device"
+"""The named device axis that every step averages its gradients over."""
 
 Devices = Sequence[jax.Device]
+Batch = Mapping[str, jax.Array]
 
 
 def pick_devices(num_devices: int, batch_sizes: Mapping[str, int]) -> Devices:
@@ -76,19 +79,19 @@ def shard(batch: Mapping[str, np.ndarray], devices: Devices) -> Batch:
 
 
 def compile_step(
-    step: Step, seed: int, devices: Devices
-) -> Callable[[State, Batch], tuple[State, Metrics]]:
+    step: Callable[[Any, Batch, jax.Array], Any], seed: int, devices: Devices
+) -> Callable[[Any, Batch], Any]:
     """Compiles a step for all devices; the state passed in is given up to the result."""
 
-    def seeded(state: State, batch: Batch) -> tuple[State, Metrics]:
+    def seeded(state: Any, batch: Batch) -> Any:
         return step(state, batch, jax.random.key(seed))
 
     return jax.pmap(seeded, axis_name=AXIS, devices=devices, donate_argnums=(0,))
 
 
 def compile_encode(
-    encode: Callable[[State, Batch], jax.Array], devices: Devices
-) -> Callable[[State, Batch], jax.Array]:
+    encode: Callable[[Any, Batch], jax.Array], devices: Devices
+) -> Callable[[Any, Batch], jax.Array]:
     """Compiles an encoder for all devices."""
     return jax.pmap(encode, axis_name=AXIS, devices=devices)
 

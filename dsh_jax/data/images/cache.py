@@ -23,8 +23,8 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from PIL import Image
 from tqdm import tqdm
 
-from dsh_jax.data.decoding import read_image
-from dsh_jax.data.image_files import Listing
+from dsh_jax.data.images.decoding import read_image
+from dsh_jax.data.images.listing import Listing
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 

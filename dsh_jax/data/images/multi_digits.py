@@ -7,8 +7,8 @@ a train and a test image.
 
 import numpy as np
 
-from dsh_jax.data.dataset import ImageDataset
-from dsh_jax.data.splits import stream_rng
+from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.rng import stream_rng
 
 NUM_TRAIN, NUM_TEST = 6000, 1000
 FEWEST, MOST = 2, 4

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dsh_jax.data import multi_digits
-from dsh_jax.data.dataset import ImageDataset
+from dsh_jax.data.images import multi_digits
+from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.errors import UserError
 
 NAMES = ("cifar10", "digits", "multi_digits")

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.splits import Split, stream_rng
+from dsh_jax.data.splits.split import Split
 from dsh_jax.errors import UserError
+from dsh_jax.rng import stream_rng
 
 
 def split_by_roles(

@@ -5,17 +5,19 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from dsh_jax.data import splits
 from dsh_jax.data.batches import check_split
-from dsh_jax.data.dataset import Dataset, ImageDataset
-from dsh_jax.data.documents import Documents
+from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.documents.collections import Documents
+from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.loading import draw_split, load_dataset, read_words
-from dsh_jax.data.preview import write_preview
-from dsh_jax.data.splits import ID_FIELDS, Split
+from dsh_jax.data.splits.split import ID_FIELDS, Split
+from dsh_jax.data.splits.split import load as load_split
+from dsh_jax.data.splits.split import load_for as load_split_for
+from dsh_jax.devices import Devices, pick_devices
 from dsh_jax.errors import UserError
 from dsh_jax.methods import cnnh, dsh_gan, shttm, shttm_neural
 from dsh_jax.methods.base import Method
-from dsh_jax.training.parallel import Devices, pick_devices
+from dsh_jax.report.preview import write_preview
 from dsh_jax.training.workdir import flatten
 
 VOCABULARY = "vocabulary.json"
@@ -113,10 +115,10 @@ def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Expe
     dataset = load_dataset(config.data)
     saved = workdir / "split.json"
     if config.data.split_file and saved.exists():  # the file itself may have gone since
-        split = splits.load_for(dataset, saved)
+        split = load_split_for(dataset, saved)
     else:
         split = draw_split(config.data, dataset)
-    if saved.exists() and splits.load(saved).checksum != split.checksum:
+    if saved.exists() and load_split(saved).checksum != split.checksum:
         raise UserError(
             f"{saved} is not the split that this config draws from {dataset.name} "
             f"{dataset.version}; choose another --workdir."

@@ -10,9 +10,9 @@ import scipy.sparse as sp
 import sklearn
 from sklearn.decomposition import LatentDirichletAllocation
 
-from dsh_jax.data.splits import stream_rng
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
+from dsh_jax.rng import stream_rng
 
 
 @dataclass(frozen=True, eq=False)

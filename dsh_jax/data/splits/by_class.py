@@ -4,17 +4,13 @@ Published scores on the same data differ by many points with the protocol alone,
 its name ("1000/5000/59000": queries / labeled / database) and a checksum of its ids.
 """
 
-import zlib
 
 import numpy as np
 
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.split_files import ID_FIELDS, Split, load, load_for, save
+from dsh_jax.data.splits.split import Split
 from dsh_jax.errors import UserError
-
-__all__ = [
-    "ID_FIELDS", "PROTOCOLS", "Split", "draw", "load", "load_for", "save", "stream_rng",
-]  # fmt: skip
+from dsh_jax.rng import stream_rng
 
 # Named protocols: (queries_per_class, labeled_per_class, database), as `draw` takes them.
 PROTOCOLS = {
@@ -24,11 +20,6 @@ PROTOCOLS = {
     "10000/50000/50000": (0, 0, "rest"),  # CIFAR-10, all of the train set labeled
     "2100/10500/193734": (100, 500, "rest"),  # NUS-WIDE-21, mAP at 5,000
 }
-
-
-def stream_rng(seed: int, stream: str, index: int) -> np.random.Generator:
-    """A generator of random numbers that depends on (seed, stream, index) and nothing else."""
-    return np.random.default_rng([seed, zlib.crc32(stream.encode()), index])
 
 
 def draw(

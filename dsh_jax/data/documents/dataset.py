@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from dsh_jax.data.documents import Documents
-from dsh_jax.data.vocabulary import Vocabulary
+from dsh_jax.data.documents.collections import Documents
+from dsh_jax.data.documents.vocabulary import Vocabulary
 
 _LEAST_WIDTH = 32
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsh_jax.data.image_files import Listing, as_labels
+from dsh_jax.data.images.listing import Listing, as_labels
 from dsh_jax.errors import UserError
 
 _IMAGES, _LABELS = "ImageList/Imagelist.txt", "Groundtruth/AllLabels"

@@ -1,4 +1,4 @@
-"""Chooses SHTTM's weights on validation documents: `python -m benchmarks.choose_shttm CORPUS DIR`.
+"""Chooses SHTTM's weights on validation documents: `python -m tools.choose_shttm CORPUS DIR`.
 
 For the published form (no rotation, medians of the codes) and for ours it tries all combinations
 and writes them to `results/choice/shttm_CORPUS.json`, the best first. The queries are never read.
@@ -22,7 +22,7 @@ from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.encode import packed_bits
 from dsh_jax.retrieval.ranking import average_precision, precision_at
 from dsh_jax.training import workdir
-from dsh_jax.training.setup import Experiment, prepare
+from dsh_jax.training.experiment import Experiment, prepare
 
 FORMS: dict[str, dict[str, Any]] = {
     "published": {"rotation": False, "fitted_to": "codes", "thresholds": "median"},

@@ -1,6 +1,6 @@
 """Writes the tables between the markers in README.md from what `eval.py --result` wrote.
 
-    python benchmarks/results_table.py [--check] [--results results] [--readme README.md]
+    python -m tools.results_table [--check] [--results results] [--readme README.md]
 
 A table holds one data set and one protocol, because numbers under different protocols say nothing
 of each other. `--check` writes nothing and exits 1 where the README is not up to date.
@@ -20,9 +20,9 @@ from typing import Any
 # Run as a file, only this folder is on the path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import documents_table
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
+from tools import documents_table
 
 ROOT = Path(__file__).resolve().parents[1]
 

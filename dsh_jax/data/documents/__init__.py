@@ -1,0 +1,1 @@
+"""Documents: collections, their words, their topics."""

@@ -1,0 +1,1 @@
+"""Which items are queries, labeled, unlabeled, validation and database."""
