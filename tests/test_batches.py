@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dsh_jax.data import batches
 from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.data.prefetch import prefetch
 from dsh_jax.data.splits.split import Split
 from dsh_jax.errors import UserError
 
@@ -252,7 +253,7 @@ def test_prefetch_keeps_the_order(depth, count):
         time.sleep(rng.random() / 1000)
         return step * 10
 
-    made = list(batches.prefetch(make, range(count), depth=depth))
+    made = list(prefetch(make, range(count), depth=depth))
     assert made == [step * 10 for step in range(count)]
     assert not threads()
 
@@ -266,7 +267,7 @@ def test_prefetch_works_ahead_in_another_thread_but_only_so_far():
             third.set()
         return step
 
-    iterator = batches.prefetch(make, range(100), depth=2)
+    iterator = prefetch(make, range(100), depth=2)
     assert not started
     assert next(iterator) == 0
     assert third.wait(5)  # one taken, two in the queue, one at the door
@@ -283,7 +284,7 @@ def test_prefetch_raises_what_make_raises_in_its_turn(depth):
             raise KeyError("two")
         return step
 
-    iterator = batches.prefetch(make, range(9), depth=depth)
+    iterator = prefetch(make, range(9), depth=depth)
     assert [next(iterator), next(iterator)] == [0, 1]
     with pytest.raises(KeyError, match="two"):
         next(iterator)
@@ -295,7 +296,7 @@ def test_prefetch_raises_what_the_steps_raise():
         yield 0
         raise UserError("no more")
 
-    iterator = batches.prefetch(lambda step: step, steps())
+    iterator = prefetch(lambda step: step, steps())
     assert next(iterator) == 0
     with pytest.raises(UserError, match="no more"):
         next(iterator)
@@ -307,7 +308,7 @@ def test_prefetch_raises_what_the_steps_raise():
 @pytest.mark.parametrize("pause", [0, 0.01])
 def test_prefetch_closed_early_leaves_no_thread(depth, total, pause):
     """Whatever the thread is doing at that moment: making, waiting for room, or ending."""
-    iterator = batches.prefetch(lambda step: step, range(total), depth=depth)
+    iterator = prefetch(lambda step: step, range(total), depth=depth)
     assert next(iterator) == 0
     time.sleep(pause)
     closer = threading.Thread(target=iterator.close, daemon=True)
@@ -326,7 +327,7 @@ def test_prefetch_closed_while_make_fails_leaves_no_thread():
             raise RuntimeError("too late to matter")
         return step
 
-    iterator = batches.prefetch(make, range(9))
+    iterator = prefetch(make, range(9))
     assert next(iterator) == 0
     assert entered.wait(5)
     threading.Timer(0.05, go_on.set).start()
@@ -336,4 +337,4 @@ def test_prefetch_closed_while_make_fails_leaves_no_thread():
 
 def test_prefetch_refuses_no_depth():
     with pytest.raises(ValueError, match="depth 0"):
-        next(batches.prefetch(lambda step: step, range(3), depth=0))
+        next(prefetch(lambda step: step, range(3), depth=0))

@@ -191,13 +191,13 @@ def test_a_damaged_checkpoint_ends_the_run_before_anything_is_written(copy):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
-    compile_step = loop.parallel.compile_step
+    compile_step = loop.compile_step
 
     def breaking(step, seed, devices):
         inner = compile_step(step, seed, devices)
 
         def run(state, batch):
-            count = int(loop.parallel.unreplicate(state.step)) + 1
+            count = int(loop.unreplicate(state.step)) + 1
             state, metrics = inner(state, batch)
             if count >= 5:
                 metrics["hash/triplet"] = metrics["hash/triplet"] * jnp.nan
@@ -205,7 +205,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
 
         return run
 
-    monkeypatch.setattr(loop.parallel, "compile_step", breaking)
+    monkeypatch.setattr(loop, "compile_step", breaking)
     with pytest.raises(UserError, match=r"hash/triplet became nan at step 5.*learning rate"):
         train(tmp_path)
     assert saved_steps(tmp_path) == [3]
