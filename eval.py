@@ -13,10 +13,10 @@ from absl import flags
 from dsh_jax import cli
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import BASELINES, codes_path, evaluate_workdir
+from dsh_jax.files import write_json
 from dsh_jax.report.comparison import load_results, table, write_comparison
 from dsh_jax.report.page import write_report
 from dsh_jax.retrieval.conventions import parse
-from dsh_jax.training.workdir import write_json
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that train.py has filled.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where the data lies now, if it has moved.")
@@ -60,7 +60,7 @@ def _evaluate(workdir: Path) -> None:
     except ValueError as error:
         raise UserError(f"--{error}") from error
     baseline = _BASELINE.value
-    result, experiment = evaluate_workdir(
+    result, dataset = evaluate_workdir(
         workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value, baseline=baseline,
         protocol=protocol,
     )  # fmt: skip
@@ -77,7 +77,7 @@ def _evaluate(workdir: Path) -> None:
         folder = workdir / (f"report_{baseline}" if baseline else "report")
         with np.load(codes_path(workdir, baseline)) as codes:
             page = write_report(
-                folder, result=result, codes=dict(codes), dataset=experiment.dataset,
+                folder, result=result, codes=dict(codes), dataset=dataset,
                 samples=samples[-1] if samples and not baseline else None,
             )  # fmt: skip
         print(f"report: {page}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dsh_jax.files import write_json
 from dsh_jax.methods.cnnh_codes import (
     initial_codes,
     learn_codes,
@@ -121,7 +122,7 @@ def main() -> None:
     if options.result:
         run = workdir.describe_run(workdir.command_line(), [])
         content = {"title": "CNNH's target codes", "figures": shown, "run": run}
-        workdir.write_json(Path(options.result), content)
+        write_json(Path(options.result), content)
 
 
 if __name__ == "__main__":

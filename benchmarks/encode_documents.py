@@ -13,12 +13,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from dsh_jax.retrieval.encode import encode
 from ml_collections import ConfigDict
 
 from configs import shttm_neural_reuters_32bit, shttm_reuters_32bit
 from dsh_jax import hamming
 from dsh_jax.devices import compile_encode, replicate
-from dsh_jax.retrieval.encode import encode
+from dsh_jax.files import write_json
 from dsh_jax.training import workdir
 from dsh_jax.training.experiment import Experiment, prepare
 
@@ -81,7 +82,7 @@ def main() -> None:
     if options.result:
         run = workdir.describe_run(workdir.command_line(), [])
         content = {"title": "Encoding documents", "figures": figures, "run": run}
-        workdir.write_json(options.result, content)
+        write_json(options.result, content)
 
 
 if __name__ == "__main__":

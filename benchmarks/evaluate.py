@@ -16,9 +16,10 @@ import faiss
 import numpy as np
 
 from dsh_jax import hamming
+from dsh_jax.files import write_json
 from dsh_jax.retrieval import evaluate
 from dsh_jax.retrieval.counts import distance_counts
-from dsh_jax.training.workdir import command_line, describe_run, write_json
+from dsh_jax.training.workdir import command_line, describe_run
 
 NUM_CLASSES = 10
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from configs import cnnh_plus_cifar10_48bit, image_files
 from dsh_jax.evaluation import evaluate_workdir
+from dsh_jax.files import write_json
 from dsh_jax.training import workdir
 from dsh_jax.training.loop import train
 
@@ -79,7 +80,7 @@ def main() -> None:
     if options.result:
         run = workdir.describe_run(workdir.command_line(), [])
         content = {"title": "A folder of JPEGs", "figures": shown, "run": run}
-        workdir.write_json(options.result, content)
+        write_json(options.result, content)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dsh_jax.files import write_json
 from dsh_jax.methods.shttm_codes import learn_codes
 from dsh_jax.training import workdir
 
@@ -163,7 +164,7 @@ def main() -> None:
     if options.result:
         run = workdir.describe_run(workdir.command_line(), [])
         content = {"title": "SHTTM's codes", "figures": shown, "run": run}
-        workdir.write_json(Path(options.result), content)
+        write_json(Path(options.result), content)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from dsh_jax.data.batches import batch_ids
 from dsh_jax.data.images.cache import CachedImages, cached_images
 from dsh_jax.data.images.listing import Listing, list_images
 from dsh_jax.data.prefetch import stream
+from dsh_jax.files import write_json
 from dsh_jax.training import workdir
 
 SIDE = 32
@@ -190,7 +191,7 @@ def main() -> None:
     if options.result:
         run = workdir.describe_run(workdir.command_line(), [])
         content = {"title": "Streaming images", "figures": shown, "run": run}
-        workdir.write_json(Path(options.result), content)
+        write_json(Path(options.result), content)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from dsh_jax import cli
 from dsh_jax.data.targets import Targets
 from dsh_jax.devices import Batch, compile_step, replicate
 from dsh_jax.errors import UserError
+from dsh_jax.files import write_json
 from dsh_jax.methods.base import Stage, State
 from dsh_jax.training import workdir
 from dsh_jax.training.experiment import Experiment, prepare
@@ -171,7 +172,7 @@ def main(argv: Sequence[str]) -> None:
         name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
         figures = {f"{name}, stage {row['stage']}": _sentence(row) for row in rows}
         content = {"title": "A training step", "figures": figures, "run": about}
-        workdir.write_json(Path(_RESULT.value), content)
+        write_json(Path(_RESULT.value), content)
 
 
 if __name__ == "__main__":

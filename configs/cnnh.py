@@ -47,6 +47,9 @@ def get_config(num_bits: int, class_outputs: bool) -> ConfigDict:
 
     config.loss = ConfigDict()
     config.loss.labels = "single"  # single: softmax | multi: sum of sigmoids
+    # Names of dsh_jax.losses, or "module:function"; auto is as `labels` says.
+    config.loss.code = "code_cross_entropy"
+    config.loss.classification = "auto"
     # Factors of the two terms; ours.
     config.loss.weights = ConfigDict({"code": 1.0, "classification": 1.0})
 

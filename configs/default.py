@@ -82,14 +82,22 @@ def get_config() -> ConfigDict:
     config.loss = ConfigDict()
     config.loss.labels = "single"  # single: softmax | multi: sum of sigmoids
     config.loss.unlabeled = "zero"  # class target of unlabeled images; zero: paper | mask: no loss
+    # Each loss is a name of dsh_jax.losses, or "module:function" for one of your own; its keyword
+    # options go into a field beside it. dsh_jax/losses/slots.py says what each is called with.
+    config.loss.triplet = "triplet_ranking"
+    config.loss.triplet_options = ConfigDict({"margin": 1.0})  # in bits
+    # auto: softmax_classification or sigmoid_classification, as `labels` says
+    config.loss.classification = "auto"
+    config.loss.quantization = "quantization"
     # minimax: the paper's form | non_saturating | hinge
     config.loss.adversarial = "minimax"
-    config.loss.triplet = "triplet_ranking"  # of dsh_jax.losses, or "module:function"
-    config.loss.triplet_options = ConfigDict({"margin": 1.0})  # its keywords; margin in bits
+    config.loss.pair = ""  # of every pair of a triplet batch, as DPSH has it; empty is none
+    config.loss.batch = ""  # of a whole triplet batch; empty is none
     # Factors of the terms: 1, 1, 1 and none in the paper.
     config.loss.weights = ConfigDict(
-        {"triplet": 1.0, "adversarial": 1.0, "classification": 1.0, "quantization": 0.0}
-    )
+        {"triplet": 1.0, "adversarial": 1.0, "classification": 1.0, "quantization": 0.0,
+         "pair": 1.0, "batch": 1.0}
+    )  # fmt: skip
     # How much a synthetic image counts beside a real one in the classification losses of the
     # discriminator and the hash step; 1: paper, 0: classes are learned from real images alone.
     config.loss.synthetic_class_weight = 1.0

@@ -35,6 +35,10 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     config.decoder.hidden = 128  # units, where non-linear
 
     config.loss = ConfigDict()
+    # Names of dsh_jax.losses, or "module:function".
+    config.loss.tags = "tag_loss"
+    config.loss.words = "word_loss"
+    config.loss.topics = "topic_distance"
     config.loss.present = 1.0  # a: confidence in a tag that is there
     config.loss.missing = 0.03  # b: confidence in one that is missing, below a
     config.loss.topic_weight = 0.01  # of the distance from LDA's topics

@@ -4,24 +4,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from dsh_jax import hamming
+from dsh_jax.checkpoints import Checkpoints
+from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.loading import IMAGE_FILES
-from dsh_jax.devices import compile_encode, replicate
-from dsh_jax.errors import UserError
-from dsh_jax.files import replacing
-from dsh_jax.methods.base import State
-from dsh_jax.methods.shttm import topic_model
+from dsh_jax.data.splits.split import Split
+from dsh_jax.encoder import Encoder, load_encoder, packed_bits
+from dsh_jax.errors import UserError, as_user_error
+from dsh_jax.files import read_json, replacing, write_json
+from dsh_jax.methods.word_players import topic_model
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
 from dsh_jax.retrieval.conventions import Protocol
-from dsh_jax.retrieval.encode import encode, packed_bits
 from dsh_jax.retrieval.metrics import evaluate
-from dsh_jax.training.checkpoint import Checkpoints
-from dsh_jax.training.experiment import Experiment, prepare
-from dsh_jax.training.workdir import load_config, read_json, write_json
+from dsh_jax.training.experiment import load_data
+from dsh_jax.training.workdir import load_config
 
 UNSUPERVISED: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "itq": fit_itq,
@@ -42,7 +42,7 @@ def evaluate_workdir(
     checkpoint: str = "best",
     baseline: str = "",
     protocol: str | Protocol = "expected",
-) -> tuple[dict[str, Any], Experiment]:
+) -> tuple[dict[str, Any], Dataset]:
     """Encodes queries and database, measures, and writes `eval.json` and `codes.npz`.
 
     Args:
@@ -56,17 +56,24 @@ def evaluate_workdir(
       protocol: by which to measure.
 
     Returns:
-      What was written to `eval.json`, and the experiment that was evaluated.
+      What was written to `eval.json`, and the data set.
 
     Raises:
       UserError: the workdir or its data is missing, damaged, or does not fit.
     """
-    experiment = load_experiment(workdir, data_dir)
-    config, dataset, split = experiment.config, experiment.dataset, experiment.split
-    if baseline in UNSUPERVISED or baseline in TOPICS:
-        query, database, about = _unsupervised_codes(experiment, baseline)
+    config = load_config_of(workdir, data_dir)
+    trained = baseline in ("", "classifier")
+    if trained:  # before the data is read, which may take long
+        encoder = load_encoder(
+            workdir, checkpoint=checkpoint, num_devices=config.get("num_devices", 0)
+        )
+    dataset, split = load_data(config, workdir)
+    if trained:
+        query, database, about = _trained_codes(
+            workdir, encoder, dataset, split, checkpoint, baseline
+        )
     else:
-        query, database, about = _trained_codes(experiment, workdir, checkpoint, baseline)
+        query, database, about = _unsupervised_codes(config, dataset, split, baseline)
     metrics = evaluate(
         query, dataset.labels[split.query], database, dataset.labels[split.database],
         num_bits=config.num_bits, cuts=CUTS, protocol=protocol,
@@ -102,7 +109,7 @@ def evaluate_workdir(
     with replacing(codes_path(workdir, baseline)) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     write_json(result_path(workdir, baseline), result)
-    return result, experiment
+    return result, dataset
 
 
 def result_path(workdir: Path, baseline: str = "") -> Path:
@@ -115,80 +122,58 @@ def codes_path(workdir: Path, baseline: str = "") -> Path:
     return workdir / (f"codes_{baseline}.npz" if baseline else "codes.npz")
 
 
-def load_experiment(workdir: Path, data_dir: str) -> Experiment:
-    """The experiment that a workdir was trained with, its split checked.
+def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
+    """The config that a workdir was trained with.
+
+    Args:
+      workdir: of a training.
+      data_dir: where the data lies now; empty is where it lay when training began.
 
     Raises:
-      UserError: the workdir or its data is missing, damaged, or does not fit.
+      UserError: there is no such workdir, or it has no split.
     """
     config = load_config(workdir)
     if not (workdir / "split.json").exists():
         raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
     if data_dir:
         config.data["root" if config.data.source in IMAGE_FILES else "data_dir"] = data_dir
-    try:
-        return prepare(config, workdir, training=False)
-    except (AttributeError, KeyError) as error:
-        raise UserError(
-            f"{workdir}/config.json lacks a field that this version needs "
-            f"({' '.join(str(error).split())}); evaluate with the version that trained it."
-        ) from error
+    return config
 
 
 def _trained_codes(
-    experiment: Experiment, workdir: Path, which: str, baseline: str
+    workdir: Path, encoder: Encoder, dataset: Dataset, split: Split, which: str, baseline: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    config, devices, split = experiment.config, experiment.devices, experiment.split
-    classify = experiment.method.classify
-    if baseline and classify is None:
-        raise UserError(f"{config.method} has no classifier; leave out --baseline {baseline}.")
-    state, step, seconds = _restore(experiment, workdir, which)
-    stacked = replicate(state, devices)
-    forward = classify if baseline and classify else experiment.method.encode
-    compiled = compile_encode(forward, devices)
+    """The encoder's codes of queries and database, or its classifier's labels as codes."""
+    single = encoder.signature.labels == "single"
 
     def packed_labels(logits: np.ndarray) -> np.ndarray:
-        single = config.loss.labels == "single"
         predicted = logits == logits.max(axis=1, keepdims=True) if single else logits > 0
-        return hamming.pack(label_codes(predicted, num_bits=config.num_bits))
+        return hamming.pack(label_codes(predicted, num_bits=encoder.num_bits))
 
-    def codes(ids: np.ndarray) -> np.ndarray:
-        return encode(
-            compiled, stacked, experiment.dataset, ids,
-            batch_size=config.encode_batch_size, devices=devices,
-            finish=packed_labels if baseline else packed_bits,
-        )
-
-    about = {
-        "codes": baseline or experiment.method.codes,
-        "checkpoint": which,
-        "step": step,
-        "train_seconds": seconds,
-        "run": read_json(workdir / "run.json"),
-    }
-    return codes(split.query), codes(split.database), about
-
-
-def _restore(experiment: Experiment, workdir: Path, which: str) -> tuple[State, int, float]:
-    """(state, step, seconds trained) of the checkpoint asked for."""
-    config, directory = experiment.config, workdir / "checkpoints"
-    missing = f"{workdir} holds no checkpoint yet; train first: train.py --workdir {workdir}."
-    if not directory.exists():
-        raise UserError(missing)
-    checkpoints = Checkpoints(directory, keep=config.keep_checkpoints, read_only=True)
-    step = checkpoints.best() if which == "best" else checkpoints.latest()
-    if step is None:
-        raise UserError(missing)
-    like = jax.eval_shape(experiment.method.init, jax.random.key(config.seed))
-    state, seconds = checkpoints.restore(step, like)
-    checkpoints.close()
-    return state, step, seconds
+    if baseline and not encoder.has_classifier:
+        raise UserError(f"{encoder.method} has no classifier; leave out --baseline {baseline}.")
+    query, database = (
+        encoder.classify_dataset(dataset, ids, finish=packed_labels)
+        if baseline
+        else encoder.encode_dataset(dataset, ids, finish=packed_bits)
+        for ids in (split.query, split.database)
+    )
+    run = read_json(workdir / "run.json")
+    with Checkpoints.of_workdir(workdir) as checkpoints:
+        step = checkpoints.find(which)
+        about = {
+            "codes": baseline or encoder.codes,
+            "checkpoint": which,
+            "step": step,
+            "train_seconds": checkpoints.seconds(step),
+            "run": run,
+        }
+    return query, database, about
 
 
 def _unsupervised_codes(
-    experiment: Experiment, name: str
+    config: ConfigDict, dataset: Dataset, split: Split, name: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    config, dataset, split = experiment.config, experiment.dataset, experiment.split
     # Fitted on all that training may see: no labels are needed.
     seen = split.training
     features: Callable[[np.ndarray], Any] = dataset.features
@@ -199,8 +184,9 @@ def _unsupervised_codes(
         features = topic_model(config, dataset, seen)
     if name == "topics":
         options = {}  # as many topics as bits, and nothing to draw
-    encoder = (UNSUPERVISED | TOPICS)[name](features(seen), **options)
-    query, database = (
-        hamming.pack(encoder(features(ids))) for ids in (split.query, split.database)
-    )
+    with as_user_error():
+        encoder = (UNSUPERVISED | TOPICS)[name](features(seen), **options)
+        query, database = (
+            hamming.pack(encoder(features(ids))) for ids in (split.query, split.database)
+        )
     return query, database, {"codes": name, "run": {}}

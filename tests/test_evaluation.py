@@ -12,12 +12,13 @@ import pytest
 
 from configs import smoke
 from dsh_jax import evaluation, hamming
+from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
-from dsh_jax.training.checkpoint import Checkpoints
+from dsh_jax.files import write_json
 from dsh_jax.training.experiment import prepare
-from dsh_jax.training.workdir import as_dict, write_json
+from dsh_jax.training.workdir import as_dict
 
 BEST, LATEST = 2, 5  # steps of the two checkpoints
 RUN = {"command": "python train.py --config configs/smoke.py"}

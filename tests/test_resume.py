@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from configs import smoke
+from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.errors import UserError
 from dsh_jax.training import loop, progress
-from dsh_jax.training.checkpoint import Checkpoints
 
 NUM_STEPS = 6  # two of stage 1, four of stage 2; checkpoints at 3 and 6
 

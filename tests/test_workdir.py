@@ -6,12 +6,13 @@ import pytest
 from ml_collections import ConfigDict
 
 from dsh_jax.errors import UserError
+from dsh_jax.files import write_json
 from dsh_jax.training import workdir
 
 
 def test_write_json_makes_folders_and_leaves_nothing_beside(tmp_path):
     path = tmp_path / "results" / "a.json"
-    workdir.write_json(path, {"map": 0.5})
+    write_json(path, {"map": 0.5})
     assert json.loads(path.read_text()) == {"map": 0.5}
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
 
@@ -27,7 +28,7 @@ def test_flatten_names_fields_by_their_path():
 
 def test_only_the_place_of_the_data_may_differ(tmp_path):
     config = ConfigDict({"seed": 0, "data": {"data_dir": "here"}, "widths": (1, 2)})
-    workdir.write_json(tmp_path / "config.json", workdir.as_dict(config))
+    write_json(tmp_path / "config.json", workdir.as_dict(config))
     config.data.data_dir = "there"
     workdir.check_same_config(tmp_path, config)
     config.seed = 1

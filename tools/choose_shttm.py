@@ -12,14 +12,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from dsh_jax.retrieval.encode import packed_bits
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from configs import shttm as shttm_config
+from dsh_jax.files import write_json
 from dsh_jax.methods import shttm
 from dsh_jax.methods.shttm_codes import fit_hash_function, learn_codes
+from dsh_jax.methods.word_players import topic_model
 from dsh_jax.retrieval.counts import distance_counts, without_self
-from dsh_jax.retrieval.encode import packed_bits
 from dsh_jax.retrieval.ranking import average_precision, precision_at
 from dsh_jax.training import workdir
 from dsh_jax.training.experiment import Experiment, prepare
@@ -54,7 +56,7 @@ def choose(experiment: Experiment) -> dict[str, list[dict[str, Any]]]:
     config, dataset, split = experiment.config, experiment.dataset, experiment.split
     ids = split.training
     tags, features = dataset.multi_hot(ids), dataset.features(ids)
-    topics = shttm.topic_model(config, shttm.require_text(config, dataset), ids)(ids)
+    topics = topic_model(config, dataset, ids)(ids)
     tried: dict[str, list[dict[str, Any]]] = {form: [] for form in FORMS}
     for values in tqdm(list(itertools.product(*GRID.values()))):
         chosen = dict(zip(GRID, values, strict=True))
@@ -83,7 +85,7 @@ def main() -> None:
     tried = choose(experiment)
     path = Path(f"results/choice/shttm_{options.corpus}.json")
     path.parent.mkdir(exist_ok=True)
-    workdir.write_json(
+    write_json(
         path,
         {
             "split_checksum": experiment.split.checksum,

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dsh_jax.data.signature import ImageInputs, WordInputs
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
@@ -47,6 +49,11 @@ class Dataset:
         if self.multi_label:
             return self.labels[ids].astype(np.float32)
         return np.eye(len(self.class_names), dtype=np.float32)[self.labels[ids]]
+
+    @property
+    def inputs(self) -> ImageInputs | WordInputs:
+        """How an item becomes what networks take."""
+        raise NotImplementedError
 
     def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """What networks see of some items: arrays `[m, ...]` by name."""

@@ -6,9 +6,9 @@ from ml_collections import ConfigDict
 
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents import collections as documents
-from dsh_jax.data.documents import vocabulary as vocabularies
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.dataset import TextDataset, as_dataset
+from dsh_jax.data.documents.vocabulary import Vocabulary, fit_vocabulary
 from dsh_jax.data.images import built_in as sources
 from dsh_jax.data.images.dataset import ImageFiles, load_images
 from dsh_jax.data.images.listing import list_images
@@ -62,7 +62,9 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
     )
 
 
-def read_words(data: ConfigDict, found: Documents, split: Split, saved: Path) -> TextDataset:
+def read_words(
+    data: ConfigDict, found: Documents, split: Split, saved: Vocabulary | None
+) -> TextDataset:
     """Documents by the words of the training documents among them.
 
     Args:
@@ -72,11 +74,11 @@ def read_words(data: ConfigDict, found: Documents, split: Split, saved: Path) ->
       saved: the vocabulary of an earlier training, if there is one.
 
     Raises:
-      UserError: no word is left, or the saved vocabulary is damaged.
+      UserError: no word is left.
     """
-    if saved.exists():
-        return as_dataset(found, vocabularies.load(saved))
-    vocabulary = vocabularies.fit_vocabulary(
+    if saved is not None:
+        return as_dataset(found, saved)
+    vocabulary = fit_vocabulary(
         [found.texts[row] for row in split.training],
         max_words=data.max_words,
         min_documents=data.min_documents,

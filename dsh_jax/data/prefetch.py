@@ -5,10 +5,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
-def prefetch(make: Callable[[int], T], steps: Iterable[int], *, depth: int = 2) -> Iterator[T]:
+def prefetch(make: Callable[[S], T], steps: Iterable[S], *, depth: int = 2) -> Iterator[T]:
     """Yields make(step) for each step, in order, made by a thread up to `depth` ahead.
 
     An exception in `make` or `steps` is raised here, in its turn. Closing the iterator stops the

@@ -1,1 +1,53 @@
-"""x"""
+"""The losses of deep semantic hashing, as pure functions of one sample.
+
+Each takes one sample and returns one number, unreduced; lift it over a batch with `jax.vmap` and
+average where it is used. A config names a loss by its name here (`"triplet_ranking"`) or as
+`"module:function"`, so a loss of your own needs no edit in this package; `slots.SLOTS` says what
+each place for a loss hands to it.
+"""
+
+from dsh_jax.losses.adversarial import (
+    Game,
+    adversarial,
+    adversarial_hinge,
+    generator_hinge,
+    generator_minimax,
+    generator_non_saturating,
+    hinge,
+    minimax,
+    non_saturating,
+)
+from dsh_jax.losses.classification import (
+    sigmoid_classification,
+    sigmoid_no_class,
+    softmax_classification,
+    softmax_no_class,
+)
+from dsh_jax.losses.codes import code_cross_entropy, quantization
+from dsh_jax.losses.documents import tag_loss, topic_distance, word_loss
+from dsh_jax.losses.slots import Loss, find
+from dsh_jax.losses.triplet import triplet_ranking
+
+__all__ = [
+    "Game",
+    "Loss",
+    "adversarial",
+    "adversarial_hinge",
+    "code_cross_entropy",
+    "find",
+    "generator_hinge",
+    "generator_minimax",
+    "generator_non_saturating",
+    "hinge",
+    "minimax",
+    "non_saturating",
+    "quantization",
+    "sigmoid_classification",
+    "sigmoid_no_class",
+    "softmax_classification",
+    "softmax_no_class",
+    "tag_loss",
+    "topic_distance",
+    "triplet_ranking",
+    "word_loss",
+]

@@ -4,7 +4,7 @@ A method is a record of pure functions over pytrees; the loop knows nothing else
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -12,16 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from ml_collections import ConfigDict
 
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.augment import to_float
+from dsh_jax.data.signature import Signature
 from dsh_jax.data.splits.split import Split
 from dsh_jax.devices import AXIS, Batch
-from dsh_jax.errors import UserError
+from dsh_jax.fields import Rules
 from dsh_jax.rng import named_key, sample_keys
 
 Params = Any
+Variables = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
 
 
@@ -68,55 +71,89 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Network:
+    """What is left of a method once it is trained: codes of items, as functions of variables.
+
+    Attributes:
+      init: key -> variables: player -> its collections, as Flax has them.
+      encode: variables, inputs as `Dataset.take` gives them -> relaxed codes `[batch, num_bits]`; a
+        bit is 1 where the code is above 1/2.
+      classify: variables, inputs -> class logits `[batch, classes]`; None where there is no
+        classifier.
+    """
+
+    init: Callable[[jax.Array], Variables]
+    encode: Callable[[Variables, Batch], jax.Array]
+    classify: Callable[[Variables, Batch], jax.Array] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """A way to learn codes.
 
     Attributes:
       codes: what its codes are called in a result.
-      stages: run one after the other.
+      network: what is kept once it is trained.
       init: key -> the state before the first step.
-      encode: state, inputs as `Dataset.take` gives them -> relaxed codes `[batch, num_bits]`; a
-        bit is 1 where the code is above 1/2.
-      classify: state, inputs as for `encode` -> class logits `[batch, classes]`, or None for a
-        method that has none.
-      synthesize: state, key, labels `[batch, classes]` -> images in [-1, 1], or None for a method
-        that draws none.
+      stages: run one after the other; none for a method in closed form.
+      synthesize: state, key, labels `[batch, classes]` -> images in [-1, 1], for a method that
+        draws images.
       fit: dataset, split, and what takes the number and the metrics of an iteration -> the state
-        after all training, for a method in closed form, which has no stages. Else None.
-      learn_targets: dataset, ids of all that training sees `[n]` -> what each item is to become
-        `[n, num_bits]`, and what to tell of that; learned before the first step, and then in every
-        batch as `target`. None for a method without targets.
-      shared: name -> size of whatever of a batch the devices share equally.
+        after all training, for a method in closed form.
+      learn_targets: dataset, ids of all that training sees `[n]` -> the target of each item
+        `[n, num_bits]`, and a line about how it went; learned before the first step, and then in
+        every batch as `target`.
+      shared: name -> size of whatever part of a batch the devices share equally.
     """
 
     codes: str
-    stages: tuple[Stage, ...]
+    network: Network
     init: Callable[[jax.Array], State]
-    encode: Callable[[State, Batch], jax.Array]
-    classify: Callable[[State, Batch], jax.Array] | None
-    synthesize: Callable[[State, jax.Array, jax.Array], jax.Array] | None
-    fit: Callable[[Dataset, Split, Report], State] | None
-    learn_targets: Callable[[Dataset, np.ndarray], tuple[np.ndarray, str]] | None
-    shared: Mapping[str, int]
+    stages: tuple[Stage, ...] = ()
+    synthesize: Callable[[State, jax.Array, jax.Array], jax.Array] | None = None
+    fit: Callable[[Dataset, Split, Report], State] | None = None
+    learn_targets: Callable[[Dataset, np.ndarray], tuple[np.ndarray, str]] | None = None
+    shared: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_steps(self) -> int:
         """Steps of all stages together."""
         return sum(stage.num_steps for stage in self.stages)
 
+    def encode(self, state: State, inputs: Batch) -> jax.Array:
+        """Relaxed codes `[batch, num_bits]` of the averaged network, where there is an average."""
+        return self.network.encode(kept_variables(state), inputs)
 
-def check_choices(choices: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
-    """Refuses names that are none.
 
-    Args:
-      choices: config field -> (its value, the values that it may have).
+@dataclass(frozen=True)
+class NetworkRecipe:
+    """How to build the network that makes codes.
 
-    Raises:
-      UserError: names the field and the values.
+    Attributes:
+      kind: of the items that it takes, "images" or "documents".
+      fields: the config fields that it reads, each with its rule. They are kept with the
+        parameters, so that the network can be built again without the rest of the config.
+      build: config, signature -> the network.
     """
-    for field, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise UserError(f"{field} is {value!r}; set it to one of {list(allowed)}.")
+
+    kind: str
+    fields: Rules
+    build: Callable[[ConfigDict, Signature], Network]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method as `METHODS` lists it.
+
+    Attributes:
+      build: config, signature -> the method. The config's fields are checked before.
+      fields: the config fields that it reads beside the network's, each with its rule.
+      network: how its network is built.
+    """
+
+    build: Callable[[ConfigDict, Signature], Method]
+    fields: Rules
+    network: NetworkRecipe
 
 
 def augmented(
@@ -189,3 +226,8 @@ def variables(state: State, player: str) -> dict[str, Any]:
     if player in state.batch_stats:
         collections["batch_stats"] = state.batch_stats[player]
     return collections
+
+
+def kept_variables(state: State) -> dict[str, Any]:
+    """Every player's variables for use after training: averaged where an average is kept."""
+    return {player: state.ema.get(player, variables(state, player)) for player in state.params}

@@ -7,7 +7,7 @@ compared with the codes is not published clearly; here it is the logistic cross-
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -18,22 +18,31 @@ from ml_collections import ConfigDict
 
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.images.augment import augment
+from dsh_jax.data.signature import Signature
 from dsh_jax.devices import Batch
-from dsh_jax.losses import images as losses
+from dsh_jax.errors import UserError
+from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
+from dsh_jax.losses import Loss, slots
+from dsh_jax.methods import optimizers
 from dsh_jax.methods.base import (
     Method,
     Metrics,
     Params,
+    Recipe,
     Stage,
     State,
     advance,
     augmented,
-    check_choices,
     update,
 )
 from dsh_jax.methods.cnnh_codes import learn_class_codes, learn_codes
-from dsh_jax.methods.optimizers import build_optimizer
-from dsh_jax.methods.players import ENCODER, Players, build_encoder
+from dsh_jax.methods.players import (
+    ENCODER,
+    IMAGE_NETWORK,
+    Players,
+    image_network,
+    image_players,
+)
 from dsh_jax.methods.similarity import similarity_from_labels
 from dsh_jax.rng import named_key
 
@@ -53,8 +62,8 @@ class Cnnh:
     """
 
     players: Players
-    code_loss: losses.Loss
-    classify: losses.Loss
+    code_loss: Loss
+    classify: Loss
     weights: dict[str, float]
     tx: optax.GradientTransformation
     augment: Callable[[jax.Array, jax.Array], jax.Array]
@@ -79,7 +88,7 @@ class Cnnh:
 
         def loss_fn(params: dict[str, Params]) -> tuple[jax.Array, tuple[Metrics, dict]]:
             features, stats = self.players.represent(
-                state, params["representation"], batch["image"], named_key(key, "dropout")
+                state, params["representation"], batch["image"], key=named_key(key, "dropout")
             )
             code_logits, hash_stats = self.players.apply(state, "hash", params["hash"], features)
             terms = {"code": jax.vmap(self.code_loss)(code_logits, batch["target"]).mean()}
@@ -97,31 +106,42 @@ class Cnnh:
         return advance(state, self.ema_decay), metrics
 
 
-def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Method:
+FIELDS: Rules = {
+    "batch_size": Integer(1),
+    "num_steps": Integer(1),
+    "augment.crop_padding": Integer(0),
+    "augment.flip": Switch(),
+    "codes.form": Choice(("classes", "full")),
+    "codes.sweeps": Integer(1),
+    "loss.weights.code": Number(least=0),
+    "loss.weights.classification": Number(least=0),
+    "ema_decay": Number(least=0, below=1),
+    **slots.fields_of("code", "classification"),
+    **optimizers.fields_of("network"),
+}
+
+
+def build(config: ConfigDict, signature: Signature) -> Method:
     """CNNH or CNNH+ as a config describes it.
 
     Args:
-      config: a whole experiment's config.
-      image_shape: `(height, width, channels)` of the data.
-      num_classes: length of a class vector.
+      config: a whole experiment's config, its fields checked.
+      signature: of the data.
 
     Raises:
-      UserError: a field whose value cannot be.
+      UserError: fields that do not fit each other; a loss that cannot be used.
     """
-    networks = build_encoder(config, num_classes, classification=config.class_outputs)
-    single = config.loss.labels == "single"
-    check_choices(
-        {
-            "loss.labels": (config.loss.labels, ("single", "multi")),
-            "codes.form": (config.codes.form, ("classes", "full") if single else ("full",)),
-        }
-    )
+    if config.codes.form == "classes" and signature.labels != "single":
+        raise UserError(
+            "codes.form is 'classes', which needs one label per image; set it to 'full'."
+        )
+    sizes = {"num_bits": config.num_bits, "classes": signature.num_classes}
     cnnh = Cnnh(
-        players=Players(networks, image_shape, {}),
-        code_loss=losses.code_cross_entropy,
-        classify=losses.softmax_classification if single else losses.sigmoid_classification,
+        players=image_players(config, signature),
+        code_loss=slots.from_config(config, "code", **sizes),
+        classify=slots.classification(config, signature.labels, **sizes),
         weights=dict(config.loss.weights),
-        tx=build_optimizer(config, "network", config.num_steps),
+        tx=optimizers.build_optimizer(config, "network", config.num_steps),
         augment=partial(
             augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip
         ),
@@ -130,15 +150,12 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
     batch = BatchSpec(config.batch_size, 0, False, config.seed)
     return Method(
         codes="cnnh_plus" if config.class_outputs else "cnnh",
-        stages=(Stage("network", config.num_steps, cnnh.step, batch),),
+        network=image_network(config, signature),
         init=cnnh.init,
-        encode=cnnh.players.encode,
-        classify=cnnh.players.classify if config.class_outputs else None,
-        synthesize=None,
-        fit=None,
+        stages=(Stage("network", config.num_steps, cnnh.step, batch),),
         learn_targets=lambda dataset, ids: learn_targets(
             dataset.labels[ids],
-            num_classes=num_classes,
+            num_classes=signature.num_classes,
             num_bits=config.num_bits,
             seed=config.seed,
             sweeps=config.codes.sweeps,
@@ -175,8 +192,15 @@ def learn_targets(
         codes = result.codes
     scale = float(len(labels)) ** 2
     by_sweep = " ".join(f"{objective / scale:.4f}" for objective in result.objectives)
-    told = (
+    report = (
         f"|S - HH'/q|^2 a pair by sweep {by_sweep}; of the signs "
         f"{result.quantized_objective / scale:.4f}, quantisation gap {result.quantization_gap:.4f}"
     )
-    return codes, told
+    return codes, report
+
+
+RECIPE = Recipe(
+    build,
+    FIELDS,
+    replace(IMAGE_NETWORK, fields={**IMAGE_NETWORK.fields, "class_outputs": Switch()}),
+)

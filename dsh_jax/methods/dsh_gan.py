@@ -11,72 +11,85 @@ from functools import partial
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from dsh_jax import losses
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.images.augment import augment
+from dsh_jax.data.signature import Signature
 from dsh_jax.devices import AXIS
 from dsh_jax.errors import UserError
-from dsh_jax.losses import images as losses
-from dsh_jax.methods.base import Method, Stage, check_choices
+from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
+from dsh_jax.losses import slots
+from dsh_jax.methods import optimizers
+from dsh_jax.methods.base import Method, Recipe, Stage
 from dsh_jax.methods.dsh_gan_steps import DshGan, Losses
-from dsh_jax.methods.optimizers import build_optimizer
-from dsh_jax.methods.players import Players, build_encoder
+from dsh_jax.methods.players import (
+    IMAGE_NETWORK,
+    image_network,
+    image_players,
+    with_networks,
+)
 from dsh_jax.networks.generator import Generator
 from dsh_jax.networks.streams import AdversaryStream
 
+SLOTS = ("triplet", "quantization", "pair", "batch")
+TERMS = (*SLOTS, "adversarial", "classification")
+FIELDS: Rules = {
+    "batch_size": Integer(1),
+    "anchor_every": Integer(1),
+    "unlabeled_batch_size": Integer(0),
+    "pretraining_steps": Integer(0),
+    "num_steps": Integer(1),
+    "triplets": Choice(("synthetic", "real")),
+    "augment.crop_padding": Integer(0),
+    "augment.flip": Switch(),
+    "augment.synthetic": Switch(),
+    "generator.width": Integer(1),
+    "generator.z_dim": Integer(1),
+    "loss.unlabeled": Choice(("zero", "mask")),
+    "loss.synthetic_class_weight": Number(least=0),
+    "ema_decay": Number(least=0, below=1),
+    **slots.fields_of(*SLOTS, "classification", "adversarial"),
+    **{f"loss.weights.{term}": Number(least=0) for term in TERMS},
+    **optimizers.fields_of("discriminator", "hash", "generator"),
+}
 
-def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> Method:
-    """DSH-GANs (or its triplet-only control) as a config describes it.
+
+def build(config: ConfigDict, signature: Signature) -> Method:
+    """DSH-GANs (or the triplet-only control) as a config describes it.
 
     Args:
-      config: a whole experiment's config.
-      image_shape: `(height, width, channels)` of the data.
-      num_classes: length of a class vector.
+      config: a whole experiment's config, its fields checked.
+      signature: of the data.
 
     Raises:
-      UserError: a field whose value cannot be.
+      UserError: fields that do not fit each other; a loss that cannot be used.
     """
-    networks = build_encoder(config, num_classes, classification=True)
-    if config.anchor_every < 1 or config.batch_size % config.anchor_every:
+    if config.batch_size % config.anchor_every:
         raise UserError(
             f"anchor_every is {config.anchor_every}; set it to a divisor of batch_size "
             f"{config.batch_size}."
         )
-    check_choices(
-        {
-            "loss.adversarial": (config.loss.adversarial, tuple(losses.ADVERSARIAL)),
-            "loss.unlabeled": (config.loss.unlabeled, ("zero", "mask")),
-            "loss.labels": (config.loss.labels, ("single", "multi")),
-            "triplets": (config.triplets, ("synthetic", "real")),
-        }
-    )
-    discriminate, deceive = losses.ADVERSARIAL[config.loss.adversarial]
-    softmax = config.loss.labels == "single"
-    no_class = losses.softmax_no_class if softmax else losses.sigmoid_no_class
-    terms = Losses(
-        triplet=losses.find(config.loss.triplet, config.loss.triplet_options),
-        classify=losses.softmax_classification if softmax else losses.sigmoid_classification,
-        no_class=no_class if config.loss.unlabeled == "zero" else None,
-        discriminate=discriminate,
-        deceive=deceive,
-        weights=dict(config.loss.weights),
-        synthetic_class_weight=config.loss.synthetic_class_weight,
-    )
     synthetic = config.triplets == "synthetic"
+    players = image_players(config, signature)
     updates = {"hash": config.num_steps}
     if synthetic:
-        networks["generator"] = Generator(
-            image_shape, config.generator.width, AXIS, jnp.dtype(config.dtype)
+        shape, classes = signature.image_shape, signature.num_classes
+        generator = Generator(shape, config.generator.width, AXIS, jnp.dtype(config.dtype))
+        players = with_networks(
+            players,
+            {
+                "generator": generator,
+                "adversary": AdversaryStream(config.representation.spectral_norm),
+            },
+            {"generator": ((config.generator.z_dim,), (classes,))},
         )
-        networks["adversary"] = AdversaryStream(config.representation.spectral_norm)
         updates["discriminator"] = config.pretraining_steps + config.num_steps
         updates["generator"] = updates["discriminator"]
     gan = DshGan(
-        players=Players(
-            networks, image_shape, {"generator": ((config.generator.z_dim,), (num_classes,))}
-        ),
-        losses=terms,
+        players=players,
+        losses=_losses(config, signature),
         optimizers={
-            name: build_optimizer(config, name, num_steps)
+            name: optimizers.build_optimizer(config, name, num_steps)
             for name, num_steps in updates.items()
         },
         augment=partial(
@@ -84,7 +97,7 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         ),
         augment_synthetic=config.augment.synthetic,
         anchor_every=config.anchor_every,
-        multi_label=not softmax,
+        multi_label=signature.labels == "multi",
         z_dim=config.generator.z_dim,
         ema_decay=config.ema_decay,
     )
@@ -102,16 +115,43 @@ def build(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: in
         )
     return Method(
         codes=config.triplets,
-        stages=stages,
+        network=image_network(config, signature),
         init=gan.init,
-        encode=gan.players.encode,
-        classify=gan.players.classify,
+        stages=stages,
         synthesize=gan.sample if synthetic else None,
-        fit=None,
-        learn_targets=None,
         shared={
             "batch_size": config.batch_size,
             "unlabeled_batch_size": batch.unlabeled_batch_size,
             "batch_size / anchor_every": config.batch_size // config.anchor_every,
         },
     )
+
+
+def _losses(config: ConfigDict, signature: Signature) -> Losses:
+    """The losses that the config names, each tried on the shapes that it will be given."""
+    sizes = {
+        "num_bits": config.num_bits,
+        "classes": signature.num_classes,
+        # What the hash step sees: anchors, positives and negatives.
+        "batch": 3 * config.batch_size // config.anchor_every,
+    }
+    single = signature.labels == "single"
+    no_class = losses.softmax_no_class if single else losses.sigmoid_no_class
+    pair, batch = (
+        slots.from_config(config, slot, **sizes) if config.loss[slot] else None
+        for slot in ("pair", "batch")
+    )
+    return Losses(
+        triplet=slots.from_config(config, "triplet", **sizes),
+        classify=slots.classification(config, signature.labels, **sizes),
+        quantize=slots.from_config(config, "quantization", **sizes),
+        pair=pair,
+        batch=batch,
+        no_class=no_class if config.loss.unlabeled == "zero" else None,
+        game=slots.game(config),
+        weights=dict(config.loss.weights),
+        synthetic_class_weight=config.loss.synthetic_class_weight,
+    )
+
+
+RECIPE = Recipe(build, FIELDS, IMAGE_NETWORK)

@@ -15,8 +15,17 @@ import optax
 from flax import linen as nn
 
 from dsh_jax.devices import AXIS, Batch
-from dsh_jax.losses import images as losses
-from dsh_jax.methods.base import Metrics, Params, State, advance, augmented, update
+from dsh_jax.losses import Game, Loss
+from dsh_jax.losses.pairs import mean_over_pairs, of_batch
+from dsh_jax.methods.base import (
+    Metrics,
+    Params,
+    State,
+    advance,
+    augmented,
+    kept_variables,
+    update,
+)
 from dsh_jax.methods.players import ENCODER, Players
 from dsh_jax.rng import named_key, sample_keys
 
@@ -32,19 +41,24 @@ class Losses:
     Attributes:
       triplet: (anchor, positive, negative) codes -> loss.
       classify: (logits, label) -> loss.
+      quantize: code -> loss.
+      pair: (code logits of two items, whether they are similar) -> loss, or None to leave it out.
+      batch: (code logits, labels of the batch) -> loss, or None to leave it out.
       no_class: logits of an unlabeled image -> loss, or None to leave it out.
-      discriminate: (logit, is_real) -> loss of the discriminator.
-      deceive: logit of a synthetic image -> loss of the generator.
-      weights: factor of each term: triplet, adversarial, classification, quantization.
+      game: losses of discriminator and generator.
+      weights: factor of each term: triplet, pair, batch, adversarial, classification,
+        quantization.
       synthetic_class_weight: how much a synthetic image counts beside a real one in the
         classification loss of the discriminator and the hash step.
     """
 
-    triplet: losses.Loss
-    classify: losses.Loss
-    no_class: losses.Loss | None
-    discriminate: losses.Loss
-    deceive: losses.Loss
+    triplet: Loss
+    classify: Loss
+    quantize: Loss
+    pair: Loss | None
+    batch: Loss | None
+    no_class: Loss | None
+    game: Game
     weights: dict[str, float]
     synthetic_class_weight: float
 
@@ -120,7 +134,8 @@ class DshGan:
 
         def loss_fn(params: dict[str, Params]) -> Any:
             features, stats = self.players.represent(
-                state, params["representation"], images, named_key(key, "discriminator dropout")
+                state, params["representation"], images,
+                key=named_key(key, "discriminator dropout"),
             )
             sources, source_stats = self.players.apply(
                 state, "adversary", params["adversary"], features
@@ -128,7 +143,7 @@ class DshGan:
             logits, _ = self.players.apply(
                 state, "classification", params["classification"], features
             )
-            source_losses = jax.vmap(self.losses.discriminate)(sources, is_real)
+            source_losses = jax.vmap(self.losses.game.discriminate)(sources, is_real)
             # Real and synthetic images weigh the same however many of each there are.
             adversarial = (source_losses[:num_real].mean() + source_losses[num_real:].mean()) / 2
             classify = jax.vmap(self.losses.classify)
@@ -173,7 +188,7 @@ class DshGan:
 
         def loss_fn(params: dict[str, Params]) -> Any:
             features, stats = self.players.represent(
-                state, params["representation"], images, named_key(key, "hash dropout")
+                state, params["representation"], images, key=named_key(key, "hash dropout")
             )
             code_logits, hash_stats = self.players.apply(state, "hash", params["hash"], features)
             logits, _ = self.players.apply(
@@ -181,13 +196,18 @@ class DshGan:
             )
             codes = nn.sigmoid(code_logits)
             triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
-            loss, metrics = self.losses.weigh(
-                triplet=triplets.mean(),
-                classification=weighted_mean(
+            terms = {
+                "triplet": triplets.mean(),
+                "classification": weighted_mean(
                     jax.vmap(self.losses.classify)(logits, labels), class_weights
                 ),
-                quantization=jax.vmap(losses.quantization)(codes).mean(),
-            )
+                "quantization": jax.vmap(self.losses.quantize)(codes).mean(),
+            }
+            if self.losses.pair is not None:
+                terms["pair"] = mean_over_pairs(self.losses.pair, code_logits, labels)
+            if self.losses.batch is not None:
+                terms["batch"] = of_batch(self.losses.batch, code_logits, labels)
+            loss, metrics = self.losses.weigh(**terms)
             metrics["active_triplets"] = jnp.mean(triplets > 0)
             return loss, (metrics, stats | hash_stats)
 
@@ -215,7 +235,8 @@ class DshGan:
             if with_triplets:
                 images = jnp.concatenate([images, batch["image"]])
             features, _ = self.players.represent(
-                state, state.params["representation"], images, named_key(key, "generator dropout")
+                state, state.params["representation"], images,
+                key=named_key(key, "generator dropout"),
             )
             synthetic = features[:num_synthetic]
             sources, _ = self.players.apply(
@@ -226,7 +247,7 @@ class DshGan:
             )
             classify = jax.vmap(self.losses.classify)
             terms = {
-                "adversarial": jax.vmap(self.losses.deceive)(sources).mean(),
+                "adversarial": jax.vmap(self.losses.game.deceive)(sources).mean(),
                 "classification": classify(logits, batch["synthetic_label"]).mean(),
             }
             if with_triplets:
@@ -310,7 +331,7 @@ class DshGan:
     def sample(self, state: State, key: jax.Array, label: jax.Array) -> jax.Array:
         """Images in [-1, 1] of the class vectors `label` `[batch, classes]`, for looking at."""
         z = jax.random.normal(key, (len(label), self.z_dim))
-        return self.players.evaluate(state, "generator", z, label)
+        return self.players.evaluate(kept_variables(state), "generator", z, label)
 
 
 def weighted_mean(values: jax.Array, weights: Sequence[float] | np.ndarray) -> jax.Array:

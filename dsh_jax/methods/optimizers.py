@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from dsh_jax.errors import UserError
-from dsh_jax.methods.base import check_choices
+from dsh_jax.fields import Choice, Integer, Number, Rule, Rules
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -53,18 +52,22 @@ def optimizer(
     return adam
 
 
+def fields_of(*names: str) -> dict[str, Rule]:
+    """The rules of `optimizer.<name>` for each name."""
+    rules: Rules = {
+        "learning_rate": Number(least=0),
+        "b1": Number(least=0, below=1),
+        "b2": Number(least=0, below=1),
+        "weight_decay": Number(least=0),
+        "schedule": Choice(SCHEDULES),
+        "warmup_steps": Integer(0),
+        "clip_norm": Number(least=0),
+    }
+    return {f"optimizer.{name}.{key}": rule for name in names for key, rule in rules.items()}
+
+
 def build_optimizer(
     config: ConfigDict, name: str, num_steps: int
 ) -> optax.GradientTransformation:
-    """The optimizer that `config.optimizer.<name>` describes, for `num_steps` updates.
-
-    Raises:
-      UserError: a field whose value cannot be.
-    """
-    fields = config.optimizer[name]
-    for field in ("learning_rate", "weight_decay", "warmup_steps", "clip_norm", "b1", "b2"):
-        if fields[field] < 0 or (field in ("b1", "b2") and fields[field] >= 1):
-            bound = "from 0 to below 1" if field in ("b1", "b2") else "to 0 or more"
-            raise UserError(f"optimizer.{name}.{field} is {fields[field]}; set it {bound}.")
-    check_choices({f"optimizer.{name}.schedule": (fields.schedule, SCHEDULES)})
-    return optimizer(**fields, num_steps=num_steps)
+    """The optimizer that `config.optimizer.<name>` describes, for `num_steps` updates."""
+    return optimizer(**config.optimizer[name], num_steps=num_steps)

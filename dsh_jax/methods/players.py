@@ -1,7 +1,7 @@
-"""The networks of a method by name, and how steps and evaluation call them."""
+"""The networks of a method by name, and how steps and encoders call them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -11,58 +11,49 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from dsh_jax.data.images.augment import to_float
+from dsh_jax.data.signature import Signature
 from dsh_jax.devices import AXIS, Batch
-from dsh_jax.errors import UserError
-from dsh_jax.methods.base import Params, State, check_choices, variables
+from dsh_jax.fields import Choice, Integer, Number, Switch
+from dsh_jax.methods.base import Network, NetworkRecipe, Params, State, Variables, variables
 from dsh_jax.networks import representation
 from dsh_jax.networks.streams import ClassificationStream, HashStream
 from dsh_jax.rng import named_key
 
 ENCODER = ("representation", "hash", "classification")
-"""The players that evaluation needs, as far as a method has them."""
-
-
-def build_encoder(
-    config: ConfigDict, num_classes: int, *, classification: bool
-) -> dict[str, nn.Module]:
-    """The networks that make codes, and the classification stream, as a config describes them.
-
-    Args:
-      config: a whole experiment's config.
-      num_classes: outputs of the classification stream.
-      classification: whether there is one.
-
-    Raises:
-      UserError: a field whose value cannot be.
-    """
-    if config.num_bits < 1:
-        raise UserError(f"num_bits is {config.num_bits}; set it to 1 or more.")
-    check_choices({"dtype": (config.dtype, ("float32", "bfloat16"))})
-    networks: dict[str, nn.Module] = {
-        "representation": representation.build(
-            **config.representation, dtype=jnp.dtype(config.dtype)
-        ),
-        "hash": HashStream(config.num_bits, config.hash_stream.sharpness, AXIS),
-    }
-    if classification:
-        networks["classification"] = ClassificationStream(num_classes)
-    return networks
+"""The players that encoding images needs, as far as a method has them."""
 
 
 @dataclass(frozen=True)
 class Players:
-    """A shared representation, streams on its features, and whatever else a method plays with.
+    """A network that sees the items, and others that map its output on.
 
     Attributes:
-      networks: name -> network; "representation" maps images to features `[batch, features]`, and
-        every network that `inputs` does not name maps these on.
-      image_shape: `(height, width, channels)`.
-      inputs: name -> shapes of the inputs of one sample, for networks that do not take features.
+      networks: name -> network.
+      first: the one that sees the items. Every other one takes its output, unless `inputs` says
+        what it takes.
+      sample: the inputs of `first` for a batch of one item or two, to initialise it.
+      inputs: name -> shapes of the inputs of one sample, for networks that do not take the first
+        one's output.
     """
 
     networks: Mapping[str, nn.Module]
-    image_shape: tuple[int, int, int]
+    first: str
+    sample: tuple[jax.Array, ...]
     inputs: Mapping[str, tuple[tuple[int, ...], ...]]
+
+    def init_variables(self, key: jax.Array) -> dict[str, Any]:
+        """Every player's variables; each network has a key of its own, by its name."""
+        features, collections = self.networks[self.first].init_with_output(
+            named_key(key, self.first), *self.sample, train=False
+        )
+        every = {self.first: collections}
+        for player in self.networks.keys() - {self.first}:
+            shapes = self.inputs.get(player)
+            arguments = [jnp.zeros((1, *shape)) for shape in shapes] if shapes else [features]
+            every[player] = self.networks[player].init(
+                named_key(key, player), *arguments, train=False
+            )
+        return {player: dict(collections) for player, collections in every.items()}
 
     def init(
         self,
@@ -79,16 +70,7 @@ class Players:
           owners: optimizer's name -> the players that it updates.
           averaged: players whose moving average is kept.
         """
-        features, collections = self.networks["representation"].init_with_output(
-            named_key(key, "representation"), jnp.zeros((1, *self.image_shape)), train=False
-        )
-        every = {"representation": collections}
-        for player in self.networks.keys() - {"representation"}:
-            shapes = self.inputs.get(player)
-            arguments = [jnp.zeros((1, *shape)) for shape in shapes] if shapes else [features]
-            every[player] = self.networks[player].init(
-                named_key(key, player), *arguments, train=False
-            )
+        every = self.init_variables(key)
         params = {player: c["params"] for player, c in every.items()}
         return State(
             step=jnp.zeros((), jnp.int32),
@@ -98,7 +80,7 @@ class Players:
                 name: tx.init({player: params[player] for player in owners[name]})
                 for name, tx in optimizers.items()
             },
-            ema={player: dict(every[player]) for player in averaged if player in every},
+            ema={player: every[player] for player in averaged if player in every},
         )
 
     def apply(
@@ -112,23 +94,72 @@ class Players:
         return output, {player: new["batch_stats"]} if player in state.batch_stats else {}
 
     def represent(
-        self, state: State, params: Params, images: jax.Array, key: jax.Array
+        self, state: State, params: Params, *inputs: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, dict[str, Any]]:
-        """Features of images in training mode; each device draws dropout of its own."""
+        """Output of `first` in training mode; each device draws dropout of its own."""
         dropout = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
-        return self.apply(state, "representation", params, images, rngs={"dropout": dropout})
+        return self.apply(state, self.first, params, *inputs, rngs={"dropout": dropout})
 
-    def evaluate(self, state: State, player: str, *inputs: jax.Array) -> jax.Array:
-        """A player's output in evaluation mode, of the averaged parameters where there are any."""
-        collections = state.ema.get(player, variables(state, player))
-        return jnp.asarray(self.networks[player].apply(collections, *inputs, train=False))
+    def evaluate(self, kept: Variables, player: str, *inputs: jax.Array) -> jax.Array:
+        """A player's output in evaluation mode."""
+        return jnp.asarray(self.networks[player].apply(kept[player], *inputs, train=False))
 
-    def encode(self, state: State, inputs: Batch) -> jax.Array:
-        """Relaxed codes `[batch, num_bits]` of `image`, uint8 `[batch, h, w, c]`."""
-        features = self.evaluate(state, "representation", to_float(inputs["image"]))
-        return nn.sigmoid(self.evaluate(state, "hash", features))
 
-    def classify(self, state: State, inputs: Batch) -> jax.Array:
-        """Class logits `[batch, classes]` of `image`, uint8 `[batch, h, w, c]`."""
-        features = self.evaluate(state, "representation", to_float(inputs["image"]))
-        return self.evaluate(state, "classification", features)
+def image_players(config: ConfigDict, signature: Signature) -> Players:
+    """Representation, hash stream and, unless `class_outputs` is off, classification stream."""
+    networks: dict[str, nn.Module] = {
+        "representation": representation.build(
+            **config.representation, dtype=jnp.dtype(config.dtype)
+        ),
+        "hash": HashStream(config.num_bits, config.hash_stream.sharpness, AXIS),
+    }
+    if config.get("class_outputs", True):
+        networks["classification"] = ClassificationStream(signature.num_classes)
+    sample = (jnp.zeros((1, *signature.image_shape)),)
+    return Players(networks, "representation", sample, {})
+
+
+def with_networks(
+    players: Players,
+    networks: Mapping[str, nn.Module],
+    inputs: Mapping[str, tuple[tuple[int, ...], ...]],
+) -> Players:
+    """The players and some more."""
+    return replace(
+        players, networks={**players.networks, **networks}, inputs={**players.inputs, **inputs}
+    )
+
+
+def image_network(config: ConfigDict, signature: Signature) -> Network:
+    """The network that makes codes of `image`, uint8 `[batch, height, width, channels]`."""
+    players = image_players(config, signature)
+
+    def stream(kept: Variables, player: str, inputs: Batch) -> jax.Array:
+        features = players.evaluate(kept, "representation", to_float(inputs["image"]))
+        return players.evaluate(kept, player, features)
+
+    return Network(
+        init=players.init_variables,
+        encode=lambda kept, inputs: nn.sigmoid(stream(kept, "hash", inputs)),
+        classify=(lambda kept, inputs: stream(kept, "classification", inputs))
+        if "classification" in players.networks
+        else None,
+    )
+
+
+IMAGE_NETWORK = NetworkRecipe(
+    kind="images",
+    fields={
+        "num_bits": Integer(1),
+        "dtype": Choice(("float32", "bfloat16")),
+        "representation.name": Choice(representation.NAMES),
+        "representation.width": Integer(1),
+        "representation.depth": Integer(1),
+        "representation.features": Integer(0),
+        "representation.dropout": Number(least=0, below=1),
+        "representation.norm": Choice(representation.NORMS),
+        "representation.spectral_norm": Switch(),
+        "hash_stream.sharpness": Number(least=0),
+    },
+    build=image_network,
+)

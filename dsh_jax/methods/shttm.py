@@ -4,96 +4,59 @@ Wang, Zhang & Si: "Semantic Hashing using Tags and Topic Modeling", SIGIR 2013. 
 in closed form, by turns: there are no steps and no batches.
 """
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from flax import linen as nn
 from ml_collections import ConfigDict
 
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.documents.dataset import TextDataset
-from dsh_jax.data.documents.topics import infer_topics, learn_topics
+from dsh_jax.data.signature import Signature
 from dsh_jax.data.splits.split import Split
-from dsh_jax.devices import Batch
-from dsh_jax.errors import UserError
-from dsh_jax.methods.base import Method, Report, State, check_choices
+from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
+from dsh_jax.methods.base import Method, Network, NetworkRecipe, Recipe, Report, State
 from dsh_jax.methods.shttm_codes import fit_hash_function, learn_codes, medians
-from dsh_jax.networks.words import bag
+from dsh_jax.methods.word_players import TOPIC_FIELDS, topic_model, word_network, word_players
+from dsh_jax.networks.words import LinearHash
 from dsh_jax.retrieval.baselines import itq_rotation
 
+FIELDS: Rules = {
+    "codes.present": Number(above=0),
+    "codes.missing": Number(above=0),
+    "codes.tag_ridge": Number(above=0),
+    "codes.topic_weight": Number(above=0),
+    "codes.hash_ridge": Number(above=0),
+    "codes.iterations": Integer(1),
+    "codes.tolerance": Number(least=0),
+    "codes.dtype": Choice(("float32", "float64")),
+    "codes.rotation": Switch(),
+    "codes.rotation_iterations": Integer(0),
+    "codes.fitted_to": Choice(("codes", "function")),
+    "codes.thresholds": Choice(("median", "mean")),
+    **TOPIC_FIELDS,
+}
 
-def build(config: ConfigDict, dataset: Dataset) -> Method:
+
+def build(config: ConfigDict, signature: Signature) -> Method:
     """SHTTM as a config describes it.
 
     Args:
-      config: a whole experiment's config.
-      dataset: documents; only the size of its vocabulary is read here.
-
-    Raises:
-      UserError: images, or a field whose value cannot be.
+      config: a whole experiment's config, its fields checked.
+      signature: of the data.
     """
-    dataset = require_text(config, dataset)
-    check_choices(
-        {
-            "codes.dtype": (config.codes.dtype, ("float32", "float64")),
-            "codes.fitted_to": (config.codes.fitted_to, ("codes", "function")),
-            "codes.thresholds": (config.codes.thresholds, ("median", "mean")),
-        }
-    )
-    shape = (len(dataset.vocabulary.words), config.num_bits)
-
-    def init(key: jax.Array) -> State:
-        del key  # nothing is drawn
-        return state_of(np.zeros(shape), np.zeros(shape[1]), 0)
-
+    players = word_players({"hash": LinearHash(signature.num_words, config.num_bits)}, "hash")
     return Method(
         codes="shttm_rotated" if config.codes.rotation else "shttm",
-        stages=(),
-        init=init,
-        encode=encode,
-        classify=None,
-        synthesize=None,
-        learn_targets=None,
+        network=network(config, signature),
+        init=lambda key: players.init(key, {}, {}, ()),
         fit=lambda dataset, split, report: fit(config, dataset, split, report),
-        shared={},
     )
 
 
-def require_text(config: ConfigDict, dataset: Dataset) -> TextDataset:
-    """The data set, if it holds documents.
-
-    Raises:
-      UserError: it does not.
-    """
-    if not isinstance(dataset, TextDataset):
-        raise UserError(
-            f"method {config.method!r} takes documents, but {dataset.name} has none; set "
-            "data.source to reuters21578, 20newsgroups or jsonl."
-        )
-    return dataset
-
-
-def topic_model(
-    config: ConfigDict, dataset: TextDataset, training: np.ndarray
-) -> Callable[[np.ndarray], np.ndarray]:
-    """LDA learned from the training documents: ids `[m]` -> shares of topics `[m, num_bits]`.
-
-    Raises:
-      UserError: the documents do not support as many topics as bits.
-    """
-    topics = learn_topics(
-        dataset.counts[training],
-        num_topics=config.num_bits,
-        seed=config.topics.seed,
-        iterations=config.topics.iterations,
-        cache=Path(config.topics.cache).expanduser() if config.topics.cache else None,
-    )
-    return lambda ids: infer_topics(topics, dataset.counts[ids])
+def network(config: ConfigDict, signature: Signature) -> Network:
+    """The hash function."""
+    return word_network(LinearHash(signature.num_words, config.num_bits), "hash")
 
 
 def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> State:
@@ -107,9 +70,8 @@ def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> S
       report: takes an iteration's number and its metrics.
 
     Raises:
-      UserError: a field whose value cannot be.
+      UserError: the documents do not support as many topics as bits, or weights too far apart.
     """
-    dataset = require_text(config, dataset)
     ids = split.training
     features = dataset.features(ids)
     learned = learn_codes(
@@ -164,12 +126,6 @@ def binarisation(
     return kernel, medians(fitted_to) if settings.thresholds == "median" else fitted_to.mean(axis=0)
 
 
-def encode(state: State, inputs: Batch) -> jax.Array:
-    """Relaxed codes `[batch, num_bits]` of `word` and `tfidf`, `[batch, width]`."""
-    outputs = bag(state.params["hash"]["kernel"], inputs["word"], inputs["tfidf"])
-    return nn.sigmoid(outputs - state.params["hash"]["threshold"])
-
-
 def state_of(kernel: np.ndarray, threshold: np.ndarray, step: int) -> State:
     """The state after `step` iterations: a hash function and its thresholds."""
     arrays = {"kernel": kernel, "threshold": threshold}
@@ -180,3 +136,6 @@ def state_of(kernel: np.ndarray, threshold: np.ndarray, step: int) -> State:
         opt_state={},
         ema={},
     )
+
+
+RECIPE = Recipe(build, FIELDS, NetworkRecipe("documents", {"num_bits": Integer(1)}, network))

@@ -18,16 +18,55 @@ from ml_collections import ConfigDict
 
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.signature import Signature
 from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
-from dsh_jax.losses import documents as losses
-from dsh_jax.methods.base import Method, Metrics, Params, Stage, State, advance, update, variables
-from dsh_jax.methods.optimizers import build_optimizer
-from dsh_jax.methods.shttm import require_text, topic_model
-from dsh_jax.networks.words import TagDecoder, TopicDecoder, WordEncoder
+from dsh_jax.fields import Integer, Number, Rules, Switch
+from dsh_jax.losses import Loss, slots
+from dsh_jax.losses.documents import tag_confidence, tag_similarity, to_bits
+from dsh_jax.methods import optimizers
+from dsh_jax.methods.base import (
+    Method,
+    Metrics,
+    Network,
+    NetworkRecipe,
+    Params,
+    Recipe,
+    Stage,
+    State,
+    advance,
+    update,
+)
+from dsh_jax.methods.players import Players
+from dsh_jax.methods.word_players import TOPIC_FIELDS, topic_model, word_network, word_players
+from dsh_jax.networks.words import TagDecoder, TagRecall, TopicDecoder, WordEncoder
 from dsh_jax.rng import named_key
 
-_INITIAL_RECALL_LOGIT = 3.0  # a recall of 0.95
+NETWORK_FIELDS: Rules = {
+    "num_bits": Integer(1),
+    "improvements.nonlinear": Switch(),
+    "encoder.hidden": Integer(1),
+    "encoder.dropout": Number(least=0, below=1),
+    "encoder.word_dropout": Number(least=0, below=1),
+    "encoder.sharpness": Number(above=0),
+}
+FIELDS: Rules = {
+    "improvements.learned_uncertainty": Switch(),
+    "improvements.correlated_tags": Switch(),
+    "improvements.joint_topics": Switch(),
+    "decoder.hidden": Integer(1),
+    "loss.present": Number(above=0),
+    "loss.missing": Number(above=0),
+    "loss.topic_weight": Number(least=0),
+    "loss.word_weight": Number(least=0),
+    "batch_size": Integer(1),
+    "unlabeled_batch_size": Integer(0),
+    "num_steps": Integer(1),
+    "ema_decay": Number(least=0, below=1),
+    **slots.fields_of("tags", "words", "topics"),
+    **optimizers.fields_of("network"),
+    **TOPIC_FIELDS,
+}
 
 
 @dataclass(frozen=True)
@@ -35,46 +74,32 @@ class NeuralShttm:
     """The networks and their step.
 
     Attributes:
-      networks: "encoder", "tags" and, where topics are learned jointly, "words".
+      players: "encoder", "tags" and, where they are switched on, "words" (topics learned jointly)
+        and "recall" (each tag's probability of being given where it applies).
       binary: whether codes are bits in training too, or relaxed.
-      learned_uncertainty: whether each tag has a probability of being given that is learned.
       correlated_tags: whether a missing tag counts less beside a similar one.
       present, missing: SHTTM's confidences a and b.
+      losses: of "tags", and of "words" or "topics".
       topic_weight: gamma, of the distance from fixed topics, or of the words.
       tx: the optimizer.
       ema_decay: per step, of the encoder's average; 0 is off.
     """
 
-    networks: dict[str, nn.Module]
+    players: Players
     binary: bool
-    learned_uncertainty: bool
     correlated_tags: bool
     present: float
     missing: float
+    losses: dict[str, Loss]
     topic_weight: float
     tx: optax.GradientTransformation
     ema_decay: float
 
     def init(self, key: jax.Array) -> State:
         """The state before the first step."""
-        row = jnp.zeros((2, 1), jnp.int32)
-        code, encoder = self.networks["encoder"].init_with_output(
-            named_key(key, "encoder"), row, jnp.zeros(row.shape), train=False
-        )
-        every = {"encoder": encoder}
-        for name in self.networks.keys() - {"encoder"}:
-            every[name] = self.networks[name].init(named_key(key, name), code, train=False)
-        params = {name: collections["params"] for name, collections in every.items()}
-        if self.learned_uncertainty:
-            num_tags = params["tags"]["factors"]["bias"].shape
-            params["recall"] = {"logit": jnp.full(num_tags, _INITIAL_RECALL_LOGIT)}
-        return State(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            batch_stats={"encoder": encoder["batch_stats"]},
-            opt_state={"network": self.tx.init(params)},
-            ema={"encoder": dict(encoder)} if self.ema_decay else {},
-        )
+        owners = {"network": tuple(self.players.networks)}
+        averaged = ("encoder",) if self.ema_decay else ()
+        return self.players.init(key, {"network": self.tx}, owners, averaged)
 
     def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """One update on documents with their tags, and on documents without.
@@ -87,121 +112,120 @@ class NeuralShttm:
           key: the run's key.
         """
         key = named_key(jax.random.fold_in(key, state.step), "dropout")
-        key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
         batch = _with_untagged(batch)
 
         def loss_fn(params: dict[str, Params]) -> tuple[jax.Array, tuple[Metrics, dict]]:
-            logits, new = self.networks["encoder"].apply(
-                {"params": params["encoder"], "batch_stats": state.batch_stats["encoder"]},
-                batch["word"], batch["tfidf"], train=True,
-                rngs={"dropout": key}, mutable=["batch_stats"],
-            )  # fmt: skip
-            codes = losses.to_bits(logits) if self.binary else logits
-            terms = {"tags": self._tag_loss(params, codes, batch["label"])}
-            if "words" in self.networks:
-                words = self._apply("words", params, codes)
-                each = jax.vmap(losses.word_loss)(words, batch["word"], batch["count"])
+            logits, stats = self.players.represent(
+                state, params["encoder"], batch["word"], batch["tfidf"], key=key
+            )
+            codes = to_bits(logits) if self.binary else logits
+            terms = {"tags": self._tag_loss(state, params, codes, batch["label"])}
+            if "words" in params:
+                words, _ = self.players.apply(state, "words", params["words"], codes)
+                each = jax.vmap(self.losses["words"])(words, batch["word"], batch["count"])
                 terms["words"] = each.mean()
             else:
-                terms["topics"] = jax.vmap(losses.topic_distance)(codes, batch["target"]).mean()
+                each = jax.vmap(self.losses["topics"])(codes, batch["target"])
+                terms["topics"] = each.mean()
             weights = {"tags": 1.0, "words": self.topic_weight, "topics": self.topic_weight}
             loss = jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
-            return loss, (terms, {"encoder": new["batch_stats"]})
+            return loss, (terms, stats)
 
         players = tuple(state.params)
         state, metrics = update(state, "network", players, self.tx, loss_fn)
         return advance(state, self.ema_decay), metrics
 
     def _tag_loss(
-        self, params: dict[str, Params], codes: jax.Array, tags: jax.Array
+        self, state: State, params: dict[str, Params], codes: jax.Array, tags: jax.Array
     ) -> jax.Array:
-        logits = self._apply("tags", params, codes)
+        logits, _ = self.players.apply(state, "tags", params["tags"], codes)
         num_tags = tags.shape[1]
         similarity = jnp.zeros((num_tags, num_tags))
         if self.correlated_tags:
             # Similar factors make confidences lower, not lower confidences factors similar.
             factors = jax.lax.stop_gradient(params["tags"]["factors"]["kernel"])
-            similarity = losses.tag_similarity(factors) * (1 - jnp.eye(num_tags))
-        confidence = partial(losses.tag_confidence, present=self.present, missing=self.missing)
+            similarity = tag_similarity(factors) * (1 - jnp.eye(num_tags))
+        confidence = partial(tag_confidence, present=self.present, missing=self.missing)
         recall = jnp.ones(num_tags)
-        if self.learned_uncertainty:
-            recall = nn.sigmoid(params["recall"]["logit"])
+        if "recall" in params:
+            recall, _ = self.players.apply(state, "recall", params["recall"], codes)
         # A document at a time: all of them by tags by tags would be large.
         confidences = jax.lax.map(lambda row: confidence(row, similarity), tags)
-        each = jax.vmap(losses.tag_loss, in_axes=(0, 0, 0, None))(
+        each = jax.vmap(self.losses["tags"], in_axes=(0, 0, 0, None))(
             logits, tags, confidences, recall
         )
         return each.mean()
 
-    def encode(self, state: State, inputs: Batch) -> jax.Array:
-        """Relaxed codes `[batch, num_bits]` of `word` and `tfidf`, `[batch, width]`."""
-        collections = state.ema.get("encoder", variables(state, "encoder"))
-        logits = self.networks["encoder"].apply(
-            collections, inputs["word"], inputs["tfidf"], train=False
-        )
-        return nn.sigmoid(jnp.asarray(logits))
 
-    def _apply(self, name: str, params: dict[str, Params], codes: jax.Array) -> jax.Array:
-        """A decoder's output in training mode."""
-        return jnp.asarray(self.networks[name].apply({"params": params[name]}, codes, train=True))
-
-
-def build(config: ConfigDict, dataset: Dataset) -> Method:
+def build(config: ConfigDict, signature: Signature) -> Method:
     """Neural SHTTM as a config describes it.
 
     Args:
-      config: a whole experiment's config.
-      dataset: documents; only the sizes of vocabulary and tags are read here.
+      config: a whole experiment's config, its fields checked.
+      signature: of the data.
 
     Raises:
-      UserError: images, or a field whose value cannot be.
+      UserError: fields that do not fit each other; a loss that cannot be used.
     """
-    dataset = require_text(config, dataset)
     switches, settings = config.improvements, config.loss
-    if not 0 < settings.missing < settings.present:
+    if not settings.missing < settings.present:
         raise UserError(
-            f"loss.missing is {settings.missing}; set it above 0 and below loss.present, "
-            f"{settings.present}."
+            f"loss.missing is {settings.missing}; set it below loss.present, {settings.present}."
         )
-    if config.encoder.sharpness <= 0:
-        raise UserError(f"encoder.sharpness is {config.encoder.sharpness}; set it above 0.")
-    num_words, num_tags = len(dataset.vocabulary.words), len(dataset.class_names)
-    encoder = WordEncoder(
-        num_words, config.num_bits, config.encoder.hidden if switches.nonlinear else 0,
-        config.encoder.dropout, config.encoder.word_dropout, config.encoder.sharpness, AXIS,
-    )  # fmt: skip
+    num_tags = signature.num_classes
     networks: dict[str, nn.Module] = {
-        "encoder": encoder,
+        "encoder": word_encoder(config, signature),
         "tags": TagDecoder(num_tags, config.decoder.hidden if switches.nonlinear else 0),
     }
     if switches.joint_topics:
-        networks["words"] = TopicDecoder(num_words)
+        networks["words"] = TopicDecoder(signature.num_words)
+    if switches.learned_uncertainty:
+        networks["recall"] = TagRecall(num_tags)
+    sizes = {"num_bits": config.num_bits, "classes": num_tags, "words": signature.num_words,
+             "width": 32}  # fmt: skip
     neural = NeuralShttm(
-        networks=networks,
+        players=word_players(networks, "encoder"),
         binary=switches.nonlinear,
-        learned_uncertainty=switches.learned_uncertainty,
         correlated_tags=switches.correlated_tags,
         present=settings.present,
         missing=settings.missing,
+        losses={
+            slot: slots.from_config(config, slot, **sizes) for slot in ("tags", "words", "topics")
+        },
         topic_weight=settings.word_weight if switches.joint_topics else settings.topic_weight,
-        tx=build_optimizer(config, "network", config.num_steps),
+        tx=optimizers.build_optimizer(config, "network", config.num_steps),
         ema_decay=config.ema_decay,
     )
     batch = BatchSpec(config.batch_size, config.unlabeled_batch_size, False, config.seed)
     return Method(
         codes="shttm_neural",
-        stages=(Stage("network", config.num_steps, neural.step, batch),),
+        network=network(config, signature),
         init=neural.init,
-        encode=neural.encode,
-        classify=None,
-        synthesize=None,
-        fit=None,
+        stages=(Stage("network", config.num_steps, neural.step, batch),),
         learn_targets=None if switches.joint_topics else partial(standardised_topics, config),
         shared={
             "batch_size": config.batch_size,
             "unlabeled_batch_size": config.unlabeled_batch_size,
         },
     )
+
+
+def word_encoder(config: ConfigDict, signature: Signature) -> WordEncoder:
+    """The network from words to code logits."""
+    return WordEncoder(
+        signature.num_words,
+        config.num_bits,
+        config.encoder.hidden if config.improvements.nonlinear else 0,
+        config.encoder.dropout,
+        config.encoder.word_dropout,
+        config.encoder.sharpness,
+        AXIS,
+    )
+
+
+def network(config: ConfigDict, signature: Signature) -> Network:
+    """The network that makes codes."""
+    return word_network(word_encoder(config, signature), "encoder")
 
 
 def standardised_topics(
@@ -212,7 +236,7 @@ def standardised_topics(
     Raises:
       UserError: the documents do not support as many topics as bits.
     """
-    topics = topic_model(config, require_text(config, dataset), ids)(ids)
+    topics = topic_model(config, dataset, ids)(ids)
     deviation = np.maximum(topics.std(axis=0), 1e-6)
     standardised = (topics - topics.mean(axis=0)) / deviation
     return standardised.astype(np.float32), f"{topics.shape[1]} topics by LDA"
@@ -235,3 +259,6 @@ def _with_untagged(batch: Batch) -> dict[str, jax.Array]:
     if "target" in batch:
         joined["target"] = jnp.concatenate([batch["target"], batch["unlabeled_target"]])
     return joined
+
+
+RECIPE = Recipe(build, FIELDS, NetworkRecipe("documents", NETWORK_FIELDS, network))

@@ -14,6 +14,9 @@ import jax.numpy as jnp
 from dsh_jax.errors import UserError
 from dsh_jax.networks.conv import Conv
 
+NAMES = ("conv3", "alexnet", "wide_resnet")
+NORMS = ("none", "group")
+
 _HE = nn.initializers.he_normal()
 
 

@@ -94,6 +94,42 @@ class WordEncoder(nn.Module):
         )(x)  # fmt: skip
 
 
+class LinearHash(nn.Module):
+    """SHTTM's hash function: a linear map of tf-idf, and a threshold for each bit.
+
+    Attributes:
+      num_words: length of the vocabulary.
+      num_bits: length of the code.
+    """
+
+    num_words: int
+    num_bits: int
+
+    @nn.compact
+    def __call__(self, word: jax.Array, tfidf: jax.Array, *, train: bool) -> jax.Array:
+        """Maps rows of words `[batch, width]` to logits `[batch, num_bits]`."""
+        del train
+        zeros = nn.initializers.zeros
+        kernel = self.param("kernel", zeros, (self.num_words, self.num_bits))
+        return bag(kernel, word, tfidf) - self.param("threshold", zeros, (self.num_bits,))
+
+
+class TagRecall(nn.Module):
+    """The probability that a tag is given where it applies, learned for each tag.
+
+    Attributes:
+      num_tags: number of tags.
+    """
+
+    num_tags: int
+
+    @nn.compact
+    def __call__(self, codes: jax.Array, *, train: bool) -> jax.Array:
+        """Recalls in (0, 1), `[tags]`, 0.95 at first; `codes` are not looked at."""
+        del codes, train
+        return nn.sigmoid(self.param("logit", nn.initializers.constant(3.0), (self.num_tags,)))
+
+
 class TagDecoder(nn.Module):
     """Codes to logits of tags: inner products with tag factors, or of a hidden layer.
 

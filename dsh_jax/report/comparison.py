@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dsh_jax.errors import UserError
-from dsh_jax.files import replacing
+from dsh_jax.files import read_json, replacing
 from dsh_jax.report import figures
-from dsh_jax.training.workdir import read_json
 
 COLUMNS = ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2")
 # What two results must share to be compared, and how the error calls it.

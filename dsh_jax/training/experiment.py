@@ -1,27 +1,38 @@
 """From a config to what training and evaluation work with; every user's mistake shows here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from dsh_jax import fields
 from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.loading import draw_split, load_dataset, read_words
+from dsh_jax.data.signature import Signature, WordInputs
 from dsh_jax.data.splits.split import ID_FIELDS, Split
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.devices import Devices, pick_devices
-from dsh_jax.errors import UserError
-from dsh_jax.methods import cnnh, dsh_gan, shttm, shttm_neural
-from dsh_jax.methods.base import Method
+from dsh_jax.encoder_files import SIGNATURE, load_description
+from dsh_jax.errors import UserError, as_user_error
+from dsh_jax.fields import Choice, Integer, Rules
+from dsh_jax.methods import METHODS
+from dsh_jax.methods.base import Method, Recipe
 from dsh_jax.report.preview import write_preview
-from dsh_jax.training.workdir import flatten
 
-VOCABULARY = "vocabulary.json"
-"""The file in a workdir that keeps the words that documents are read by."""
+FIELDS: Rules = {
+    "seed": Integer(0),
+    "num_devices": Integer(0),
+    "encode_batch_size": Integer(1),
+    "log_every_steps": Integer(1),
+    "eval_every_steps": Integer(1),
+    "keep_checkpoints": Integer(1),
+}
+"""The fields of the training loop, which all configs have."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class Experiment:
       devices: what it runs on.
       dataset: all items.
       split: which of them play which role.
+      signature: what networks must know of the data.
       method: what is trained.
     """
 
@@ -40,78 +52,69 @@ class Experiment:
     devices: Devices
     dataset: Dataset
     split: Split
+    signature: Signature
     method: Method
 
 
-def build_method(config: ConfigDict, dataset: Dataset) -> Method:
-    """The method that `config.method` names, for this data.
+def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> Recipe:
+    """How to build the method that `config.method` names, once the config's fields are checked.
 
     Raises:
-      UserError: no such method, or a field whose value cannot be.
+      UserError: no such method, or a field that is missing or has an invalid value.
     """
-    of_images = {"cnnh": cnnh.build, "dsh_gan": dsh_gan.build}
-    of_documents = {"shttm": shttm.build, "shttm_neural": shttm_neural.build}
-    if config.method in of_documents:
-        return of_documents[config.method](config, dataset)
-    if config.method not in of_images:
-        names = sorted(of_images | of_documents)
-        raise UserError(f"method is one of {names}, not {config.method!r}.")
-    if not isinstance(dataset, ImageDataset):
-        raise UserError(f"method {config.method!r} takes images, but {dataset.name} has none.")
-    return of_images[config.method](config, dataset.images.shape[1:], len(dataset.class_names))
+    name = fields.get(config, "method")
+    if name not in methods:
+        raise UserError(f"method is {name!r}; set it to one of {sorted(methods)}.")
+    recipe = methods[name]
+    fields.check(config, {**FIELDS, **recipe.network.fields, **recipe.fields})
+    return recipe
 
 
-def with_labels_of(config: ConfigDict, dataset: Dataset) -> ConfigDict:
-    """The config with `loss.labels` as the data has them, where it is "auto".
+def build_method(config: ConfigDict, signature: Signature) -> Method:
+    """The method that `config.method` names, for data of a signature.
 
     Raises:
-      UserError: the config asks for one label an image, and the data has more, or none.
+      UserError: no such method, an invalid field, or data of another kind.
     """
-    if "labels" not in config.get("loss", {}):
-        return config
-    if config.loss.labels == "auto":
-        config = config.copy_and_resolve_references()
-        config.loss.labels = "multi" if dataset.multi_label else "single"
-    if config.loss.labels == "single" and dataset.multi_label:
+    recipe = find_recipe(config)
+    if signature.inputs.kind != recipe.network.kind:
         raise UserError(
-            f"loss.labels is {config.loss.labels!r}, but {dataset.name} has several labels an "
-            "image, or images without any; set it to 'multi' or 'auto'."
+            f"method {config.method!r} takes {recipe.network.kind}, but data.source "
+            f"{config.data.source!r} gives {signature.inputs.kind}; choose another of the two."
         )
-    return config
+    with as_user_error():
+        return recipe.build(config, signature)
 
 
-def _check_least(config: ConfigDict) -> None:
-    """Refuses numbers that are too small to mean anything."""
-    least = {
-        1: ("num_bits", "batch_size", "anchor_every", "num_steps", "encode_batch_size",
-            "log_every_steps", "eval_every_steps", "keep_checkpoints", "generator.width",
-            "generator.z_dim", "representation.width", "encoder.hidden", "decoder.hidden"),
-        0: ("seed", "unlabeled_batch_size", "pretraining_steps", "augment.crop_padding",
-            "representation.features", "representation.dropout", "hash_stream.sharpness",
-            "ema_decay", "encoder.dropout", "encoder.word_dropout"),
-    }  # fmt: skip
-    values = flatten(config.to_dict())
-    for bound, fields in least.items():
-        for field in fields:
-            if field in values and values[field] < bound:  # methods differ in what they have
-                raise UserError(f"{field} is {values[field]}; set it to {bound} or more.")
-    for field in ("representation.dropout", "encoder.dropout", "encoder.word_dropout", "ema_decay"):
-        if values.get(field, 0) >= 1:
-            raise UserError(f"{field} is {values[field]}; set it below 1.")
+def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
+    """What networks must know of a data set.
+
+    Raises:
+      UserError: `loss.labels` is unknown, or asks for one label per item where there are several.
+    """
+    labels = config.get("loss", {}).get("labels", "auto")
+    if not Choice(("single", "multi", "auto")).allows(labels):
+        raise UserError(f"loss.labels is {labels!r}; set it to 'single', 'multi' or 'auto'.")
+    if labels == "auto":
+        labels = "multi" if dataset.multi_label else "single"
+    if labels == "single" and dataset.multi_label:
+        raise UserError(
+            f"loss.labels is {labels!r}, but {dataset.name} has several labels per image, or "
+            "images without any; set it to 'multi' or 'auto'."
+        )
+    return Signature(dataset.inputs, labels, dataset.class_names)
 
 
-def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Experiment:
-    """Checks everything and reads the data; writes nothing.
+def load_data(config: ConfigDict, workdir: Path) -> tuple[Dataset, Split]:
+    """Reads the data, and draws its split.
 
     Args:
       config: a whole experiment's config.
-      workdir: if it holds a split, that one must be this config's.
-      training: whether batches for training must fit the devices, not only those for encoding.
+      workdir: if it holds a split, that one must be this config's; its vocabulary is used.
 
     Raises:
-      UserError: whatever the user must mend.
+      UserError: the data is missing, damaged or not what the workdir was trained on.
     """
-    _check_least(config)
     dataset = load_dataset(config.data)
     saved = workdir / "split.json"
     if config.data.split_file and saved.exists():  # the file itself may have gone since
@@ -123,20 +126,38 @@ def prepare(config: ConfigDict, workdir: Path, *, training: bool = True) -> Expe
             f"{saved} is not the split that this config draws from {dataset.name} "
             f"{dataset.version}; choose another --workdir."
         )
+    if isinstance(dataset, Documents):
+        vocabulary = None
+        if (workdir / SIGNATURE).exists():
+            inputs = load_description(workdir).signature.inputs
+            vocabulary = inputs.vocabulary if isinstance(inputs, WordInputs) else None
+        dataset = read_words(config.data, dataset, split, vocabulary)
+    return dataset, split
+
+
+def prepare(config: ConfigDict, workdir: Path) -> Experiment:
+    """Checks everything and reads the data; writes nothing.
+
+    Args:
+      config: a whole experiment's config.
+      workdir: see `load_data`.
+
+    Raises:
+      UserError: whatever the user must fix.
+    """
+    find_recipe(config)  # before the data is read, which may take long
+    dataset, split = load_data(config, workdir)
     if not len(split.validation):
         raise UserError(
             "data.validation_per_class is 0, so no checkpoint could be chosen; set it to 2 or more."
         )
-    if isinstance(dataset, Documents):
-        dataset = read_words(config.data, dataset, split, workdir / VOCABULARY)
-    config = with_labels_of(config, dataset)
-    method = build_method(config, dataset)
-    for stage in method.stages if training else ():
+    signature = signature_of(config, dataset)
+    method = build_method(config, signature)
+    for stage in method.stages:
         check_split(dataset, split, stage.batch)
-    shared = dict(method.shared) if training else {}
-    shared["encode_batch_size"] = config.encode_batch_size
+    shared = {**method.shared, "encode_batch_size": config.encode_batch_size}
     devices = pick_devices(config.num_devices, shared)
-    return Experiment(config, devices, dataset, split, method)
+    return Experiment(config, devices, dataset, split, signature, method)
 
 
 def preview(config: ConfigDict, workdir: Path) -> str:
@@ -159,7 +180,7 @@ def preview(config: ConfigDict, workdir: Path) -> str:
     try:
         split = draw_split(config.data, dataset)
         parts = {role: getattr(split, role) for role in ID_FIELDS}
-    except UserError as error:  # what there is to see may help to mend it
+    except UserError as error:  # what there is to see may help
         problem = f"\n\nThere is no split yet: {error}"
     text = write_preview(
         workdir, images=dataset.images, labels=dataset.labels, class_names=dataset.class_names,

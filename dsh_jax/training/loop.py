@@ -9,25 +9,25 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from dsh_jax.checkpoints import METRIC, Checkpoints
 from dsh_jax.data import targets
 from dsh_jax.data.batches import make_batch
-from dsh_jax.data.documents import vocabulary as vocabularies
-from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.images.cache import CachedImages
 from dsh_jax.data.prefetch import prefetch, stream
 from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.data.targets import Targets
 from dsh_jax.devices import Batch, compile_encode, compile_step, replicate, shard, unreplicate
-from dsh_jax.errors import UserError
+from dsh_jax.encoder import run_dataset
+from dsh_jax.encoder_files import describe, save_description
+from dsh_jax.errors import UserError, as_user_error
+from dsh_jax.files import write_json
 from dsh_jax.methods.base import Metrics, Stage, State
 from dsh_jax.retrieval.counts import distance_counts, without_self
-from dsh_jax.retrieval.encode import encode
 from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.rng import named_key
-from dsh_jax.training.checkpoint import METRIC, Checkpoints
-from dsh_jax.training.experiment import VOCABULARY, Experiment, prepare
+from dsh_jax.training.experiment import Experiment, prepare
 from dsh_jax.training.progress import Progress, image_grid, save_png
-from dsh_jax.training.workdir import as_dict, check_same_config, write_json
+from dsh_jax.training.workdir import as_dict, check_same_config
 
 SAMPLES_PER_CLASS = 10
 
@@ -60,8 +60,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     save_split(experiment.split, workdir / "split.json")
     if not start or not (workdir / "run.json").exists():
         write_json(workdir / "run.json", run)
-    if isinstance(experiment.dataset, TextDataset):
-        vocabularies.save(experiment.dataset.vocabulary, workdir / VOCABULARY)
+    save_description(describe(config, experiment.signature, experiment.method.codes), workdir)
     progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
     progress.say(_summary(experiment, state, start))
     try:
@@ -76,16 +75,17 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
 def _learn_targets(
     experiment: Experiment, workdir: Path, progress: Progress
 ) -> Targets | None:
-    """What each training item is to become, learned once and then kept as `targets.npz`."""
+    """The target of each training item, learned once and then kept as `targets.npz`."""
     learn, ids = experiment.method.learn_targets, training_ids(experiment)
     if learn is None:
         return None
     path = workdir / "targets.npz"
     if not path.exists():
         began = time.monotonic()
-        codes, told = learn(experiment.dataset, ids)
+        with as_user_error():
+            codes, report = learn(experiment.dataset, ids)
         targets.save(Targets(ids, codes), path)
-        progress.say(f"targets     {told}; {time.monotonic() - began:.1f} s")
+        progress.say(f"targets     {report}; {time.monotonic() - began:.1f} s")
     learned = targets.load(path)
     if not np.array_equal(learned.ids, ids):
         raise UserError(f"{path} is of other items than the split; delete it to learn it again.")
@@ -172,7 +172,8 @@ class _Trainer:
                 self._progress.advance()
                 self._progress.write(iteration, metrics)
 
-            state = self._experiment.method.fit(dataset, split, report)
+            with as_user_error():
+                state = self._experiment.method.fit(dataset, split, report)
             stacked = replicate(state, self._experiment.devices)
             self._evaluate(int(state.step), stacked)
         return state
@@ -243,7 +244,7 @@ class _Trainer:
         """mAP of the validation images among themselves, each left out of its own ranking."""
         experiment = self._experiment
         ids = experiment.split.validation
-        codes = encode(
+        codes = run_dataset(
             self._encode, stacked, experiment.dataset, ids,
             batch_size=experiment.config.encode_batch_size, devices=experiment.devices,
         )

@@ -15,31 +15,11 @@ import jax
 from ml_collections import ConfigDict
 
 from dsh_jax.errors import UserError
-from dsh_jax.files import replacing
+from dsh_jax.files import read_json
 
 # These may differ between a run and its resumption: they do not change what is learned.
 _FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
                 "data.memory_limit_gb", "data.dry_run")  # fmt: skip
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Reads JSON.
-
-    Raises:
-      UserError: the file is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; run train.py --workdir {path.parent}.") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); restore it or train anew.") from error
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from dsh_jax.data.documents.collections import Documents
+from dsh_jax.data.documents.rows import word_rows
 from dsh_jax.data.documents.vocabulary import Vocabulary
-
-_LEAST_WIDTH = 32
+from dsh_jax.data.signature import WordInputs
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,25 +38,14 @@ class TextDataset(Documents):
         words = f"vocabulary  {len(self.vocabulary.words):,} words"
         return [words + f"; {unknown:,} documents have none of them" * bool(unknown)]
 
-    def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """The words of some documents, as rows filled up with word 0 at weight 0.
+    @property
+    def inputs(self) -> WordInputs:
+        """How a text becomes what networks take."""
+        return WordInputs(self.vocabulary)
 
-        Returns:
-          word: int32 `[m, width]`, columns of the vocabulary. The width is a power of two, so that
-            batches have few shapes and are seldom compiled anew.
-          tfidf, count: float32 `[m, width]`, of these words.
-        """
-        tfidf, counts = self.tfidf[ids], self.counts[ids]
-        lengths = np.diff(tfidf.indptr)
-        width = _LEAST_WIDTH
-        while width < lengths.max(initial=0):
-            width *= 2
-        taken = np.arange(width) < lengths[:, None]
-        word = np.zeros(taken.shape, np.int32)
-        weight, count = np.zeros(taken.shape, np.float32), np.zeros(taken.shape, np.float32)
-        # The two have the same words in the same order: one is made of the other.
-        word[taken], weight[taken], count[taken] = tfidf.indices, tfidf.data, counts.data
-        return {"word": word, "tfidf": weight, "count": count}
+    def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """The words of some documents; see `rows.word_rows`."""
+        return word_rows(self.tfidf[ids], self.counts[ids])
 
     def features(self, ids: np.ndarray) -> sp.csr_array:
         """tf-idf, float32 CSR `[m, words]`."""

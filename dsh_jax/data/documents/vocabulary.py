@@ -1,9 +1,7 @@
 """Texts as counts and tf-idf of the words of a vocabulary, tokenised once for both."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,6 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
 from dsh_jax.errors import UserError
-from dsh_jax.files import replacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,29 +88,6 @@ def fit_vocabulary(
         ) from error
     words = tuple(vectorizer.get_feature_names_out().tolist())
     return Vocabulary(words, _transformer().fit(counts).idf_)
-
-
-def save(vocabulary: Vocabulary, path: Path) -> None:
-    """Writes a vocabulary as JSON, whole or not at all; `load` gives it back to the last bit."""
-    content = {"words": vocabulary.words, "idf": vocabulary.idf.tolist()}
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(content), encoding="utf-8")
-
-
-def load(path: Path) -> Vocabulary:
-    """Reads what `save` wrote.
-
-    Raises:
-      UserError: the file is missing or damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Vocabulary(tuple(content["words"]), np.array(content["idf"], np.float64))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"The vocabulary {path} cannot be read ({type(error).__name__}); delete it to fit it "
-            f"again on the training documents."
-        ) from error
 
 
 def _vectorizer(**options: Any) -> CountVectorizer:

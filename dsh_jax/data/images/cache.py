@@ -8,7 +8,6 @@ as fast; larger images are kept as JPEG of quality 95, which takes a fraction of
 import contextlib
 import fcntl
 import hashlib
-import io
 import json
 import os
 import sys
@@ -23,13 +22,14 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from PIL import Image
 from tqdm import tqdm
 
-from dsh_jax.data.images.decoding import read_image
+from dsh_jax.data.images.decoding import as_jpeg, read_image
 from dsh_jax.data.images.listing import Listing
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 
 FORMAT = 1  # a cache of another number is made anew
 RAW_UP_TO = 64
+JPEG_QUALITY = 95
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for reading here and there
 
 
@@ -62,6 +62,11 @@ class CachedImages:
 
     def __len__(self) -> int:
         return len(self.kept)
+
+    @property
+    def jpeg_quality(self) -> int:
+        """Of the JPEGs in the file; 0 where it holds pixels."""
+        return 0 if self._raw else JPEG_QUALITY
 
     def __getitem__(self, ids: Any) -> np.ndarray:
         """Images uint8 `[..., size, size, 3]` of ids `[...]`, or of any index to the first axis.
@@ -139,14 +144,12 @@ def _make(path: Path, listing: Listing, size: int, raw: bool, key: str) -> None:
 
     def record(row: int) -> tuple[bytes, str]:
         """What is kept of an image, and its file's checksum; or nothing, and why."""
-        found = read_image(listing.paths[row], size)
+        found = read_image(listing.paths[row], (size, size))
         if isinstance(found, str):
             return b"", found
         image, content = found
-        buffer = io.BytesIO()
-        if not raw:
-            image.save(buffer, "JPEG", quality=95)
-        return image.tobytes() if raw else buffer.getvalue(), hashlib.sha256(content).hexdigest()
+        pixels = image.tobytes() if raw else as_jpeg(image, JPEG_QUALITY)
+        return pixels, hashlib.sha256(content).hexdigest()
 
     kept, sums, skipped = [], [], []
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of processes that were killed

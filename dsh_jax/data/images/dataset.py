@@ -10,13 +10,20 @@ import numpy as np
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.cache import CachedImages, cached_images, checksum
 from dsh_jax.data.images.listing import Listing
+from dsh_jax.data.signature import ImageInputs
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageDataset(Dataset):
-    """Images, as `image`; `images` is uint8 `[n, height, width, channels]`."""
+    """Images, as `image`.
+
+    Attributes:
+      images: uint8 `[n, height, width, channels]`.
+      jpeg_quality: of the JPEG that they were kept as after resizing; 0 for pixels.
+    """
 
     images: np.ndarray
+    jpeg_quality: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -26,6 +33,12 @@ class ImageDataset(Dataset):
                 " [n, height, width, channels]"
             )
         self.images.setflags(write=False)
+
+    @property
+    def inputs(self) -> ImageInputs:
+        """How an image becomes what networks take."""
+        height, width, channels = self.images.shape[1:]
+        return ImageInputs(height, width, channels, self.jpeg_quality)
 
     def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """`image`: uint8 `[m, height, width, channels]`."""
@@ -83,7 +96,8 @@ def load_images(
     return ImageFiles(
         name=name, version=checksum(made_of), images=images, labels=labels, is_test=is_test,
         class_names=listing.class_names, names=names, skipped=listing.skipped + cached.skipped,
-        storage=storage, roles={role: mask[kept] for role, mask in listing.roles.items()},
+        storage=storage, jpeg_quality=cached.jpeg_quality,
+        roles={role: mask[kept] for role, mask in listing.roles.items()},
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""An image file of any kind -> the square in its middle, upright, in RGB, on white."""
+"""An image of any kind, upright, on white, cut and resized to one size."""
 
 import io
 from pathlib import Path
@@ -7,39 +7,71 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 
-def decode_image(content: bytes, size: int) -> Image.Image:
+def decode_image(content: bytes, size: tuple[int, int], mode: str = "RGB") -> Image.Image:
     """Decodes what Pillow knows, the first image of an animation.
 
     Args:
       content: of the file.
-      size: pixels a side; an RGB image of just this size keeps its pixels.
+      size, mode: as for `fit_image`.
 
     Returns:
-      RGB, `[size, size]`: turned as its EXIF data say, what is transparent shown on white, scaled
-      until the shorter side is `size`, and cut on both sides of the longer one.
+      An image of this size and mode; see `fit_image`.
 
     Raises:
       Exception: of nearly any kind, where the content is damaged or is no image.
     """
-    image: Image.Image = Image.open(io.BytesIO(content))
-    image.draft(None, (2 * size, 2 * size))  # a JPEG is decoded no larger than needed
+    image = Image.open(io.BytesIO(content))
+    image.draft(None, (2 * size[0], 2 * size[1]))  # a JPEG is decoded no larger than needed
+    return fit_image(image, size, mode)
+
+
+def fit_image(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
+    """An image in one size and mode.
+
+    Args:
+      image: of any size and mode.
+      size: (width, height).
+      mode: "RGB" or "L" (grey).
+
+    Returns:
+      Turned as its EXIF data say, transparent parts shown on white, scaled until it covers
+      `size`, and cut equally on both sides of what is too long. An image of just this size and
+      mode keeps its pixels.
+
+    Raises:
+      ValueError: pixels are floats; and whatever Pillow raises for damaged content.
+    """
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("its pixels are floats, whose range is unknown")
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would cut off what is above 255
+    if image.mode.startswith("I"):  # 16 bits per pixel; Pillow would cut off what is above 255
         deep = np.clip(np.asarray(image), 0, 65535)
         image = Image.fromarray(np.rint(deep / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    return ImageOps.fit(image.convert(mode), size, Image.Resampling.LANCZOS)
 
 
-def read_image(path: Path, size: int) -> tuple[Image.Image, bytes] | str:
-    """A file decoded, and its content; or why it cannot be."""
+def as_jpeg(image: Image.Image, quality: int) -> bytes:
+    """The image as a JPEG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    """The image as it comes back from a JPEG."""
+    return Image.open(io.BytesIO(as_jpeg(image, quality)))
+
+
+def read_image(
+    path: Path, size: tuple[int, int], mode: str = "RGB"
+) -> tuple[Image.Image, bytes] | str:
+    """A file decoded as by `decode_image`, and its content; or the reason why it cannot be."""
     try:
         content = path.read_bytes()
-        return (decode_image(content, size), content) if content else "it is empty"
+        return (decode_image(content, size, mode), content) if content else "it is empty"
     except UnidentifiedImageError:
         return "it is no image that Pillow knows"
     except Exception as error:  # Pillow raises nearly any kind for a damaged file

@@ -1,0 +1,29 @@
+"""Words of documents as short rows of indices and weights, the form that networks take."""
+
+import numpy as np
+import scipy.sparse as sp
+
+_LEAST_WIDTH = 32
+
+
+def word_rows(tfidf: sp.csr_array, counts: sp.csr_array) -> dict[str, np.ndarray]:
+    """The words of some documents, as rows padded with word 0 at weight 0.
+
+    Args:
+      tfidf: float32 CSR `[m, words]`.
+      counts: int32 CSR `[m, words]`, with the same words in the same order.
+
+    Returns:
+      word: int32 `[m, width]`, columns of the vocabulary. The width is a power of two, so that
+        batches have few shapes and are seldom compiled anew.
+      tfidf, count: float32 `[m, width]`, of these words.
+    """
+    lengths = np.diff(tfidf.indptr)
+    width = _LEAST_WIDTH
+    while width < lengths.max(initial=0):
+        width *= 2
+    taken = np.arange(width) < lengths[:, None]
+    word = np.zeros(taken.shape, np.int32)
+    weight, count = np.zeros(taken.shape, np.float32), np.zeros(taken.shape, np.float32)
+    word[taken], weight[taken], count[taken] = tfidf.indices, tfidf.data, counts.data
+    return {"word": word, "tfidf": weight, "count": count}

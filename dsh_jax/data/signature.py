@@ -1,0 +1,146 @@
+"""What networks must know of the data they were trained on, without the data itself.
+
+A signature is small, and is kept with the parameters: in a workdir, and in an encoder file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from dsh_jax.data.documents.rows import word_rows
+from dsh_jax.data.documents.vocabulary import Vocabulary
+from dsh_jax.data.images.decoding import fit_image, through_jpeg
+
+LABELS = ("single", "multi")
+
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """How an image becomes what networks take.
+
+    An image is cut to the square in its middle, resized and converted as the training images were;
+    one that already has the right shape keeps its pixels.
+
+    Attributes:
+      height, width, channels: of the images that networks take; channels are 1 (grey) or 3 (RGB).
+      jpeg_quality: of the JPEG that training images were kept as after resizing; 0 for pixels.
+    """
+
+    kind: ClassVar[str] = "images"
+
+    height: int
+    width: int
+    channels: int
+    jpeg_quality: int = 0
+
+    def __post_init__(self) -> None:
+        sizes = (self.height, self.width, self.channels)
+        if not all(type(size) is int and 1 <= size <= 4096 for size in sizes):
+            raise ValueError(f"image shape {sizes} should be three sizes from 1 to 4096")
+        if self.channels not in (1, 3) or not 0 <= self.jpeg_quality <= 95:
+            raise ValueError(f"channels {self.channels} or jpeg_quality {self.jpeg_quality}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)`."""
+        return self.height, self.width, self.channels
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """A decoded image as networks take it, uint8 `[height, width, channels]`."""
+        fitted = fit_image(image, (self.width, self.height), "L" if self.channels == 1 else "RGB")
+        if self.jpeg_quality:
+            fitted = through_jpeg(fitted, self.jpeg_quality)
+        return np.asarray(fitted).reshape(self.shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class WordInputs:
+    """How a text becomes what networks take: the counts and tf-idf of a vocabulary's words."""
+
+    kind: ClassVar[str] = "documents"
+
+    vocabulary: Vocabulary
+
+    def rows(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Texts as networks take them; see `rows.word_rows`."""
+        counts = self.vocabulary.counts(texts)
+        return word_rows(self.vocabulary.tfidf_of(counts), counts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; floats are kept to the last bit."""
+        return {"words": list(self.vocabulary.words), "idf": self.vocabulary.idf.tolist()}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What networks must know of their data.
+
+    Attributes:
+      inputs: what an item is.
+      labels: "single" (a softmax) or "multi" (sigmoids).
+      class_names: of the classes, or tags.
+    """
+
+    inputs: ImageInputs | WordInputs
+    labels: str
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.labels not in LABELS:
+            raise ValueError(f"labels is one of {LABELS}, not {self.labels!r}")
+        if not all(isinstance(name, str) for name in self.class_names):
+            raise ValueError("class_names must be strings")
+
+    @property
+    def num_classes(self) -> int:
+        """Length of a class vector."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)`, of images."""
+        assert isinstance(self.inputs, ImageInputs)
+        return self.inputs.shape
+
+    @property
+    def num_words(self) -> int:
+        """Length of the vocabulary, of documents."""
+        assert isinstance(self.inputs, WordInputs)
+        return len(self.inputs.vocabulary.words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "kind": self.inputs.kind,
+            "inputs": self.inputs.to_dict(),
+            "labels": self.labels,
+            "class_names": list(self.class_names),
+        }
+
+
+def from_dict(content: dict[str, Any]) -> Signature:
+    """The inverse of `Signature.to_dict`.
+
+    Raises:
+      ValueError: the content is no signature.
+    """
+    try:
+        inputs: ImageInputs | WordInputs
+        if content["kind"] == ImageInputs.kind:
+            inputs = ImageInputs(**content["inputs"])
+        elif content["kind"] == WordInputs.kind:
+            fields = content["inputs"]
+            words = tuple(str(word) for word in fields["words"])
+            inputs = WordInputs(Vocabulary(words, np.array(fields["idf"], np.float64)))
+        else:
+            raise ValueError(f"unknown kind {content['kind']!r}")
+        return Signature(inputs, content["labels"], tuple(content["class_names"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no signature ({type(error).__name__}: {error})") from error

@@ -1,0 +1,359 @@
+"""A trained model as a thing of its own: items in, codes out, no data set anywhere.
+
+    encoder = load_encoder("runs/mine")
+    codes = encoder.encode(["a.png", "b.png"])
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dsh_jax import encoder_files, hamming
+from dsh_jax.data.batches import padded_batches
+from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.items import Failure, Prepared, prepare_batches
+from dsh_jax.data.signature import Signature
+from dsh_jax.devices import Batch, Devices, compile_encode, pick_devices, replicate, shard
+from dsh_jax.encoder_files import Description
+from dsh_jax.errors import UserError
+
+Outputs = Callable[[Any, Batch], jax.Array]
+
+
+class UnreadableItems(UserError):
+    """Some items could not be read; the others were encoded, and are not lost.
+
+    Attributes:
+      failures: what could not be read: position, name and reason each.
+      positions: of the items that were encoded, int64 `[m]`.
+      outputs: their codes (or relaxed codes, or probabilities), `[m, ...]`.
+    """
+
+    def __init__(
+        self, failures: tuple[Failure, ...], positions: np.ndarray, outputs: np.ndarray
+    ) -> None:
+        first = failures[0]
+        more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+        super().__init__(
+            f"item {first.position} ({first.name}) cannot be read: {first.reason}{more}; "
+            f"remove them, or take the {len(positions)} others from this exception."
+        )
+        self.failures, self.positions, self.outputs = failures, positions, outputs
+
+
+class Encoder:
+    """Codes of new items, by a trained network.
+
+    Made by `load_encoder`. Items are images or documents, as the method was trained on:
+
+    - images: a uint8 array `[n, height, width, channels]` of any size; or paths, Pillow images and
+      uint8 arrays `[height, width, channels]`, in a sequence or from an iterator. All are cut to
+      the square in their middle and resized as the training images were.
+    - documents: strings, in a sequence or from an iterator.
+
+    Args:
+      description: what the network is.
+      variables: its parameters and statistics, player -> collections.
+      devices: what it runs on.
+
+    Raises:
+      ValueError: the variables are of another network.
+    """
+
+    def __init__(
+        self, description: Description, variables: Mapping[str, Any], devices: Devices
+    ) -> None:
+        network = description.build()
+        encoder_files.check_variables(network, variables)
+        self._description = description
+        self._variables = dict(variables)
+        self._devices = devices
+        self._stacked = replicate(self._variables, devices)
+        self._encode = compile_encode(network.encode, devices)
+        self._classify = network.classify and compile_encode(network.classify, devices)
+
+    @property
+    def signature(self) -> Signature:
+        """How items are prepared, and what the classes are."""
+        return self._description.signature
+
+    @property
+    def method(self) -> str:
+        """The method that it was trained with."""
+        return self._description.method
+
+    @property
+    def codes(self) -> str:
+        """What its codes are called in a result."""
+        return self._description.codes
+
+    @property
+    def num_bits(self) -> int:
+        """Length of a code."""
+        return self._description.network["num_bits"]
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of a packed code."""
+        return -(-self.num_bits // 8)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classes, or tags, in the order of `probabilities`."""
+        return self.signature.class_names
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether there are `probabilities`."""
+        return self._classify is not None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of parameters and signature: codes of two encoders are comparable only
+        where it is the same."""
+        return encoder_files.fingerprint(self._description, self._variables)
+
+    def encode(
+        self, items: Any, *, batch_size: int | None = None, progress: bool = False
+    ) -> np.ndarray:
+        """Packed codes of some items.
+
+        Args:
+          items: see the class.
+          batch_size: items at a time, over all devices; None is as in training's evaluation.
+          progress: whether to show a progress bar.
+
+        Returns:
+          uint8 `[n, num_bytes]`, eight bits per byte, first bit highest (`hamming.unpack`).
+
+        Raises:
+          ValueError: no items, or items of the wrong kind: floats, another number of channels.
+          UnreadableItems: files or images that cannot be decoded; it holds the others' codes.
+        """
+        return self._run(self._encode, packed_bits, items, batch_size, progress)
+
+    def relaxed(
+        self, items: Any, *, batch_size: int | None = None, progress: bool = False
+    ) -> np.ndarray:
+        """Relaxed codes in [0, 1], float32 `[n, num_bits]`; otherwise as `encode`."""
+        return self._run(self._encode, np.asarray, items, batch_size, progress)
+
+    def probabilities(
+        self, items: Any, *, batch_size: int | None = None, progress: bool = False
+    ) -> np.ndarray:
+        """Class probabilities, float32 `[n, classes]`; otherwise as `encode`.
+
+        They sum to 1 where an item has one label; with several labels each is on its own.
+
+        Raises:
+          ValueError: the method has no classifier; and as for `encode`.
+        """
+        if self._classify is None:
+            raise ValueError(f"{self.method} has no classifier, so there are no probabilities")
+        single = self.signature.labels == "single"
+        finish = softmax if single else sigmoid
+        return self._run(self._classify, finish, items, batch_size, progress)
+
+    def encode_dataset(
+        self, dataset: Dataset, ids: np.ndarray, *, finish: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Codes of items of a data set of the same signature, in the order of `ids` `[n]`.
+
+        Args:
+          dataset: what the ids are rows of.
+          ids: `[n]`.
+          finish: relaxed codes `[m, num_bits]` -> what is kept, e.g. `packed_bits`.
+        """
+        return self._of_dataset(self._encode, dataset, ids, finish)
+
+    def classify_dataset(
+        self, dataset: Dataset, ids: np.ndarray, *, finish: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """As `encode_dataset`, of class logits `[m, classes]`."""
+        if self._classify is None:
+            raise ValueError(f"{self.method} has no classifier")
+        return self._of_dataset(self._classify, dataset, ids, finish)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the encoder to one portable file, whole or not at all.
+
+        The file is safetensors with the signature in its metadata, and holds nothing that is
+        executed; `load_encoder` reads it back. It needs no data set and no workdir.
+        """
+        encoder_files.save(Path(path), self._description, self._variables)
+
+    def _of_dataset(
+        self,
+        compiled: Outputs,
+        dataset: Dataset,
+        ids: np.ndarray,
+        finish: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        return run_dataset(
+            compiled, self._stacked, dataset, ids,
+            batch_size=self._description.batch_size, devices=self._devices, finish=finish,
+        )  # fmt: skip
+
+    def _run(
+        self,
+        compiled: Outputs,
+        finish: Callable[[np.ndarray], np.ndarray],
+        items: Any,
+        batch_size: int | None,
+        progress: bool,
+    ) -> np.ndarray:
+        size = self._description.batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise ValueError(f"batch_size is {size}: it must be 1 or more")
+        prepared = prepare_batches(
+            items, self.signature.inputs, size, multiple_of=len(self._devices), progress=progress
+        )
+        failures: list[Failure] = []
+        positions: list[np.ndarray] = []
+
+        def batches() -> Iterator[tuple[Mapping[str, np.ndarray], int]]:
+            batch: Prepared
+            for batch in prepared:
+                failures.extend(batch.failures)
+                if len(batch.positions):
+                    positions.append(batch.positions)
+                    yield batch.inputs, len(batch.positions)
+
+        outputs = run_batches(compiled, self._stacked, batches(), self._devices, finish)
+        if failures:
+            dim = len(self.class_names) if compiled is self._classify else self.num_bits
+            none = finish(np.zeros((0, dim), np.float32))
+            where = np.concatenate([np.zeros(0, np.int64), *positions])
+            raise UnreadableItems(tuple(failures), where, np.concatenate([none, *outputs]))
+        return np.concatenate(outputs)
+
+
+def load_encoder(
+    path: str | Path, *, checkpoint: str = "best", num_devices: int = 0
+) -> Encoder:
+    """The encoder of a trained workdir, or of a file that `Encoder.save` wrote.
+
+    Nothing that the workdir or the file names is imported or executed.
+
+    Args:
+      path: a workdir that `train.py` has filled, or an encoder file.
+      checkpoint: of a workdir: "best" (by validation mAP) or "latest".
+      num_devices: how many of the local devices to use; 0 takes all.
+
+    Raises:
+      UserError: there is no such workdir or file, or it is damaged, cut off or of another format.
+    """
+    path = Path(path).expanduser()
+    devices = pick_devices(num_devices, {})
+    if path.is_dir():
+        description, variables = _of_workdir(path, checkpoint)
+    elif path.is_file():
+        description, variables = encoder_files.load(path)
+    else:
+        raise UserError(
+            f"there is no workdir and no encoder file {path}; train first: train.py --workdir DIR."
+        )
+    try:
+        return Encoder(description, variables, devices)
+    except ValueError as error:
+        raise UserError(
+            f"{path} does not hold an encoder that this version can build ({error}); restore it, "
+            "or use the version that wrote it."
+        ) from error
+
+
+def _of_workdir(workdir: Path, which: str) -> tuple[Description, dict[str, Any]]:
+    """What a workdir's encoder is made of."""
+    from dsh_jax.checkpoints import Checkpoints  # Orbax is slow to import, and files need none
+
+    description = encoder_files.load_description(workdir)
+    try:
+        network = description.build()
+    except ValueError as error:
+        raise UserError(
+            f"{workdir / encoder_files.SIGNATURE} describes no encoder that this version can "
+            f"build ({error}); restore it, or use the version that trained it."
+        ) from error
+    with Checkpoints.of_workdir(workdir) as checkpoints:
+        like = jax.eval_shape(network.init, jax.random.key(0))
+        return description, checkpoints.restore_kept(checkpoints.find(which), like)
+
+
+def packed_bits(relaxed: np.ndarray) -> np.ndarray:
+    """Relaxed codes `[n, num_bits]` -> packed bits, uint8 `[n, ceil(num_bits / 8)]`."""
+    return hamming.pack(hamming.binarize(relaxed))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of one label per item, `[n, classes]`."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of several labels per item, each on its own, `[n, classes]`."""
+    return np.exp(-np.logaddexp(0, -logits))
+
+
+def run_batches(
+    compiled: Outputs,
+    stacked: Any,
+    batches: Iterable[tuple[Mapping[str, np.ndarray], int]],
+    devices: Devices,
+    finish: Callable[[np.ndarray], np.ndarray],
+) -> list[np.ndarray]:
+    """Outputs of padded batches; the devices work on one while the host takes the one before.
+
+    Args:
+      compiled: from `devices.compile_encode`: variables, inputs -> outputs `[batch, dim]`.
+      stacked: variables, stacked over the devices.
+      batches: inputs `[batch, ...]` by name, and how many of their rows are real.
+      devices: as for `compiled`.
+      finish: outputs of real rows `[m, dim]` -> what is kept of them.
+    """
+    results: list[np.ndarray] = []
+    waiting: list[tuple[jax.Array, int]] = []
+
+    def fetch() -> None:
+        output, num_real = waiting.pop(0)
+        array = np.asarray(output)
+        results.append(finish(array.reshape(-1, array.shape[-1])[:num_real]))
+
+    for inputs, num_real in batches:
+        waiting.append((compiled(stacked, shard(inputs, devices)), num_real))
+        if len(waiting) > 1:
+            fetch()
+    while waiting:
+        fetch()
+    return results
+
+
+def run_dataset(
+    compiled: Outputs,
+    stacked: Any,
+    dataset: Dataset,
+    ids: np.ndarray,
+    *,
+    batch_size: int,
+    devices: Devices,
+    finish: Callable[[np.ndarray], np.ndarray] = packed_bits,
+) -> np.ndarray:
+    """Outputs of some items of a data set, `[n, ...]` in the order of `ids` `[n]`.
+
+    Args:
+      compiled, stacked, devices, finish: as for `run_batches`.
+      dataset: what the ids are rows of.
+      ids: `[n]`.
+      batch_size: items per call, over all devices; the last call is padded.
+    """
+    order = dataset.encoding_order(ids)
+    batches = (
+        (dataset.take(batch), num_real)
+        for batch, num_real in padded_batches(ids[order], batch_size)
+    )
+    outputs = np.concatenate(run_batches(compiled, stacked, batches, devices, finish))
+    outputs[order] = outputs.copy()
+    return outputs

@@ -1,0 +1,242 @@
+"""What an encoder is made of, read and written: its description, and one portable file.
+
+A description is what an encoder needs beside its parameters: the method's name, the config fields
+of its network, and the signature of its data. A workdir keeps it as `signature.json`; an encoder
+file is a safetensors file that has it in its metadata. Neither holds anything that is executed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from ml_collections import ConfigDict
+
+from dsh_jax import fields
+from dsh_jax.data import signature as signatures
+from dsh_jax.data.signature import Signature
+from dsh_jax.errors import UserError
+from dsh_jax.files import read_json, replacing, write_json
+from dsh_jax.methods import METHODS
+from dsh_jax.methods.base import Network
+
+FORMAT = 1
+SIGNATURE = "signature.json"
+_KIND = "dsh_jax encoder"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an encoder needs beside its parameters.
+
+    Attributes:
+      method: a key of `METHODS`.
+      codes: what its codes are called in a result.
+      network: dotted config field -> value, of the fields that the method's network reads.
+      batch_size: items that are encoded at a time.
+      signature: of the data.
+    """
+
+    method: str
+    codes: str
+    network: Mapping[str, Any]
+    batch_size: int
+    signature: Signature
+
+    def build(self) -> Network:
+        """The network.
+
+        Raises:
+          ValueError: an unknown method, a missing or an invalid field, or inputs of another kind.
+        """
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}")
+        recipe = METHODS[self.method].network
+        if self.signature.inputs.kind != recipe.kind:
+            raise ValueError(f"{self.method} encodes {recipe.kind}")
+        if set(self.network) != set(recipe.fields):
+            raise ValueError(f"fields {sorted(self.network)} of {self.method}")
+        if type(self.batch_size) is not int or not 1 <= self.batch_size <= 2**20:
+            raise ValueError(f"batch_size {self.batch_size!r}")
+        config = ConfigDict(fields.nest(self.network))
+        try:
+            fields.check(config, recipe.fields)
+            return recipe.build(config, self.signature)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "format": FORMAT,
+            "method": self.method,
+            "codes": self.codes,
+            "network": dict(self.network),
+            "batch_size": self.batch_size,
+            "signature": self.signature.to_dict(),
+        }
+
+
+def describe(config: ConfigDict, signature: Signature, codes: str) -> Description:
+    """The description of what a config trains on data of a signature, its codes called `codes`."""
+    network = {name: fields.get(config, name) for name in METHODS[config.method].network.fields}
+    return Description(config.method, codes, network, config.encode_batch_size, signature)
+
+
+def from_dict(content: Any) -> Description:
+    """The inverse of `Description.to_dict`.
+
+    Raises:
+      ValueError: the content is no description, or of another format.
+    """
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"format {found!r}, where this version reads format {FORMAT}")
+    try:
+        signature = signatures.from_dict(content["signature"])
+        network = dict(content["network"])
+        names = str(content["method"]), str(content["codes"])
+        return Description(*names, network, content["batch_size"], signature)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no description ({type(error).__name__}: {error})") from error
+
+
+def fingerprint(description: Description, variables: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of parameters and description: equal encoders, on any machine, have one."""
+    digest = hashlib.sha256(_canonical(description).encode())
+    for name, leaf in sorted(_named(variables).items()):
+        digest.update(f"\n{name} {leaf.dtype.str} {leaf.shape}\n".encode())
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()
+
+
+def save_description(description: Description, workdir: Path) -> None:
+    """Writes `signature.json`, with a checksum."""
+    checksum = hashlib.sha256(_canonical(description).encode()).hexdigest()
+    write_json(workdir / SIGNATURE, description.to_dict() | {"checksum": checksum})
+
+
+def load_description(workdir: Path) -> Description:
+    """Reads what `save_description` wrote.
+
+    Raises:
+      UserError: there is none, or it is damaged or of another format.
+    """
+    path = workdir / SIGNATURE
+    if not path.exists():
+        raise UserError(
+            f"{workdir} has no {SIGNATURE}, so nothing says how to encode with it; train with "
+            f"this version: train.py --workdir DIR (workdirs of version 0.1 need version 0.1)."
+        )
+    try:
+        content = read_json(path)
+        checksum = content.pop("checksum", None) if isinstance(content, dict) else None
+        description = from_dict(content)
+        if checksum != hashlib.sha256(_canonical(description).encode()).hexdigest():
+            raise ValueError("its checksum does not fit")
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore it or train anew.") from error
+    return description
+
+
+def save(path: Path, description: Description, variables: Mapping[str, Any]) -> None:
+    """Writes an encoder file, whole or not at all.
+
+    Args:
+      path: of the file.
+      description: of the encoder.
+      variables: of its network, player -> collections.
+    """
+    metadata = {
+        "kind": _KIND,
+        "format": str(FORMAT),
+        "description": _canonical(description),
+        "fingerprint": fingerprint(description, variables),
+    }
+    content = safetensors.numpy.save(_named(variables), metadata)
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
+def load(path: Path) -> tuple[Description, dict[str, Any]]:
+    """Reads an encoder file.
+
+    Returns:
+      The description, and the variables: player -> collections.
+
+    Raises:
+      UserError: the file is no encoder file, of another format, cut off, or changed.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path} cannot be read as an encoder file ({_short(error)}); copy it again, or save "
+            "it anew with encoder.save(FILE)."
+        ) from error
+    if metadata.get("kind") != _KIND:
+        raise UserError(f"{path} is not an encoder file of dsh_jax; give one that save() wrote.")
+    if metadata.get("format") != str(FORMAT):
+        raise UserError(
+            f"{path} has format {metadata.get('format')!r}, and this version of dsh_jax reads "
+            f"format {FORMAT}; install the version that wrote it."
+        )
+    try:
+        description = from_dict(json.loads(metadata["description"]))
+        variables: dict[str, Any] = {}
+        for name, leaf in leaves.items():
+            *outer, last = name.split("/")
+            inner = variables
+            for key in outer:
+                inner = inner.setdefault(key, {})
+            inner[last] = leaf
+        if metadata["fingerprint"] != fingerprint(description, variables):
+            raise ValueError("its fingerprint does not fit")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged or was edited ({_short(error)}); copy it again, or save it anew "
+            "with encoder.save(FILE)."
+        ) from error
+    return description, variables
+
+
+def check_variables(network: Network, variables: Mapping[str, Any]) -> None:
+    """Checks that variables are those of a network.
+
+    Raises:
+      ValueError: another structure, shape or type.
+    """
+    expected = jax.eval_shape(network.init, jax.random.key(0))
+    shapes, found = _leaves(expected), _leaves(variables)
+    if shapes.keys() != found.keys():
+        raise ValueError(f"parameters differ: {sorted(shapes.keys() ^ found.keys())[:3]}")
+    for name, leaf in found.items():
+        if leaf.shape != shapes[name].shape or leaf.dtype != shapes[name].dtype:
+            raise ValueError(f"{name} is {leaf.shape}, not {shapes[name].shape}")
+
+
+def _leaves(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves by their paths, `player/collection/.../name`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _named(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays by their paths."""
+    return {name: np.ascontiguousarray(leaf) for name, leaf in _leaves(variables).items()}
+
+
+def _canonical(description: Description) -> str:
+    return json.dumps(description.to_dict(), sort_keys=True, separators=(",", ":"))
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:150].rstrip(" .") or type(error).__name__

@@ -1,0 +1,153 @@
+"""What values the fields of a config may have: one rule per field, checked in one place."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ml_collections import ConfigDict
+
+from dsh_jax.errors import UserError
+
+
+class Rule(Protocol):
+    """What a field may hold."""
+
+    def allows(self, value: Any) -> bool:
+        """Whether the field may have this value."""
+
+    @property
+    def allowed(self) -> str:
+        """The values it may have, to follow the words "set it to"."""
+
+
+@dataclass(frozen=True)
+class Integer:
+    """An integer of `least` or more."""
+
+    least: int
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= self.least
+
+    @property
+    def allowed(self) -> str:
+        return f"an integer of {self.least} or more"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number from `least` on, or above `above`; with `below`, below it.
+
+    NaN is outside of every range.
+    """
+
+    least: float = -math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def allows(self, value: Any) -> bool:
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and self.least <= value < self.below
+            and value > self.above
+        )
+
+    @property
+    def allowed(self) -> str:
+        bounds = [f"of {self.least:g} or more"] * (self.least > -math.inf)
+        bounds += [f"above {self.above:g}"] * (self.above > -math.inf)
+        bounds += [f"below {self.below:g}"] * (self.below < math.inf)
+        return " ".join(["a finite number", " and ".join(bounds)]).rstrip()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words."""
+
+    options: tuple[str, ...]
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, str) and value in self.options
+
+    @property
+    def allowed(self) -> str:
+        return f"one of {list(self.options)}"
+
+
+@dataclass(frozen=True)
+class Switch:
+    """True or False."""
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    @property
+    def allowed(self) -> str:
+        return "True or False"
+
+
+@dataclass(frozen=True)
+class Text:
+    """Any string."""
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    @property
+    def allowed(self) -> str:
+        return "a string"
+
+
+Rules = Mapping[str, Rule]
+"""Dotted names of config fields, each with its rule."""
+
+
+def get(config: Mapping[str, Any] | ConfigDict, field: str) -> Any:
+    """The value of a field by its dotted name, e.g. `"loss.triplet"`.
+
+    Raises:
+      UserError: the config has no such field.
+    """
+    value: Any = config
+    for name in field.split("."):
+        if not isinstance(value, Mapping | ConfigDict) or name not in value:
+            raise UserError(f"the config has no field {field}; add it, as configs/ show.")
+        value = value[name]
+    return value
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of flattening: `{"loss.labels": x}` -> `{"loss": {"labels": x}}`.
+
+    Raises:
+      ValueError: a name is also the beginning of another.
+    """
+    nested: dict[str, Any] = {}
+    for field, value in flat.items():
+        *outer, last = field.split(".")
+        inner = nested
+        for name in outer:
+            inner = inner.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"{field} lies inside a field that is not a group")
+        inner[last] = value
+    return nested
+
+
+def check(config: Mapping[str, Any] | ConfigDict, rules: Rules) -> None:
+    """Checks fields of a config.
+
+    Args:
+      config: nested fields.
+      rules: dotted name -> rule.
+
+    Raises:
+      UserError: a field is missing or has an invalid value; names the field and the values.
+    """
+    for field, rule in rules.items():
+        value = get(config, field)
+        if not rule.allows(value):
+            raise UserError(f"{field} is {value!r}; set it to {rule.allowed}.")

@@ -1,0 +1,188 @@
+"""Losses that a config names: by a name of `dsh_jax.losses`, or as "module:function".
+
+Each place for a loss is a slot. What a slot hands to its loss is written once, in `SLOTS`, and a
+loss is tried on arrays of those shapes before anything is trained.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from dsh_jax.errors import UserError
+from dsh_jax.fields import Rule, Text
+from dsh_jax.losses.adversarial import Game
+
+Loss = Callable[..., jax.Array]
+
+SLOTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    # Of one sample; [num_bits] codes are relaxed, in [0, 1].
+    "triplet": {
+        "anchor": ("num_bits",), "positive": ("num_bits",), "negative": ("num_bits",),
+    },
+    "classification": {"logits": ("classes",), "label": ("classes",)},
+    "code": {"logits": ("num_bits",), "target": ("num_bits",)},
+    "quantization": {"code": ("num_bits",)},
+    "words": {"log_probabilities": ("words",), "word": ("width",), "count": ("width",)},
+    "tags": {
+        "logits": ("classes",), "tags": ("classes",), "confidence": ("classes",),
+        "recall": ("classes",),
+    },
+    "topics": {"code": ("num_bits",), "topics": ("num_bits",)},
+    # Of a pair: code logits of two items (their sigmoids are relaxed codes), and 1.0 where they
+    # share a label, else 0.0.
+    "pair": {"a": ("num_bits",), "b": ("num_bits",), "similar": ()},
+    # Of the whole batch, over all devices.
+    "batch": {"code_logits": ("batch", "num_bits"), "labels": ("batch", "classes")},
+}  # fmt: skip
+"""Slot -> argument -> its shape by name. Every loss returns a scalar."""
+
+_INTEGERS = {("words", "word")}  # arguments that are int32; the others are float32
+
+
+def fields_of(*slots: str) -> dict[str, Rule]:
+    """The config fields of some slots: `loss.<slot>` names the loss."""
+    return {f"loss.{slot}": Text() for slot in slots}
+
+
+def from_config(config: ConfigDict, slot: str, **sizes: int) -> Loss:
+    """The loss that `loss.<slot>` names, with `loss.<slot>_options` bound, tried on its shapes.
+
+    Args:
+      config: a whole experiment's config.
+      slot: a key of `SLOTS`.
+      sizes: of the slot's shapes: num_bits, classes, ...
+
+    Raises:
+      UserError: see `find` and `try_on`.
+    """
+    loss = find(f"loss.{slot}", config.loss[slot], config.loss.get(f"{slot}_options", {}))
+    try_on(loss, slot, config.loss[slot], **sizes)
+    return loss
+
+
+def classification(config: ConfigDict, labels: str, **sizes: int) -> Loss:
+    """The loss of `loss.classification`; "auto" is a softmax or sigmoids, as the labels are.
+
+    Raises:
+      UserError: as for `from_config`.
+    """
+    if config.loss.classification == "auto":
+        config = config.copy_and_resolve_references()
+        softmax = labels == "single"
+        config.loss.classification = (
+            "softmax_classification" if softmax else "sigmoid_classification"
+        )
+    return from_config(config, "classification", **sizes)
+
+
+def game(config: ConfigDict) -> Game:
+    """The adversarial game that `loss.adversarial` names: a function that returns a `Game`.
+
+    Raises:
+      UserError: no such function, or its losses cannot be used.
+    """
+    name = config.loss.adversarial
+    make = find("loss.adversarial", name, config.loss.get("adversarial_options", {}))
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    try:
+        made = Game(*make())
+        results = [
+            jax.eval_shape(made.discriminate, scalar, scalar),
+            jax.eval_shape(made.deceive, scalar),
+        ]
+    except Exception as error:  # a user's function may raise anything
+        raise UserError(
+            f"loss.adversarial {name!r} is not a game ({type(error).__name__}: {_short(error)}); "
+            "let it return Game(discriminate, deceive)."
+        ) from error
+    if any(getattr(result, "shape", None) != () for result in results):
+        raise UserError(
+            f"loss.adversarial {name!r} returns {[r.shape for r in results]} for one logit; let "
+            "both losses return one float."
+        )
+    return made
+
+
+def find(field: str, name: str, options: Mapping[str, Any]) -> Loss:
+    """The function that a config names, with its options bound.
+
+    Args:
+      field: the config field, for errors.
+      name: a function of `dsh_jax.losses`, or `"module:function"` for one of your own.
+      options: keyword-only arguments of it, e.g. `{"margin": 1.0}`.
+
+    Raises:
+      UserError: no such module or function, or an option that the function does not take.
+    """
+    module_name, colon, function_name = name.rpartition(":")
+    try:
+        if not colon:
+            from dsh_jax import losses  # here, because it imports this module
+
+            if name not in losses.__all__:
+                raise AttributeError(f"dsh_jax.losses has {', '.join(losses.__all__)}")
+            function = getattr(losses, name)
+        else:
+            function = getattr(importlib.import_module(module_name), function_name)
+        if not inspect.isfunction(function):
+            raise TypeError(f"{function_name!r} is not a function")
+    except Exception as error:  # a user's module may raise anything
+        raise UserError(
+            f"{field} is {name!r}, which cannot be loaded ({_short(error)}); name a function of "
+            "dsh_jax.losses or 'module:function'."
+        ) from error
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"{field} {name!r} has no option {option!r}; it takes {known}, after a * in its "
+                "signature."
+            )
+    return partial(function, **dict(options))
+
+
+def try_on(loss: Loss, slot: str, name: str, **sizes: int) -> None:
+    """Traces a loss on the shapes that its slot will hand to it; nothing is computed.
+
+    Args:
+      loss: to try.
+      slot: a key of `SLOTS`.
+      name: of the loss, for errors.
+      sizes: of the slot's shapes.
+
+    Raises:
+      UserError: the loss does not take these arguments, fails on them, or returns no float scalar.
+    """
+    arguments = {
+        argument: jax.ShapeDtypeStruct(
+            tuple(sizes[size] for size in shape),
+            jnp.int32 if (slot, argument) in _INTEGERS else jnp.float32,
+        )
+        for argument, shape in SLOTS[slot].items()
+    }
+    takes = ", ".join(f"{argument} [{', '.join(s)}]" for argument, s in SLOTS[slot].items())
+    try:
+        inspect.signature(loss).bind(*arguments.values())
+        result = jax.eval_shape(loss, *arguments.values())
+    except Exception as error:  # a user's function may raise anything
+        raise UserError(
+            f"loss.{slot} {name!r} fails on ({takes}): {type(error).__name__}: {_short(error)}; "
+            "fix the function."
+        ) from error
+    if getattr(result, "shape", None) != () or not jnp.issubdtype(result.dtype, jnp.floating):
+        shape = getattr(result, "shape", type(result).__name__)
+        raise UserError(
+            f"loss.{slot} {name!r} returns {shape} for one sample; let it return one float."
+        )
+
+
+def _short(error: Exception) -> str:
+    """The first line of an error."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(" .")

@@ -1,0 +1,58 @@
+"""The networks of methods for documents, and what they share of data."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.documents.dataset import TextDataset
+from dsh_jax.data.documents.topics import infer_topics, learn_topics
+from dsh_jax.fields import Integer, Rules, Text
+from dsh_jax.methods.base import Network
+from dsh_jax.methods.players import Players
+
+TOPIC_FIELDS: Rules = {
+    "topics.seed": Integer(0),
+    "topics.iterations": Integer(1),
+    "topics.cache": Text(),
+}
+
+
+def word_players(networks: dict[str, nn.Module], first: str) -> Players:
+    """Networks of which the first maps rows of words to code logits."""
+    row = jnp.zeros((2, 1), jnp.int32)
+    return Players(networks, first, (row, jnp.zeros(row.shape)), {})
+
+
+def word_network(network: nn.Module, name: str) -> Network:
+    """The network that makes codes of `word` and `tfidf`, `[batch, width]`."""
+    players = word_players({name: network}, name)
+    return Network(
+        init=players.init_variables,
+        encode=lambda kept, inputs: nn.sigmoid(
+            players.evaluate(kept, name, inputs["word"], inputs["tfidf"])
+        ),
+    )
+
+
+def topic_model(
+    config: ConfigDict, dataset: Dataset, training: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """LDA learned from the training documents: ids `[m]` -> shares of topics `[m, num_bits]`.
+
+    Raises:
+      UserError: the documents do not support as many topics as bits.
+    """
+    assert isinstance(dataset, TextDataset)
+    topics = learn_topics(
+        dataset.counts[training],
+        num_topics=config.num_bits,
+        seed=config.topics.seed,
+        iterations=config.topics.iterations,
+        cache=Path(config.topics.cache).expanduser() if config.topics.cache else None,
+    )
+    return lambda ids: infer_topics(topics, dataset.counts[ids])
