@@ -1,0 +1,1 @@
+"""Image data sets, one module for each kind of source."""
