@@ -126,13 +126,15 @@ def test_empty_data_dir_names_the_command(tmp_path):
     assert made == ("cifar10", str(directory), "array_record")
 
 
-def test_no_data_dir_and_no_tensorflow_names_the_command(tmp_path, monkeypatch):
+def test_tensorflow_without_all_it_needs_names_the_command(tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
     here = tfds.builder("cifar10", data_dir=str(tmp_path))
     monkeypatch.setattr(tfds, "builder", lambda name, **options: here)
-    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="needs the package tensorflow.*array_record"):
+    monkeypatch.setattr(
+        sources.importlib.util, "find_spec", lambda name: name if name == "tensorflow" else None
+    )
+    with pytest.raises(UserError, match="needs the package importlib_resources.*array_record"):
         sources.load("cifar10")
 
 

@@ -2,8 +2,9 @@
 
 CIFAR-10 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009) is read with
 TensorFlow Datasets from array_record files, which needs no TensorFlow; only preparing those files
-does. "digits" ships with scikit-learn (UCI optical recognition of handwritten digits) and needs no
-download; nor does "multi_digits", several of these to an image.
+does. Where they are not prepared and TensorFlow is not installed, it is read from its official
+archive. "digits" ships with scikit-learn (UCI optical recognition of handwritten digits) and needs
+no download; nor does "multi_digits", several of these to an image.
 """
 
 import importlib.util
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dsh_jax.data.images import multi_digits
+from dsh_jax.data.images import cifar10_archive, multi_digits
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.errors import UserError
 
@@ -28,8 +29,9 @@ def load(name: str, data_dir: str | None = None) -> ImageDataset:
       name: "cifar10" (uint8 [60000, 32, 32, 3], the 50,000 train items first), "digits"
         (uint8 [1797, 8, 8, 1], no official test items) or "multi_digits" (uint8 [7000, 16, 16, 1]
         with several labels each, the 6,000 train items first).
-      data_dir: the TFDS directory of cifar10. None means TFDS' own default directory, and then a
-        data set that is not there is downloaded and prepared. Not used by the others.
+      data_dir: the TFDS directory of cifar10, or a folder that holds cifar-10-binary.tar.gz. None
+        means TFDS' own default directory, and then a data set that is not there is downloaded:
+        by TFDS if TensorFlow is installed, and else as that archive. Not used by the others.
 
     Raises:
       UserError: the name is unknown, or the data is missing, unreadable or damaged.
@@ -72,10 +74,15 @@ def _load_tfds(name: str, data_dir: str | None) -> ImageDataset:
     root = str(builder.data_dir_root)
     if not prepared:
         if directory is not None:
+            archive = Path(root, cifar10_archive.NAME)
+            if archive.is_file():
+                return cifar10_archive.read(archive)
             raise UserError(
                 f"Data set {name} is not prepared in {root}: prepare it there with"
                 f" `{_prepare_command(name, root)}`, or give the directory that holds it."
             )
+        if importlib.util.find_spec("tensorflow") is None:  # which preparing needs
+            return cifar10_archive.read(cifar10_archive.fetch(cifar10_archive.default_cache()))
         builder = _download(name, root)
     try:
         # Pillow decodes, not TFDS: TFDS would take OpenCV where that is installed, and its pixels
@@ -133,9 +140,8 @@ def _download(name: str, root: str) -> Any:
     problem = f"Data set {name} is not prepared in {root} and could not be prepared"
     mend = f"prepare it with `{_prepare_command(name, root)}` on a machine with a network."
     # Told before the download, which would otherwise be for nothing.
-    for module in ("tensorflow", "importlib_resources"):
-        if importlib.util.find_spec(module) is None:
-            raise UserError(f"{problem} (preparing needs the package {module}): {mend}")
+    if importlib.util.find_spec("importlib_resources") is None:
+        raise UserError(f"{problem} (preparing needs the package importlib_resources): {mend}")
     try:
         builder = tfds.builder(name, file_format="array_record")
         builder.download_and_prepare()
