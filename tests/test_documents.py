@@ -168,7 +168,7 @@ BROKEN = [
     (FIRST.replace(' TOPICS="YES"', "", 1), 'NEWID="1"', "begins a document without TOPICS"),
     (FIRST.replace(' NEWID="5"', "", 1), "<REUTERS", "begins a document without NEWID"),
     (FIRST.replace(' NEWID="5"', ' NEWID=""', 1), "<REUTERS", "begins a document without NEWID"),
-    ("<REUTRES>\n</REUTERS>\n" + FIRST, "REUTRES>\n", "ends a document that does not begin"),
+    ("<REUTRES>\n</REUTERS>\n" + FIRST, "REUTRES>\n", "ends a document that never began"),
     ("", "", "is the last and ends inside a document"),
 ]
 
@@ -413,10 +413,10 @@ def test_jsonl_without_any_tag(tmp_path):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('{"id": "b", "text"', "is no JSON object"),
-        ("[" * 100_000, "is no JSON object"),
-        ("[1]", "is no JSON object"),
-        ('"words"', "is no JSON object"),
+        ('{"id": "b", "text"', "is not a JSON object"),
+        ("[" * 100_000, "is not a JSON object"),
+        ("[1]", "is not a JSON object"),
+        ('"words"', "is not a JSON object"),
         ({"text": "b", "tags": []}, 'has no "id" of'),
         ({"id": "b", "tags": []}, 'has no "text" of'),
         ({"id": "b", "text": "b"}, 'has no "tags" of'),
@@ -425,7 +425,7 @@ def test_jsonl_without_any_tag(tmp_path):
         (B | {"id": 1.5}, 'has no "id" of'),
         (B | {"text": 3}, 'has no "text" of'),
         (B | {"tags": "x"}, 'has no "tags" of'),
-        (B | {"tags": ["x", 3]}, 'has "tags" that are no strings'),
+        (B | {"tags": ["x", 3]}, 'has "tags" that are not strings'),
         (B | {"test": 1}, 'has no "test" of'),
         (B | {"id": "a"}, "repeats the id 'a'"),
         (B | {"id": "2"}, "repeats the id '2'"),
@@ -440,7 +440,7 @@ def test_a_wrong_line_is_told_with_file_and_line(tmp_path, line, problem):
 def test_a_line_that_is_no_utf8_is_told(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(json.dumps(A).encode() + b'\n{"id": "b", "text": "\xfc", "tags": []}\n')
-    told("jsonl", path, f"Line 2 of {path} is no JSON")
+    told("jsonl", path, f"Line 2 of {path} is not a JSON")
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])
@@ -466,7 +466,7 @@ def test_unknown_name_lists_the_names(tmp_path):
 
 @pytest.mark.parametrize("name", MENDS)
 def test_no_path_and_no_such_path(name, tmp_path):
-    told(name, None, "There is no data.data_dir: ", "set data.data_dir to", MENDS[name])
+    told(name, None, "data.data_dir is not set: ", "set data.data_dir to", MENDS[name])
     missing = tmp_path / "none"
     told(name, missing, f"{missing} cannot be read", "set data.data_dir to", MENDS[name])
 
