@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dsh_jax.data.images.nus_wide import list_nus_wide
-from tests.test_image_files import one_sentence, touch
+from tests.image_files import touch
+from tests.messages import one_sentence
 
 # As in the collection: the folder is the word that an image was searched by.
 IMAGES = [

@@ -1,4 +1,4 @@
-"""Listing folders, CSV and JSONL files of images, and what a user is told of bad ones."""
+"""Listing folders, CSV and JSONL files of images, and the errors for invalid ones."""
 
 import json
 import os
@@ -8,28 +8,8 @@ import numpy as np
 import pytest
 
 from dsh_jax.data.images.listing import list_images
-from dsh_jax.errors import UserError
-
-
-def touch(root, *names):
-    """Files with nothing in them: listing opens none."""
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
-
-
-def one_sentence(call, *parts):
-    """The message of the `UserError` that `call` raises: one sentence with these parts."""
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message and message.endswith(".") and ". " not in message, message
-    assert ":" in message  # what is wrong, and then the fix
-    for part in parts:
-        assert str(part) in message, message
-    return message
-
+from tests.image_files import touch
+from tests.messages import one_sentence
 
 # Folders
 
