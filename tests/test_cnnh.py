@@ -33,7 +33,7 @@ def test_targets_are_found_by_id(tmp_path):
     learned = targets.load(tmp_path / "targets.npz")
     np.testing.assert_array_equal(learned.of(np.array([9, 2, 9])), [[-1, -1], [1, -1], [-1, -1]])
     for missing in ([3], [10], [-1]):
-        with pytest.raises(ValueError, match="without a target"):
+        with pytest.raises(ValueError, match="no target code"):
             learned.of(np.array(missing))
 
 

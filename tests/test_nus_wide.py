@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dsh_jax.data.images.nus_wide import list_nus_wide
-from tests.test_image_files import one_sentence, touch
+from tests.image_files import touch
+from tests.messages import one_sentence
 
 # As in the collection: the folder is the word that an image was searched by.
 IMAGES = [
@@ -43,7 +44,7 @@ def test_collection(tmp_path, end):
     assert listing.labels.tolist() == [[1, 0, 1], [1, 1, 0]] and listing.labels.dtype == np.uint8
     assert not listing.is_test.any() and listing.is_test.shape == (2,) and not listing.roles
     assert listing.skipped == (
-        "zebra/0004_405444054.jpg: line 4 of ImageList/Imagelist.txt names it, but it is not there",
+        "zebra/0004_405444054.jpg: line 4 of ImageList/Imagelist.txt names it, but it is missing",
         "2 images: they have none of the 3 concepts",
     )
 
@@ -134,7 +135,7 @@ def test_lists(tmp_path, end):
         "labeled": [True, False, False],
         "query": [False, False, True],
     }
-    assert listing.skipped == ("images/3.jpg: it is not there",)
+    assert listing.skipped == ("images/3.jpg: it is missing",)
 
 
 def test_lists_where_labeled_images_are_not_in_the_database(tmp_path):

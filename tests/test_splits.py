@@ -238,7 +238,7 @@ def test_a_class_too_small_is_named():
 
 
 def test_a_class_without_items_is_named():
-    with pytest.raises(UserError, match="'c1' of made has no images: leave the class out"):
+    with pytest.raises(UserError, match="'c1' of made has no images: remove the class"):
         draw(make_dataset([10, 0, 10]))
 
 

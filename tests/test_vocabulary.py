@@ -163,5 +163,5 @@ def test_options_out_of_range_are_named(name, value):
 def test_counts_of_another_vocabulary_are_refused():
     with pytest.raises(ValueError, match=r"\[n, 5\], got \(2, 4\)"):
         fit().tfidf_of(sp.csr_array((2, 4), dtype=np.int32))
-    with pytest.raises(ValueError, match="2 numbers"):
+    with pytest.raises(ValueError, match="2 finite numbers"):
         Vocabulary(("cat", "dog"), np.ones(3))

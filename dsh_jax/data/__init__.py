@@ -1,1 +1,1 @@
-"""Images with labels, the splits drawn from them, and the batches drawn from the splits."""
+"""Data sets of images and documents, their splits, and the batches drawn from the splits."""

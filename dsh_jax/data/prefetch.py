@@ -1,4 +1,4 @@
-"""Batches made ahead of time: by one thread, or by several that Grain runs and keeps in order."""
+"""Makes batches ahead of time, in one thread or in several that Grain keeps in order."""
 
 import queue
 import threading
@@ -10,10 +10,11 @@ T = TypeVar("T")
 
 
 def prefetch(make: Callable[[S], T], steps: Iterable[S], *, depth: int = 2) -> Iterator[T]:
-    """Yields make(step) for each step, in order, made by a thread up to `depth` ahead.
+    """Yields make(step) for each step, in order, made by a thread up to `depth` steps ahead.
 
-    An exception in `make` or `steps` is raised here, in its turn. Closing the iterator stops the
-    thread once the call of `make` under way has returned. Nothing starts before the first `next`.
+    An exception in `make` or `steps` is raised here, after the results of the steps before it.
+    Closing the iterator stops the thread once the current call of `make` has returned. Nothing
+    starts before the first `next`.
     """
     if depth < 1:
         raise ValueError(f"depth {depth} should be 1 or more")
@@ -31,7 +32,7 @@ def prefetch(make: Callable[[S], T], steps: Iterable[S], *, depth: int = 2) -> I
                 if stop.is_set():
                     return
             ready.put(None)
-        except BaseException as error:  # whatever it is, the consumer must not wait for ever
+        except BaseException as error:  # of any type, or the consumer would wait forever
             if not stop.is_set():
                 ready.put((None, error))
 
@@ -42,11 +43,11 @@ def prefetch(make: Callable[[S], T], steps: Iterable[S], *, depth: int = 2) -> I
             result, error = entry
             if error is not None:
                 raise error
-            yield result  # type: ignore[misc]  # there is a result where there is no error
+            yield result  # type: ignore[misc]  # without an error there is a result
     finally:
         stop.set()
-        # The thread looks at `stop` before every put, so at most one put is still to come, and
-        # an emptied queue has room for it.
+        # The thread checks `stop` before each put, so at most one put is still to come, and the
+        # emptied queue has room for it.
         while True:
             try:
                 ready.get_nowait()
@@ -58,8 +59,8 @@ def prefetch(make: Callable[[S], T], steps: Iterable[S], *, depth: int = 2) -> I
 def stream(make: Callable[[int], T], steps: range, *, workers: int = 2) -> Iterator[T]:
     """Yields make(step) for each step, in order, made by `workers` threads ahead of time.
 
-    As `prefetch` does with one thread. An exception in `make` is raised here, in its turn,
-    and nothing starts before the first `next`.
+    As in `prefetch`, an exception in `make` is raised here, after the results of the steps before
+    it, and nothing starts before the first `next`.
     """
     import grain  # slow to import, and only needed here
 

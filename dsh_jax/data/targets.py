@@ -1,4 +1,4 @@
-"""What each training item is to become, learned before the network is: joined by id."""
+"""Target codes of training items, learned before the network and looked up by item id."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,11 @@ from dsh_jax.files import replacing
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Targets of some items.
+    """Target codes of some items.
 
     Attributes:
-      ids: rows of the data set, int64 `[n]`, rising.
-      codes: `[n, num_bits]`, bits of -1 and 1 or real; row k belongs to item `ids[k]`.
+      ids: rows of the data set, int64 `[n]`, strictly ascending.
+      codes: `[n, num_bits]`, -1 and 1 or real numbers; row k belongs to item `ids[k]`.
     """
 
     ids: np.ndarray
@@ -25,22 +25,22 @@ class Targets:
         if self.ids.ndim != 1 or self.codes.ndim != 2 or len(self.ids) != len(self.codes):
             raise ValueError(f"ids {self.ids.shape} and codes {self.codes.shape} do not fit")
         if np.any(np.diff(self.ids) <= 0):
-            raise ValueError("ids must rise, so that a code is found by its item's id")
+            raise ValueError("ids must be strictly ascending, for the lookup of codes by id")
 
     def of(self, ids: np.ndarray) -> np.ndarray:
-        """The codes of some images, `[m]` -> `[m, num_bits]`.
+        """The codes of some items, `[m]` -> `[m, num_bits]`.
 
         Raises:
-          ValueError: an item without a target.
+          ValueError: an item has no target.
         """
         place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         if not np.array_equal(self.ids[place], ids):
-            raise ValueError("there are items without a target code")
+            raise ValueError("some items have no target code")
         return self.codes[place]
 
 
 def save(targets: Targets, path: Path) -> None:
-    """Writes targets as .npz, whole or not at all."""
+    """Writes targets as .npz, atomically."""
     with replacing(path) as beside, beside.open("wb") as file:
         np.savez(file, ids=targets.ids, codes=targets.codes)
 
@@ -54,7 +54,7 @@ def load(path: Path) -> Targets:
     try:
         with np.load(path) as arrays:
             return Targets(arrays["ids"], arrays["codes"])
-    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
+    except Exception as error:  # NumPy and zipfile raise many types for a damaged file
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}); delete it to learn the codes again."
         ) from error

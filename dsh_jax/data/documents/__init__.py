@@ -1,1 +1,1 @@
-"""Documents: collections, their words, their topics."""
+"""Documents: collections, vocabularies and topics."""

@@ -1,7 +1,7 @@
-"""Where documents come from: a collection is read once into texts and tags in memory.
+"""Collections of documents, read once into texts and tags in memory.
 
 Reuters-21578 (Lewis, Distribution 1.0, ModApte split) and 20 Newsgroups (Lang, "NewsWeeder", 1995)
-are read out of the archives they are distributed in, which are never unpacked to disk.
+are read from the archives they are distributed in, which are never unpacked to disk.
 """
 
 import gzip
@@ -21,23 +21,23 @@ import numpy as np
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.errors import UserError
 
-_Row = tuple[str, str, list[str], bool]  # a document's name, text, tags, and is it a test's
-# Control characters but for tabs and line ends; without "\r" all line ends are alike.
+_Row = tuple[str, str, list[str], bool]  # name, text, tags, whether a test document
+# Control characters except "\t" and "\n"; removing "\r" makes all line ends alike.
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\t"), ord("\n")})
 _LINE = '{"id": "a1", "text": "some words", "tags": ["x", "y"], "test": false}'
-_MENDS = {
+_FIXES = {
     "reuters21578": "get reuters21578.tar.gz from https://archive.ics.uci.edu/dataset/137 and set"
     " data.data_dir to that file or to its folder",
     "20newsgroups": "get 20_newsgroups.tar.gz from http://qwone.com/~jason/20Newsgroups/ or"
     " https://archive.ics.uci.edu/dataset/113 and set data.data_dir to that file or to its folder",
-    "jsonl": f"set data.data_dir to a file that has on every line a document like {_LINE}",
+    "jsonl": f"set data.data_dir to a file with one document per line, like {_LINE}",
 }
-NAMES = tuple(_MENDS)
+NAMES = tuple(_FIXES)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Documents(Dataset):
-    """Tagged documents in memory, with names of their own."""
+    """Tagged documents in memory, each with a name."""
 
     names: tuple[str, ...]
     texts: tuple[str, ...]
@@ -56,17 +56,17 @@ def load_documents(name: str, path: Path | None) -> Documents:
     Args:
       name: "reuters21578" (multi-hot labels [12902, 118], the ModApte split), "20newsgroups"
         (class ids [19997], no official test documents) or "jsonl" (multi-hot labels).
-      path: the collection's .tar.gz, or a folder that holds it or its files; "jsonl": a file with
-        lines like {"id": "a1", "text": "words", "tags": ["x"]}, test documents with "test": true.
+      path: the collection's .tar.gz, or a folder with it or its files; for "jsonl" a file with
+        lines like {"id": "a1", "text": "words", "tags": ["x"]}; test documents have "test": true.
 
     Raises:
       UserError: the name is unknown, or the collection is missing, unreadable or damaged.
     """
     loaders = dict(zip(NAMES, (_load_reuters, _load_newsgroups, _load_jsonl), strict=True))
     if name not in loaders:
-        raise UserError(f"There is no collection {name!r}: choose one of {', '.join(NAMES)}.")
+        raise UserError(f"Unknown collection {name!r}: choose one of {', '.join(NAMES)}.")
     if path is None:
-        raise _error(name, "There is no data.data_dir")
+        raise _error(name, "data.data_dir is not set")
     try:
         return loaders[name](path.expanduser())
     except OSError as error:
@@ -74,16 +74,16 @@ def load_documents(name: str, path: Path | None) -> Documents:
 
 
 def _error(name: str, problem: str) -> UserError:
-    return UserError(f"{problem}: {_MENDS[name]}.")
+    return UserError(f"{problem}: {_FIXES[name]}.")
 
 
 def _read(name: str, path: Path, archive: str, files: str) -> dict[PurePath, bytes]:
-    """The contents of the files that match a pattern, by their places in the archive or folder."""
+    """The contents of the files that match a pattern, by their paths in the archive or folder."""
     source = next(path.glob(archive), path)
     try:
         if source.is_dir():
             return {file.relative_to(source): file.read_bytes() for file in source.glob(files)}
-        whole = io.BytesIO(gzip.decompress(source.read_bytes()))  # to the checksum at its end
+        whole = io.BytesIO(gzip.decompress(source.read_bytes()))  # checks its CRC
         with tarfile.open(fileobj=whole, mode="r:") as tar:
             return {
                 PurePosixPath(member.name): cast(IO[bytes], tar.extractfile(member)).read()
@@ -118,21 +118,21 @@ def _load_reuters(path: Path) -> Documents:
 
 
 class _SgmlParser(HTMLParser):
-    """Collects the documents of the ModApte split, train and test, of one file."""
+    """Collects the train and test documents of the ModApte split from one file."""
 
     def __init__(self, place: str) -> None:
         super().__init__(convert_charrefs=True)
         self._place = place
         self._rows: list[_Row] = []
         self._attributes: dict[str, Any] = {}
-        self._open: list[str] = []  # the elements that are
-        self._pieces: dict[str, list[str]] = {}  # by tag, the text right inside each element
+        self._open: list[str] = []  # the open elements, outermost first
+        self._pieces: dict[str, list[str]] = {}  # tag -> the text directly inside each element
 
     def parse(self, sgml: str) -> list[_Row]:
         try:
             self.feed(sgml)
-        except AssertionError as error:  # how some versions of Python refuse an unknown "<!["
-            raise self._broken("holds markup that is no SGML") from error
+        except AssertionError as error:  # some versions of Python raise it for an unknown "<!["
+            raise self._broken("holds invalid SGML markup") from error
         if self._open or not sgml.endswith("</REUTERS>"):
             raise self._broken("is the last and ends inside a document")
         return self._rows
@@ -141,7 +141,7 @@ class _SgmlParser(HTMLParser):
         return _error("reuters21578", f"Line {self.getpos()[0]} of {self._place} {problem}")
 
     def set_cdata_mode(self, *args: Any, **kwargs: Any) -> None:
-        """Ignores HTML's raw text, which newer versions of Python take a TITLE to hold."""
+        """Disables raw text mode, which newer versions of Python apply to TITLE."""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "reuters":
@@ -165,10 +165,10 @@ class _SgmlParser(HTMLParser):
         if tag in self._open:
             del self._open[self._open.index(tag) :]
         elif tag == "reuters":
-            raise self._broken("ends a document that does not begin")
+            raise self._broken("ends a document that never began")
         split = self._attributes.get("lewissplit")
         if tag == "reuters" and self._attributes["topics"] == "YES" and split in ("TRAIN", "TEST"):
-            # A BRIEF text is a title amid fillers, and an UNPROC one has no elements.
+            # A BRIEF text is a title among fillers; an UNPROC text has no elements.
             parts = self._pieces["title"] + self._pieces["body"] or self._pieces["text"]
             text = "\n".join(part.translate(_CONTROLS).strip() for part in parts)
             self._rows.append((self._attributes["newid"], text, self._pieces["d"], split == "TEST"))
@@ -183,11 +183,11 @@ def _load_newsgroups(path: Path) -> Documents:
     )
     groups = sorted({group for group, _, _ in messages})
     if len(groups) != 20:
-        raise _error("20newsgroups", f"{path} holds messages of {len(groups)} groups, not of 20")
+        raise _error("20newsgroups", f"{path} holds messages of {len(groups)} groups, not 20")
     names = tuple(f"{group}/{number}" for group, number, _ in messages)
     texts = tuple(strip_footer(strip_quotes(strip_headers(text))) for _, _, text in messages)
     labels = np.array([groups.index(group) for group, _, _ in messages], np.int32)
-    version = str(len(names))  # what tells the editions apart: 19997, 18846, 18828
+    version = str(len(names))  # differs between the editions: 19997, 18846, 18828
     return Documents(
         name="20newsgroups", version=version, names=names, texts=texts, labels=labels,
         is_test=np.zeros(len(names), bool), class_names=tuple(groups),
@@ -195,13 +195,13 @@ def _load_newsgroups(path: Path) -> Documents:
 
 
 def strip_headers(message: str) -> str:
-    """What follows the first empty line; nothing where there is none."""
+    """The text after the first empty line; empty if there is none."""
     return message.partition("\n\n")[2]
 
 
 def strip_quotes(text: str) -> str:
-    """A text without the lines that quote another message or tell whose words are quoted."""
-    # Quoted lines begin with ">", "|", ":" or "}", and with initials before ">" ("JD> words").
+    """A text without the lines that quote another message or name its author."""
+    # Quoted lines begin with ">", "|", ":" or "}", or with initials before ">" ("JD> words").
     mark = re.compile(r"\s*([A-Za-z]{0,3}>|[|:}]|In (a previous )?article\b|.*(writes|wrote):\s*$)")
     return "\n".join(line for line in text.split("\n") if not mark.match(line)).strip()
 
@@ -209,7 +209,7 @@ def strip_quotes(text: str) -> str:
 def strip_footer(text: str, at_most: int = 10) -> str:
     """A text without its signature: up to `at_most` lines after the last line of dashes."""
     rule = re.compile(r"\s*--+\s*")
-    lines = text.rstrip("\n\t -").split("\n")  # also the lower edge of a framed signature
+    lines = text.rstrip("\n\t -").split("\n")  # also drops the bottom line of a framed signature
     first = max(0, len(lines) - at_most - 1)
     rules = [row for row in range(first, len(lines)) if rule.fullmatch(lines[row])]
     return "\n".join(lines[: rules[-1]] if rules else lines).strip()
@@ -226,8 +226,8 @@ def _load_jsonl(path: Path) -> Documents:
             if row[0] in rows:
                 raise ValueError(f"repeats the id {row[0]!r}")
         except ValueError as error:
-            mend = f"write it like {_LINE}, with an id of its own"
-            raise UserError(f"Line {number} of {path} {error}: {mend}.") from error
+            fix = f"write it like {_LINE}, with a unique id"
+            raise UserError(f"Line {number} of {path} {error}: {fix}.") from error
         rows[row[0]] = row
     if not rows:
         raise _error("jsonl", f"{path} holds no documents")
@@ -238,11 +238,11 @@ def _row(line: bytes) -> _Row:
     try:
         record = {"test": False, **json.loads(line)}
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError("is no JSON object") from error
+        raise ValueError("is not a JSON object") from error
     kinds = {"id": (str, int), "text": (str,), "tags": (list,), "test": (bool,)}
     for field, allowed in kinds.items():
         if type(record.get(field)) not in allowed:
             raise ValueError(f'has no "{field}" of the right type')
     if any(type(tag) is not str for tag in record["tags"]):
-        raise ValueError('has "tags" that are no strings')
+        raise ValueError('has "tags" that are not strings')
     return str(record["id"]), record["text"], record["tags"], record["test"]

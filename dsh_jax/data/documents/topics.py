@@ -1,4 +1,4 @@
-"""What documents are about: LDA learned once, kept fixed, and found again by its inputs."""
+"""Topics of documents: LDA, fitted once and cached under a digest of its inputs."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ class Topics:
     """Topics of a vocabulary.
 
     Attributes:
-      components: parameters of each topic's Dirichlet distribution over words, as a number of
-        times that the topic has the word; float64 `[topics, words]`.
-      word_weights: exp(E[log p(word | topic)]) under it, by which documents are read; float64
-        `[topics, words]`. Follows from `components`, but only scikit-learn's own rounding of the
-        digamma function gives the same topics to the last bit.
+      components: parameters of each topic's Dirichlet distribution over words, pseudo-counts of
+        the words; float64 `[topics, words]`.
+      word_weights: exp(E[log p(word | topic)]) under these distributions, used to infer topics;
+        float64 `[topics, words]`. It follows from `components`, but only scikit-learn's own
+        rounding of the digamma function gives the same topics to the last bit.
     """
 
     components: np.ndarray
@@ -39,21 +39,21 @@ class Topics:
 def learn_topics(
     counts: sp.csr_array, *, num_topics: int, seed: int, iterations: int, cache: Path | None
 ) -> Topics:
-    """LDA by online variational Bayes.
+    """Fits LDA by online variational Bayes.
 
     Source: Hoffman, Blei & Bach, "Online learning for latent Dirichlet allocation" (NIPS 2010).
 
     Args:
       counts: of words in the training documents, CSR `[n, words]`.
-      num_topics: 1 to the smaller of the words and the documents with a word.
-      seed: of the order of the documents and of the topics to start from.
+      num_topics: at least 1, at most the number of words and the number of documents with words.
+      seed: of the order of the documents and of the initial topics.
       iterations: passes over the documents, >= 1.
-      cache: a folder to find the topics in if they were learned from the same before, and to leave
-        them in; None learns anew.
+      cache: a folder of fitted topics: those of the same inputs are reused, and new ones are saved
+        there; None always fits.
 
     Raises:
-      UserError: there cannot be so many topics.
-      ValueError: scikit-learn refuses iterations or counts.
+      UserError: `num_topics` is out of range.
+      ValueError: scikit-learn rejects `iterations` or `counts`.
     """
     counts = _normalised(counts)
     with_words = int(np.count_nonzero(np.diff(counts.indptr)))
@@ -62,19 +62,19 @@ def learn_topics(
         raise UserError(
             f"num_bits is {num_topics}, but {with_words} training documents with words and a "
             f"vocabulary of {counts.shape[1]} words support 1 to {most} topics: choose num_bits "
-            f"among these, or give more training documents or a larger vocabulary."
+            f"in that range, or give more training documents or a larger vocabulary."
         )
     lda = LatentDirichletAllocation(
         num_topics,
         max_iter=iterations,
         random_state=seed,
         learning_method="online",
-        batch_size=256,  # on Reuters-21578 better for unseen text than 128 or 512, and as quick
+        batch_size=256,  # on Reuters-21578 better on unseen text than 128 or 512, and as fast
     )
     path = None if cache is None else cache / f"{_digest(counts, lda)}.npz"
     topics = None if path is None else _load(path, (num_topics, counts.shape[1]))
     if topics is None:
-        # Collections come sorted by class or date, and the last batches would weigh the most.
+        # Collections come sorted by class or date, and the last batches weigh the most.
         order = stream_rng(seed, "topics", 0).permutation(counts.shape[0])
         lda.fit(counts[order])
         topics = Topics(lda.components_, lda.exp_dirichlet_component_)
@@ -84,17 +84,17 @@ def learn_topics(
 
 
 def infer_topics(topics: Topics, counts: sp.csr_array) -> np.ndarray:
-    """The shares of topics in documents, as scikit-learn's `transform` of the fitted model.
+    """The shares of topics in documents, as by scikit-learn's `transform` of the fitted model.
 
     Args:
       topics: what `learn_topics` returned.
       counts: CSR `[m, words]`, m >= 1.
 
     Returns:
-      float64 `[m, topics]`, rows sum to 1; all alike for a document without words.
+      float64 `[m, topics]`, rows sum to 1; uniform for a document without words.
     """
     lda = LatentDirichletAllocation(len(topics.components))
-    # All that `transform` reads, and all of it documented.
+    # All attributes that `transform` reads; scikit-learn documents each of them.
     lda.components_ = topics.components
     lda.exp_dirichlet_component_ = topics.word_weights
     lda.doc_topic_prior_ = 1 / len(topics.components)
@@ -103,7 +103,7 @@ def infer_topics(topics: Topics, counts: sp.csr_array) -> np.ndarray:
 
 
 def _normalised(counts: sp.csr_array) -> sp.csr_array:
-    """The same matrix as float64, without stored zeros and in the one order of its columns."""
+    """The same matrix in float64, without stored zeros and with sorted columns."""
     counts = sp.csr_array(counts, dtype=np.float64, copy=True)
     counts.sum_duplicates()
     counts.eliminate_zeros()
@@ -111,7 +111,7 @@ def _normalised(counts: sp.csr_array) -> sp.csr_array:
 
 
 def _digest(counts: sp.csr_array, lda: LatentDirichletAllocation) -> str:
-    """SHA-256 of all that topics are learned from: counts, options and scikit-learn."""
+    """SHA-256 of all that determines the topics: counts, options and scikit-learn's version."""
     options = [counts.shape, lda.get_params(), sklearn.__version__]
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
     for array, dtype in ((counts.indptr, "<i8"), (counts.indices, "<i8"), (counts.data, "<f8")):
@@ -120,11 +120,12 @@ def _digest(counts: sp.csr_array, lda: LatentDirichletAllocation) -> str:
 
 
 def _load(path: Path, shape: tuple[int, int]) -> Topics | None:
-    """What `_save` wrote; None if there is nothing, or nothing that can be used."""
+    """What `_save` wrote; None if it is missing, damaged or of another shape."""
     try:
-        with path.open("rb") as file, np.load(file) as arrays:  # given a path, it may leak the file
+        # np.load may leak a file that it opens itself.
+        with path.open("rb") as file, np.load(file) as arrays:
             topics = Topics(arrays["components"], arrays["word_weights"])
-    except Exception:  # NumPy and zipfile raise many kinds for a damaged file
+    except Exception:  # NumPy and zipfile raise many types for a damaged file
         return None
     return topics if topics.components.shape == shape else None
 

@@ -1,4 +1,4 @@
-"""Texts as counts and tf-idf of the words of a vocabulary, tokenised once for both."""
+"""Texts as counts and tf-idf of the words of a vocabulary, with one tokeniser."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from dsh_jax.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The words that texts are described by, and how much a text tells by each.
+    """The words that texts are described by, and the weight of each.
 
     Attributes:
-      words: lower case, sorted, all different; column j of a matrix belongs to `words[j]`.
+      words: lower case, sorted, unique; column j of a matrix belongs to `words[j]`.
       idf: smoothed inverse document frequency, float64 `[words]`.
     """
 
@@ -25,16 +25,16 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if not self.words or self.words != tuple(sorted(set(self.words))):
-            raise ValueError("words must be sorted and different, and there must be one")
+            raise ValueError("words must be sorted, unique and not empty")
         if self.idf.shape != (len(self.words),) or not np.isfinite(self.idf).all():
-            raise ValueError(f"idf must be {len(self.words)} numbers, got {self.idf.shape}")
+            raise ValueError(f"idf must be {len(self.words)} finite numbers, got {self.idf.shape}")
 
     def counts(self, texts: Iterable[str]) -> sp.csr_array:
         """How often each word is in each text, `[n]` -> int32 CSR `[n, words]`."""
         return sp.csr_array(_vectorizer(vocabulary=self.words).transform(texts))
 
     def tfidf_of(self, counts: sp.csr_array) -> sp.csr_array:
-        """tf-idf of what `counts` returned, with tf = 1 + log(count).
+        """tf-idf of the result of `counts`, with tf = 1 + log(count).
 
         Args:
           counts: CSR `[n, words]` without stored zeros.
@@ -43,7 +43,7 @@ class Vocabulary:
           float32 CSR `[n, words]`, rows of length 1; zeros for a text of unknown words.
 
         Raises:
-          ValueError: counts of another vocabulary.
+          ValueError: the counts are of another vocabulary.
         """
         if counts.shape[1] != len(self.words):
             raise ValueError(f"counts must be [n, {len(self.words)}], got {counts.shape}")
@@ -55,13 +55,13 @@ class Vocabulary:
 def fit_vocabulary(
     texts: Iterable[str], *, max_words: int, min_documents: int, max_share: float
 ) -> Vocabulary:
-    """The most frequent words of some texts: letters only, two or more, no English stop words.
+    """Fits the most frequent words of some texts: at least two letters, no English stop words.
 
     Args:
-      texts: training documents only, as the words and their idf are learned from them.
-      max_words: how many words to keep at most, >= 1.
-      min_documents: a word must be in so many texts, >= 1.
-      max_share: a word may be in no more than this share of the texts, in (0, 1].
+      texts: training documents only, since the words and their idf are fitted to them.
+      max_words: the largest number of words to keep, >= 1.
+      min_documents: a word must be in at least this many texts, >= 1.
+      max_share: a word may be in at most this share of the texts, in (0, 1].
 
     Raises:
       UserError: an option is out of range, or no word is left.
@@ -76,11 +76,11 @@ def fit_vocabulary(
     vectorizer = _vectorizer(
         max_features=max_words,
         min_df=min_documents,
-        max_df=float(max_share),  # to scikit-learn an integer 1 is one document
+        max_df=float(max_share),  # scikit-learn reads the integer 1 as one document
     )
     try:
         counts = vectorizer.fit_transform(texts)
-    except ValueError as error:  # an empty vocabulary, before the bounds or after
+    except ValueError as error:  # the vocabulary is empty, before or after the bounds
         raise UserError(
             f"No word is left with data.min_documents={min_documents} and "
             f"data.max_share={max_share}: lower data.min_documents, raise data.max_share, or give "

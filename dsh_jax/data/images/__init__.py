@@ -1,1 +1,1 @@
-"""Images: where they come from, how they are read, kept and augmented."""
+"""Images: sources, decoding, caching and augmentation."""

@@ -10,12 +10,12 @@ def to_float(images: jax.Array) -> jax.Array:
 
 
 def augment(keys: jax.Array, images: jax.Array, *, crop_padding: int, flip: bool) -> jax.Array:
-    """Crops each image at random out of its padded self, and flips it with probability 1/2.
+    """Pads each image and crops it to its size at a random place; flips it with probability 1/2.
 
-    The padding mirrors the image: black borders would be something that a generator must learn.
+    The padding mirrors the image: a generator would learn to draw black borders.
 
     Args:
-      keys: one key a sample, `[batch]`.
+      keys: one key per image, `[batch]`.
       images: any dtype, `[batch, height, width, channels]`.
       crop_padding: pixels added on each side before the crop; 0 does not crop.
       flip: whether to flip left to right.

@@ -1,8 +1,8 @@
-"""Images decoded once, cut to one size, and read back by row.
+"""Decodes images once, to one size, and reads them back by row.
 
-A cache is one ArrayRecord file: a record an image, and one at its end that tells what they were
-made of. Up to `RAW_UP_TO` pixels a side a record is the pixels themselves, which read several times
-as fast; larger images are kept as JPEG of quality 95, which takes a fraction of the space.
+A cache is one ArrayRecord file: one record per image, and a last record that describes them. Up to
+`RAW_UP_TO` pixels per side a record holds raw pixels, which are several times faster to read;
+larger images are stored as JPEG of quality 95, which takes a fraction of the space.
 """
 
 import contextlib
@@ -27,20 +27,20 @@ from dsh_jax.data.images.listing import Listing
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 
-FORMAT = 1  # a cache of another number is made anew
+FORMAT = 1  # a cache of another format is rebuilt
 RAW_UP_TO = 64
 JPEG_QUALITY = 95
-_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for reading here and there
+_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for random access
 
 
 class CachedImages:
-    """The images of a cache file: indexed as an array is, and decoded when asked for.
+    """The images of a cache file: indexed like an array, decoded on access.
 
     Attributes:
       shape: `(n, size, size, 3)`.
-      kept: rows of the listing that became images, int64 `[n]`.
-      skipped: the others, "name: reason" each.
-      version: tells these images from others, on any machine.
+      kept: rows of the listing that could be decoded, int64 `[n]`.
+      skipped: the others, each as "name: reason".
+      version: identifies the images; the same on every machine.
     """
 
     dtype = np.dtype(np.uint8)
@@ -49,7 +49,7 @@ class CachedImages:
     def __init__(self, path: Path) -> None:
         found = _open(path)
         if found is None:
-            raise UserError(f"{path} holds no images, or is damaged: delete it to make it anew.")
+            raise UserError(f"{path} holds no images, or is damaged: delete it to rebuild it.")
         self._reader, index = found
         self._path, self._raw = path, index["raw"]
         self.kept = np.array(index["kept"], np.int64)
@@ -83,41 +83,41 @@ class CachedImages:
             try:
                 records = self._reader.read(flat[first : first + at_once].tolist())
             except RuntimeError as error:  # what array_record raises for a wrong checksum
-                raise UserError(f"{self._path} is damaged: delete it to make it anew.") from error
+                raise UserError(f"{self._path} is damaged: delete it to rebuild it.") from error
             for place, record in enumerate(records, start=first):
                 images[place] = self._pixels(record)
 
         for _ in self._threads.map(read, range(0, len(flat), at_once)):
-            pass  # but for what `read` raises
+            pass  # iterating raises what `read` raised
         return images.reshape(*rows.shape, *self.shape[1:])
 
     def _pixels(self, record: bytes) -> np.ndarray:
         if self._raw:
             return np.frombuffer(record, np.uint8).reshape(self.shape[1:])
-        # Not `Image.open`: with small images it takes as long again, to read the header in Python.
+        # Not `Image.open`: it parses the header in Python, which doubles the time for small images.
         return np.asarray(Image.frombytes("RGB", self.shape[1:3], record, "jpeg", "RGB", ""))
 
     def setflags(self, *, write: bool) -> None:
-        """As an array has it; these cannot be written in any case."""
+        """Does nothing, as these images are never writable; arrays have this method too."""
 
     def in_memory(self) -> np.ndarray:
-        """All of them, uint8 `[n, size, size, 3]`."""
+        """All images, uint8 `[n, size, size, 3]`."""
         return self[:]
 
 
 def cached_images(
     listing: Listing, *, size: int, cache: Path, raw: bool | None = None
 ) -> CachedImages:
-    """The images of a listing in one size, from its cache, which is made first where need be.
+    """The images of a listing in one size, from its cache, which is built if needed.
 
-    A cache serves as long as the files' names, sizes and times of change are the same, and is
-    replaced when they are not. Of several processes, one makes it, and the others wait.
+    A cache is rebuilt when the files' paths, sizes or modification times have changed. If several
+    processes need it, one builds it and the others wait.
 
     Args:
       listing: the files.
-      size: pixels a side; see `decoding.decode_image`.
+      size: pixels per side; see `decoding.decode_image`.
       cache: the folder for cache files.
-      raw: whether records are pixels or JPEG; None is pixels up to `RAW_UP_TO` a side.
+      raw: store raw pixels rather than JPEG; None: if `size` is at most `RAW_UP_TO`.
 
     Raises:
       UserError: no image can be decoded, or the cache cannot be written.
@@ -129,21 +129,21 @@ def cached_images(
     try:
         if not _is_of(path, key):
             with _alone(path):
-                if not _is_of(path, key):  # another process may just have made it
+                if not _is_of(path, key):  # another process may have built it meanwhile
                     _make(path, listing, size, raw, key)
-    except (OSError, RuntimeError) as error:  # array_record raises the latter for a full disk
+    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError for a full disk
         raise UserError(
             f"The cache {path} cannot be written ({' '.join(str(error).split())[:150]}): set"
-            " data.cache_dir to a folder with room for it."
+            " data.cache_dir to a writable folder with enough space."
         ) from error
     return CachedImages(path)
 
 
 def _make(path: Path, listing: Listing, size: int, raw: bool, key: str) -> None:
-    """Decodes all files into a new cache, which then replaces an old one."""
+    """Decodes all files into a new cache, which then replaces any old one."""
 
     def record(row: int) -> tuple[bytes, str]:
-        """What is kept of an image, and its file's checksum; or nothing, and why."""
+        """An image's record and its file's checksum; or an empty record and the reason."""
         found = read_image(listing.paths[row], (size, size))
         if isinstance(found, str):
             return b"", found
@@ -152,7 +152,7 @@ def _make(path: Path, listing: Listing, size: int, raw: bool, key: str) -> None:
         return pixels, hashlib.sha256(content).hexdigest()
 
     kept, sums, skipped = [], [], []
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of processes that were killed
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):  # left by killed processes
         stale.unlink()
     bar = tqdm(total=len(listing), desc=f"decoding {listing.source.name}", unit="image",
                mininterval=0.5 if sys.stderr.isatty() else 30)  # fmt: skip
@@ -163,20 +163,20 @@ def _make(path: Path, listing: Listing, size: int, raw: bool, key: str) -> None:
         warnings.simplefilter("ignore")  # odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         writer = ArrayRecordWriter(str(beside), "group_size:1,uncompressed")
-        for first in range(0, len(listing), 256):  # so that few wait for being written
+        for first in range(0, len(listing), 256):  # limits the records held in memory
             rows = range(first, min(first + 256, len(listing)))
-            for row, (content, told) in zip(rows, threads.map(record, rows), strict=True):
+            for row, (content, note) in zip(rows, threads.map(record, rows), strict=True):
                 if content:
                     writer.write(content)
                     kept.append(row)
-                    sums.append(told)
+                    sums.append(note)
                 else:
-                    skipped.append(f"{listing.names[row]}: {told}")
+                    skipped.append(f"{listing.names[row]}: {note}")
                 bar.update()
         if not kept:
             raise UserError(
-                f"None of the {len(listing)} images of {listing.source} can be decoded, the first"
-                f" one, {skipped[0]}: look whether they are images."
+                f"None of the {len(listing)} images of {listing.source} can be decoded (the first:"
+                f" {skipped[0]}): check that they are images."
             )
         index = {
             "key": key, "version": checksum([FORMAT, size, raw, sums]), "size": size, "raw": raw,
@@ -187,7 +187,7 @@ def _make(path: Path, listing: Listing, size: int, raw: bool, key: str) -> None:
 
 
 def _open(path: Path) -> tuple[Any, dict[str, Any]] | None:
-    """A cache's reader and its last record; None where there is none, or it is cut short."""
+    """A cache's reader and its last record; None if the cache is missing or damaged."""
     if not path.is_file():
         return None
     reader = ArrayRecordReader(str(path), _OPTIONS, file_reader_buffer_size=2**15)
@@ -206,7 +206,7 @@ def _is_of(path: Path, key: str) -> bool:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Waits until no other process is in such a block for this path; a killed one has left it."""
+    """Locks a path against other processes; a killed process releases its lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -214,16 +214,16 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
-    """What changes when a file does."""
+    """A file's path, size and modification time."""
     try:
         stat = path.stat()
-    except OSError:  # it has gone since it was listed, as decoding it will tell
+    except OSError:  # deleted since it was listed; decoding will report it
         return str(path), 0, 0
     return str(path), stat.st_size, stat.st_mtime_ns
 
 
 def checksum(content: Any) -> str:
-    """A short name, of 12 letters and digits, for what JSON can hold."""
+    """The first 12 hex digits of the SHA-256 of JSON content."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 

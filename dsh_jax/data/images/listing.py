@@ -1,6 +1,6 @@
-"""Listing anybody's own images: a folder of classes, or a CSV or JSONL file of labels.
+"""Lists a user's own images: a folder of classes, or a CSV or JSONL file of labels.
 
-Nothing is left out silently: what a listing does not hold is told in its `skipped`, with why.
+Nothing is left out silently: `Listing.skipped` names what is not listed, with the reason.
 """
 
 import csv
@@ -19,23 +19,23 @@ from dsh_jax.errors import UserError
 ENDINGS = frozenset(".jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
 UNLABELED = "unlabeled"  # the sub-folder whose images have no label
 _LINE = '{"path": "a/1.jpg", "labels": ["x", "y"], "test": false}'
-_Row = tuple[int, str, list[str], bool]  # its line's number, path, labels, and is it a test's
+_Row = tuple[int, str, list[str], bool]  # line number, path, labels, whether a test image
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Listing:
-    """Images that are there as files, not yet read.
+    """Images that exist as files and are not yet read.
 
     Attributes:
       source: the folder or file that was listed.
-      names: of the images `[n]`, as `source` has them.
+      names: of the images `[n]`, as written in `source`.
       paths: of the images `[n]`.
-      labels: int32 `[n]`, class ids, where every image has exactly one label; else uint8
-        `[n, classes]`, multi-hot, a row of zeros for an image without labels.
-      is_test: bool `[n]`, the official test images.
+      labels: int32 `[n]`, class ids, if every image has exactly one label; else uint8
+        `[n, classes]`, multi-hot, all zeros for an image without labels.
+      is_test: bool `[n]`, True for official test images.
       class_names: of the classes, sorted.
-      skipped: what was left out, "name: reason" each.
-      roles: bool `[n]` each, where `source` also says what the images are for.
+      skipped: what was left out, each as "name: reason".
+      roles: name -> bool `[n]`, if `source` also assigns roles to the images.
     """
 
     source: Path
@@ -54,18 +54,18 @@ class Listing:
 def list_images(source: Path, root: Path | None = None) -> Listing:
     """Lists a folder of classes, or the images that a file of labels names.
 
-    A folder's sub-folders are its classes, with whatever lies inside, however deep; one named
-    "unlabeled" holds images without a label. Links to folders are followed, each folder once.
-    A CSV file begins with the line `path,labels` or `path,labels,test`, has labels separated by
-    `;`, and `test` is 1 for official test images. A JSONL file has on every line an object like
-    {"path": "a/1.jpg", "labels": ["x", "y"], "test": false}. No labels: an unlabeled image.
+    Each sub-folder is a class and holds its images at any depth; a sub-folder named "unlabeled"
+    holds images without a label. Links to folders are followed; no folder is listed twice.
+    A CSV file starts with the header `path,labels` or `path,labels,test`; labels are separated by
+    `;`, and `test` is 1 for an official test image. A JSONL file has one object per line, such as
+    {"path": "a/1.jpg", "labels": ["x", "y"], "test": false}. Images may have no labels.
 
     Args:
       source: the folder, or a file that ends in .csv or .jsonl.
-      root: where the paths in such a file start; None is the file's own folder.
+      root: the folder that the paths in such a file are relative to; None means the file's own.
 
     Raises:
-      UserError: there is no such folder or file, a line or a class of it is wrong, or no image is
+      UserError: there is no such folder or file, a line or class in it is invalid, or no image is
         left.
     """
     source = source.expanduser()
@@ -75,13 +75,13 @@ def list_images(source: Path, root: Path | None = None) -> Listing:
     reader = readers.get(source.suffix.lower())
     if reader is None or not source.is_file():
         raise UserError(
-            f"{source} is no folder and no .csv or .jsonl file: set data.root to a folder with"
-            " a sub-folder of images for each class, or to a file of labels."
+            f"{source} is neither a folder nor a .csv or .jsonl file: set data.root to a folder"
+            " with one sub-folder of images per class, or to a file of labels."
         )
     try:
-        text = source.read_text(encoding="utf-8-sig")  # with or without the mark that Excel writes
+        text = source.read_text(encoding="utf-8-sig")  # Excel writes a byte order mark
     except UnicodeDecodeError as error:
-        raise UserError(f"{source} is not written in UTF-8: save it in UTF-8.") from error
+        raise UserError(f"{source} is not in UTF-8: save it as UTF-8.") from error
     return _list_rows(source, (root or source.parent).expanduser(), reader(source, text))
 
 
@@ -98,17 +98,17 @@ def as_labels(of_items: Sequence[Iterable[str]], class_names: Sequence[str]) -> 
 def _list_folder(root: Path) -> Listing:
     files, folders, skipped = _walk(root)
     names = [name for name in files if "/" in name]
-    skipped += [f"{name}: it lies beside the classes' folders" for name in files if "/" not in name]
+    skipped += [f"{name}: it is not in a class folder" for name in files if "/" not in name]
     folder_of = [name.split("/")[0] for name in names]
     classes = [name for name in folders if name and "/" not in name]
     _check_names(classes, root)
     class_names = [name for name in classes if name.casefold() != UNLABELED]
     if not class_names:
         raise UserError(
-            f"{root} has no classes: put each class' images into a sub-folder named after it."
+            f"{root} has no classes: put each class's images into a sub-folder named after it."
         )
     for name in sorted({*classes} - {*folder_of}):
-        raise UserError(f"Class {name!r} of {root} has no image: add some, or remove its folder.")
+        raise UserError(f"Class {name!r} of {root} has no images: add some, or remove its folder.")
     return Listing(
         source=root,
         names=tuple(names),
@@ -123,10 +123,10 @@ def _list_folder(root: Path) -> Listing:
 
 
 def _walk(root: Path) -> tuple[list[str], list[str], list[str]]:
-    """Images and folders below a folder, sorted, by their names in it, and what was skipped.
+    """The images and the folders under a folder, sorted, as relative names; and what was skipped.
 
-    Links to folders come after all real folders, and no folder comes twice, so that it ends, and
-    so that an image counts where it lies, not where a link to it does.
+    Links to folders are visited after all real folders, and no folder is visited twice: the walk
+    ends, and an image is listed at its real place rather than below a link.
     """
     files: list[str] = []
     folders: list[str] = []
@@ -137,7 +137,7 @@ def _walk(root: Path) -> tuple[list[str], list[str], list[str]]:
         name = pending.pop() if pending else links.pop(links.index(min(links)))
         real = (root / name).resolve()
         if name and (real in seen or root.resolve().is_relative_to(real)):
-            skipped.append(f"{name}: it links to {real}, which is listed already or holds it")
+            skipped.append(f"{name}: it links to {real}, which is listed already or holds the link")
             continue
         seen.add(real)
         folders.append(name)
@@ -155,7 +155,7 @@ def _walk(root: Path) -> tuple[list[str], list[str], list[str]]:
             elif os.path.splitext(place)[1].lower() in ENDINGS and os.path.isfile(entry.path):
                 files.append(place)
             else:
-                skipped.append(f"{place}: it is no file, or its name does not end like an image's")
+                skipped.append(f"{place}: it is not a file with an image extension")
     return sorted(files), sorted(folders), skipped
 
 
@@ -166,7 +166,7 @@ def _check_names(names: Iterable[str], source: Path) -> None:
         if other != name:
             raise UserError(
                 f"Classes {other!r} and {name!r} of {source} differ only in case or in how their"
-                " letters are composed: give them one name, or two that differ."
+                " letters are composed: give them the same name, or distinct ones."
             )
 
 
@@ -184,12 +184,14 @@ def _csv_rows(source: Path, text: str) -> Iterator[_Row]:
                 if len(cells) != len(header):
                     raise ValueError(f"has {len(cells)} columns, not {len(header)}")
                 path, labels, test = [*cells, ""][:3]
-                if not path or test not in ("", "0", "1"):
-                    raise ValueError("has no path" if not path else f"has {test!r} for test")
+                if not path:
+                    raise ValueError("has no path")
+                if test not in ("", "0", "1"):
+                    raise ValueError(f"has test {test!r}, not 0 or 1")
                 yield reader.line_num, path, labels.split(";"), test == "1"
     except (ValueError, csv.Error) as error:
-        mend = "begin with the header, then write lines like a/1.jpg,x;y, in quotes what has commas"
-        raise UserError(f"Line {reader.line_num} of {source} {error}: {mend}.") from error
+        fix = "start with the header, write lines like a/1.jpg,x;y, and quote cells with commas"
+        raise UserError(f"Line {reader.line_num} of {source} {error}: {fix}.") from error
 
 
 def _jsonl_rows(source: Path, text: str) -> Iterator[_Row]:
@@ -204,30 +206,30 @@ def _jsonl_rows(source: Path, text: str) -> Iterator[_Row]:
                 raise TypeError
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UserError(
-                f"Line {number} of {source} is not a JSON object like {_LINE}: write it like that."
+                f"Line {number} of {source} is invalid: write a JSON object like {_LINE}."
             ) from error
         yield number, path, labels, test
 
 
 def _list_rows(source: Path, root: Path, rows: Iterable[_Row]) -> Listing:
-    lines: dict[str, int] = {}  # of each path, in one spelling
+    lines: dict[str, int] = {}  # normalised path -> the line that names it
     kept: list[tuple[str, set[str], bool]] = []
     skipped = []
     for number, name, labels, is_test in rows:
         place = os.path.normpath(root / name)
         if lines.setdefault(place, number) != number:
             raise UserError(
-                f"Line {number} of {source} names {name!r}, as line {lines[place]} does: give every"
-                " image one line, with all of its labels."
+                f"Line {number} of {source} names {name!r}, as line {lines[place]} does: give each"
+                " image one line, with all its labels."
             )
         if os.path.isfile(place):
             kept.append((name, {label.strip() for label in labels} - {""}, is_test))
         else:
-            skipped.append(f"{name}: line {number} of {source.name} names it, but it is not there")
+            skipped.append(f"{name}: line {number} of {source.name} names it, but it is missing")
     if not kept:
         raise UserError(
             f"{source} names {len(lines)} images, and none is in {root}: set data.image_root to the"
-            " folder where their paths start."
+            " folder that their paths are relative to."
         )
     for name in _walk(root)[0]:
         if os.path.normpath(root / name) not in lines:
@@ -235,7 +237,7 @@ def _list_rows(source: Path, root: Path, rows: Iterable[_Row]) -> Listing:
     class_names = sorted({label for _, labels, _ in kept for label in labels})
     _check_names(class_names, source)
     if not class_names:
-        raise UserError(f"No image of {source} has a label: label some to learn from.")
+        raise UserError(f"No image of {source} has a label: label some of them.")
     names, of_items, is_tests = zip(*kept, strict=True)
     return Listing(
         source=source,

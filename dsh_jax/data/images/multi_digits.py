@@ -1,8 +1,8 @@
 """Images with several labels, without a download: real handwritten digits side by side.
 
-An image holds 2 to 4 different digits, each in a cell of its own of a 2x2 grid, moved by up to a
-pixel; its labels are the set of these digits, wherever they stand. No handwritten digit is in both
-a train and a test image.
+An image holds 2 to 4 different digits, each in its own cell of a 2x2 grid, shifted by up to a
+pixel; its labels are the set of these digits, regardless of their cells. Train and test images are
+composed from different handwritten digits.
 """
 
 import numpy as np
@@ -18,11 +18,11 @@ _SEED = 0
 
 
 def compose(digits: ImageDataset, *, version: str) -> ImageDataset:
-    """Composes images of several digits; the same ones at every call.
+    """Composes images of several digits; every call returns the same images.
 
     Args:
-      digits: single digits, class ids, square images of any size `[n, side, side, channels]`; of
-        each of their classes (`MOST` or more) two items or more.
+      digits: images of single digits `[n, side, side, channels]`, labeled by class ids; at least
+        `MOST` classes, each with at least two items.
       version: of the result.
 
     Returns:
@@ -43,7 +43,7 @@ def compose(digits: ImageDataset, *, version: str) -> ImageDataset:
 
 
 def _pools(digits: ImageDataset) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The digits' ids by class, for train images and for test images."""
+    """The digits' ids per class, for train images and for test images."""
     train, test = [], []
     for label in range(len(digits.class_names)):
         ids = np.flatnonzero(digits.labels == label)
@@ -57,7 +57,7 @@ def _pools(digits: ImageDataset) -> tuple[list[np.ndarray], list[np.ndarray]]:
 def _compose(
     digits: ImageDataset, pool: list[np.ndarray], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images and their labels, all numbers of digits and all sets of as many equally likely."""
+    """Images and labels: a uniform number of digits, then a uniform set of that many digits."""
     side = digits.images.shape[1]
     images = np.zeros((count, 2 * side, 2 * side, digits.images.shape[3]), np.uint8)
     labels = np.zeros((count, len(pool)), np.uint8)

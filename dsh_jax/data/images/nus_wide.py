@@ -1,8 +1,8 @@
-"""NUS-WIDE by its own files, or by the lists of queries, labeled images and database in use.
+"""NUS-WIDE, read from its own files or from published lists of its images.
 
 Chua et al., "NUS-WIDE: A Real-World Web Image Database from National University of Singapore"
-(2009): 269,648 photographs from Flickr, each with some of 81 concepts. The 21 most frequent ones,
-on 195,834 of the images, are what hashing is measured on.
+(2009): 269,648 photographs from Flickr, each with some of 81 concepts. Hashing is measured on the
+195,834 images that have at least one of the 21 most frequent concepts.
 """
 
 import os
@@ -20,21 +20,21 @@ _ROLES = {"database": "database.txt", "labeled": "train.txt", "query": "test.txt
 
 
 def list_nus_wide(folder: Path, *, images: Path | None = None, num_concepts: int = 21) -> Listing:
-    """Lists the images that have one of the most frequent concepts and are there as files.
+    """Lists the existing images that have at least one of the most frequent concepts.
 
-    Either the collection's own files: `ImageList/Imagelist.txt`, a file `Labels_<concept>.txt` for
-    each concept in `Groundtruth/AllLabels`, and the images in `Flickr`. Concepts are counted in
-    those files, and equal counts go by name.
+    Reads the collection's own files if `folder` has them: `ImageList/Imagelist.txt`, one file
+    `Labels_<concept>.txt` per concept in `Groundtruth/AllLabels`, and the images in `Flickr`.
+    Concepts are ranked by their counts in those files, ties by name.
 
-    Or the lists that public code shares: `database.txt`, `train.txt` and `test.txt`, with a line
-    `path 0 1 0 ...` for each image. These also give the images' roles "database", "labeled" and
-    "query", but no names of the concepts, which are called "0", "1", ...
+    Otherwise reads the lists published with hashing code: `database.txt`, `train.txt` and
+    `test.txt`, with one line `path 0 1 0 ...` per image. They also assign the roles "database",
+    "labeled" and "query". They do not name the concepts, which are called "0", "1", ...
 
     Args:
-      folder: where those files are.
-      images: where the images are; None is `Flickr` in the folder, or for lists the folder itself.
-        What a list's path does not lead to is looked for here by the last part of the path.
-      num_concepts: how many concepts to keep of the collection's own.
+      folder: the folder with those files.
+      images: the folder with the images; None means `Flickr` in `folder`, or `folder` itself for
+        the lists. A listed path that is not in it is looked up by its file name alone.
+      num_concepts: how many of the collection's own concepts to keep; the lists keep all of theirs.
 
     Raises:
       UserError: a file is missing or damaged, two files disagree, or no image is left.
@@ -59,7 +59,7 @@ def _list_collection(folder: Path, images: Path, num_concepts: int) -> Listing:
     }
     if len(concepts) < num_concepts:
         raise UserError(
-            f"{folder / _LABELS} has files Labels_*.txt of {len(concepts)} concepts, fewer than"
+            f"{folder / _LABELS} has Labels_*.txt files of {len(concepts)} concepts, fewer than"
             f" {num_concepts}: unpack Groundtruth.zip there."
         )
     by_count = sorted(concepts, key=lambda name: (-int(concepts[name].sum()), name))
@@ -73,7 +73,7 @@ def _list_collection(folder: Path, images: Path, num_concepts: int) -> Listing:
         elif name in kept:
             skipped.append(f"{name}: line {row + 1} of {_IMAGES} repeats it")
         elif not os.path.isfile(images / name):
-            skipped.append(f"{name}: line {row + 1} of {_IMAGES} names it, but it is not there")
+            skipped.append(f"{name}: line {row + 1} of {_IMAGES} names it, but it is missing")
         else:
             kept[name] = row
     if without:
@@ -102,14 +102,14 @@ def _read_concept(path: Path, num_images: int, image_list: Path) -> np.ndarray:
         )
     if len(marks) != num_images:
         raise UserError(
-            f"{path} has {len(marks)} labels, but {image_list} has {num_images} images: take both"
-            " from one edition of NUS-WIDE."
+            f"{path} has {len(marks)} labels, but {image_list} has {num_images} images: use"
+            " files of the same edition of NUS-WIDE."
         )
     return np.array(marks, "S1").view(np.uint8) - ord("0")
 
 
 def _list_roles(folder: Path, images: Path) -> Listing:
-    found: dict[str, tuple[str, Path]] = {}  # of each path: its marks, and the list it was first in
+    found: dict[str, tuple[str, Path]] = {}  # path -> its marks, and the first list with it
     roles: dict[str, set[str]] = {role: set() for role in _ROLES}
     skipped: list[str] = []
     width = 0
@@ -119,18 +119,18 @@ def _list_roles(folder: Path, images: Path) -> Listing:
             if len(marks) != width:
                 raise UserError(
                     f"Line {number} of {folder / file} has {len(marks)} labels, but the first line"
-                    f" of {_ROLES['database']} has {width}: give every image one for each concept."
+                    f" of {_ROLES['database']} has {width}: give each image one label per concept."
                 )
             first_marks, first = found.setdefault(name, (marks, folder / file))
             if marks != first_marks:
                 raise UserError(
-                    f"Line {number} of {folder / file} gives {name} other labels than {first}"
-                    " does: correct one of them."
+                    f"Line {number} of {folder / file} labels {name} differently from"
+                    f" {first}: correct one of them."
                 )
             if role == "query" and first != folder / file:
                 raise UserError(
-                    f"Line {number} of {folder / file} names {name}, which is in {first} too, so a"
-                    " query would find itself: take it out of one of them."
+                    f"Line {number} of {folder / file} names {name}, which is also in {first}, so"
+                    " the query would find itself: remove it from one of them."
                 )
             if name in roles[role]:
                 skipped.append(f"{name}: line {number} of {file} repeats it")
@@ -140,11 +140,11 @@ def _list_roles(folder: Path, images: Path) -> Listing:
     for name in found:
         path = _find(name, images)
         if path is None:
-            skipped.append(f"{name}: it is not there")
+            skipped.append(f"{name}: it is missing")
         elif names_of.setdefault(path, name) != name:
             raise UserError(
-                f"{names_of[path]} and {name} in the lists of {folder} would both be {path}: set"
-                " data.image_root to the folder where their paths start."
+                f"{names_of[path]} and {name} in the lists of {folder} both lead to {path}: set"
+                " data.image_root to the folder that their paths are relative to."
             )
         else:
             kept[name] = path
@@ -167,27 +167,27 @@ def _list_roles(folder: Path, images: Path) -> Listing:
 
 
 def _marked_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The path and the marks, such as "010", of each line of a list."""
+    """Yields the path and the marks, such as "010", of each line of a list."""
     for number, line in enumerate(_lines(path), start=1):
         found = re.fullmatch(r"(\S.*?)((?:\s+[01])+)", line)
         if not found:
             raise UserError(
-                f"Line {number} of {path} is no path with labels 0 or 1 after it: write it like"
+                f"Line {number} of {path} is not a path followed by labels 0 or 1: write it like"
                 " images/1.jpg 0 1 0."
             )
         yield found[1].replace("\\", "/"), "".join(found[2].split())
 
 
 def _lines(path: Path) -> list[str]:
-    """A file's lines without their ends, whether Windows or Unix wrote it."""
+    """A file's lines, stripped; reads Windows and Unix line ends."""
     lines = [line.strip() for line in os.fsdecode(path.read_bytes()).rstrip().split("\n")]
     if "" in lines:
-        raise UserError(f"Line {lines.index('') + 1} of {path} is empty: take it out.")
+        raise UserError(f"Line {lines.index('') + 1} of {path} is empty: remove it.")
     return lines
 
 
 def _find(name: str, images: Path) -> Path | None:
-    """Where an image of a list is; the lists in use have absolute paths of their authors'."""
+    """The file of a listed image; published lists hold their authors' absolute paths."""
     places = [images / name, images / name.rsplit("/", 1)[-1]]
     return next((place for place in places if os.path.isfile(place)), None)
 
@@ -196,5 +196,5 @@ def _check_some_left(kept: object, source: Path, images: Path) -> None:
     if not kept:
         raise UserError(
             f"No image that {source} names is in {images}: set data.image_root to the folder"
-            " where its paths start."
+            " that its paths are relative to."
         )

@@ -1,9 +1,8 @@
-"""Which items are queries, labeled, unlabeled, validation and database: drawn, named, checked.
+"""Splits drawn with fixed numbers of items per class, for images.
 
 Published scores on the same data differ by many points with the protocol alone, so a split carries
-its name ("1000/5000/59000": queries / labeled / database) and a checksum of its ids.
+its protocol ("1000/5000/59000": queries / labeled / database) and a checksum of its ids.
 """
-
 
 import numpy as np
 
@@ -14,10 +13,10 @@ from dsh_jax.rng import stream_rng
 
 # Named protocols: (queries_per_class, labeled_per_class, database), as `draw` takes them.
 PROTOCOLS = {
-    "1000/5000/59000": (100, 500, "rest"),  # CIFAR-10, the papers'
+    "1000/5000/59000": (100, 500, "rest"),  # CIFAR-10, as in the papers
     "1000/5000/54000": (100, 500, "unlabeled"),  # CIFAR-10
     "10000/5000/50000": (0, 500, "rest"),  # CIFAR-10, the official test set as queries
-    "10000/50000/50000": (0, 0, "rest"),  # CIFAR-10, all of the train set labeled
+    "10000/50000/50000": (0, 0, "rest"),  # CIFAR-10, the whole train set labeled
     "2100/10500/193734": (100, 500, "rest"),  # NUS-WIDE-21, mAP at 5,000
 }
 
@@ -32,31 +31,30 @@ def draw(
     validation_per_class: int,
     validation_from: str,
 ) -> Split:
-    """Draws a split, class by class, each item once.
+    """Draws a split class by class; no item is drawn for two classes.
 
     The queries depend on the seed and `queries_per_class` alone, and the labeled items of a smaller
     `labeled_per_class` are among those of a larger one, so that runs with more or fewer labels can
-    be compared. With several labels an item, each class in its turn gets the number asked for of
-    those that no class before it has got, and which are left for the validation depends on what was
-    drawn as labeled (not the other way round).
+    be compared. If items have several labels, each class draws from the items that no earlier class
+    has drawn, and the validation items depend on the labeled ones (not the other way round).
 
-    An item without labels can never be relevant, nor be judged: it is neither a query nor in the
-    database, nor held back. Training may see it, as `unlabeled`, unless it is an official test item
-    and these are the queries.
+    An item without labels is never relevant and cannot be judged: it is not a query, not in the
+    database and not held back. Training may see it, as `unlabeled`, unless it is an official test
+    item and these are the queries.
 
     Args:
       dataset: the items to divide.
-      seed: not negative.
-      queries_per_class: 0 means the official test items; all others then are train items.
-      labeled_per_class: 0 means every train item that has a label and is not a query.
-      database: "rest" (every item that is not a query) or "unlabeled" (neither a query nor drawn as
-        labeled).
+      seed: 0 or more.
+      queries_per_class: 0 takes the official test items as queries, and all others as train items.
+      labeled_per_class: 0 takes every train item that has a label and is not a query.
+      database: "rest" (every item that has a label and is not a query) or "unlabeled" (these
+        items except those drawn as labeled).
       validation_per_class: items held back from training; 0 means none.
       validation_from: "unlabeled" (validation stays in the database and is left out of `unlabeled`)
         or "labeled" (taken out of the drawn labeled items; the protocol counts them as labeled).
 
     Raises:
-      UserError: a class has too few items, or an argument is outside what is said above.
+      UserError: a class has too few items, or an argument is invalid.
     """
     counts = {
         "queries_per_class": queries_per_class,
@@ -79,8 +77,8 @@ def draw(
         query = _take(members, len(dataset), dataset.is_test)
         is_train = ~dataset.is_test
     is_query = _mask(dataset, query)
-    # One order for both: labeled from its front, unlabeled validation from its back, so that with
-    # one label an item neither moves when the number of the other changes.
+    # Labeled items come from the front of an order, unlabeled validation items from its back: if
+    # each item has one label, the number of one kind does not affect the other.
     orders = _shuffled(members, is_train, seed, "split/labeled")
     labeled = _take(orders, labeled_per_class or len(dataset), is_train)
     is_labeled = _mask(dataset, labeled)
@@ -104,7 +102,7 @@ def draw(
     if not in_database.any():
         raise UserError(
             f"The database of {dataset.name} would be empty with database={database!r} and"
-            f" labeled_per_class={labeled_per_class}: label fewer, or use database='rest'."
+            f" labeled_per_class={labeled_per_class}: label fewer items, or use database='rest'."
         )
     sizes = [int(mask.sum()) for mask in (is_query, is_labeled, in_database)]
     return Split(
@@ -127,7 +125,7 @@ def _members(dataset: Dataset, label: int) -> np.ndarray:
 
 
 def _mask(dataset: Dataset, parts: list[np.ndarray]) -> np.ndarray:
-    """Which items are in any of the parts, bool [n]."""
+    """Which items are in any of the parts, bool `[n]`."""
     mask = np.zeros(len(dataset), bool)
     mask[np.concatenate(parts)] = True
     return mask
@@ -136,7 +134,7 @@ def _mask(dataset: Dataset, parts: list[np.ndarray]) -> np.ndarray:
 def _shuffled(
     members: list[np.ndarray], free: np.ndarray, seed: int, stream: str
 ) -> list[np.ndarray]:
-    """The free items of each class in an order of its own."""
+    """The free items of each class, each class shuffled by itself."""
     return [
         stream_rng(seed, stream, label).permutation(ids[free[ids]])
         for label, ids in enumerate(members)
@@ -144,7 +142,7 @@ def _shuffled(
 
 
 def _take(orders: list[np.ndarray], count: int, free: np.ndarray) -> list[np.ndarray]:
-    """The first `count` items of each order that are free and that no order before has taken."""
+    """The first `count` free items of each order, without those that an earlier order took."""
     free, taken = free.copy(), []
     for order in orders:
         taken.append(order[free[order]][:count])
@@ -180,10 +178,10 @@ def _check_arguments(
 def _too_few(
     dataset: Dataset, label: int, members: np.ndarray, others: int, counts: dict[str, int]
 ) -> UserError:
-    """Says that a class cannot serve the counts; `others` of its items went to other classes."""
+    """The error of a class with too few items; other classes drew `others` of them."""
     name = f"Class {dataset.class_names[label]!r} of {dataset.name}"
     if not len(members):
-        return UserError(f"{name} has no images: leave the class out of the data.")
+        return UserError(f"{name} has no images: remove the class from the data.")
     has = f"{len(members)} images"
     if counts["queries_per_class"] == 0:
         has += f", {int(dataset.is_test[members].sum())} of them test items"
@@ -191,6 +189,6 @@ def _too_few(
         has += f", {others} of them drawn for other classes"
     asked = ", ".join(f"{field}={value}" for field, value in counts.items())
     return UserError(
-        f"{name} has {has}, too few for {asked} (and one labeled image at least):"
+        f"{name} has {has}, too few for {asked} (and at least one labeled image):"
         f" lower {max(counts, key=lambda field: counts[field])}."
     )

@@ -1,4 +1,4 @@
-"""Splits by shares: tags of documents are too many and too rare to draw so many of each."""
+"""Splits drawn by shares, for documents: many tags are too rare for fixed numbers per tag."""
 
 import numpy as np
 
@@ -13,17 +13,16 @@ def draw_shares(
 ) -> Split:
     """Draws a split at random, so that each part has the classes in their natural frequency.
 
-    What has no label cannot be judged: it is neither a query nor in the database, but training may
-    see it, as `unlabeled`. The database is every labeled item that is no query; so are the labeled
-    items, but for the validation.
+    An item without labels cannot be judged: it is not a query and not in the database, but training
+    may see it, as `unlabeled`. The database is all train items with labels except the queries; the
+    labeled items are the database except the validation items.
 
     Args:
       dataset: the items to divide.
-      seed: not negative.
-      query_share: of the labeled items, in (0, 1); 0 means the official test items, and then all
-        others are train items.
-      validation_share: of the labeled items that are no queries, in (0, 1), held back from
-        training.
+      seed: 0 or more.
+      query_share: of the items with labels, in (0, 1); 0 takes the official test items as queries,
+        and all others as train items.
+      validation_share: of the database, in (0, 1); these items are held back from training.
 
     Raises:
       UserError: a share is out of range, or a part would be empty.

@@ -1,4 +1,4 @@
-"""A split as a value and as a file: the ids of each role, under a checksum."""
+"""A split and its file: the ids of each role, with a checksum."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ class Split:
     """Ids (rows of a `Dataset`), each int64 [count], sorted and read-only.
 
     `query`, `labeled`, `unlabeled` and `validation` share no id. `database` is what is searched; it
-    shares none with `query`, and overlaps the others as the protocol says.
+    shares none with `query`, and the protocol decides which of the others it contains.
     """
 
     protocol: str  # "queries/labeled/database" as counts
@@ -44,7 +44,7 @@ class Split:
 
     @property
     def training(self) -> np.ndarray:
-        """All that training may see, with labels or without, [count]."""
+        """All items that training may see, with labels or without, [count]."""
         return np.union1d(self.labeled, self.unlabeled)
 
     @property
@@ -60,7 +60,7 @@ class Split:
 
 
 def save(split: Split, path: str | os.PathLike[str]) -> None:
-    """Writes a split as JSON, with its checksum; the file appears whole or not at all.
+    """Writes a split and its checksum as JSON, atomically.
 
     Raises:
       UserError: the file cannot be written.
@@ -87,28 +87,28 @@ def load(path: str | os.PathLike[str]) -> Split:
     except OSError as error:
         raise UserError(f"Split file {path} cannot be read ({error.strerror}).") from error
     except ValueError as error:
-        raise UserError(f"Split file {path} is not whole JSON: draw the split again.") from error
+        raise UserError(f"Split file {path} is not complete JSON: draw the split again.") from error
     try:
         expected = content.pop("checksum")
         split = Split(**content)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"File {path} holds no split: draw the split again.") from error
+        raise UserError(f"File {path} is not a split: draw the split again.") from error
     if split.checksum != expected:
         raise UserError(f"Split file {path} was edited: draw the split again.")
     return split
 
 
 def load_for(dataset: Dataset, path: str | os.PathLike[str]) -> Split:
-    """Reads a split that `save` wrote, to divide this data set.
+    """Reads a split that `save` wrote, and checks that it is of this data set.
 
     Raises:
-      UserError: as for `load`; or it is of another data set or version, or has ids beyond the data.
+      UserError: as for `load`; or it is of another data set or version, or has ids out of range.
     """
     split = load(path)
     if (split.dataset, split.version) != (dataset.name, dataset.version):
         raise UserError(
             f"Split file {path} divides {split.dataset} {split.version}, but the data is"
-            f" {dataset.name} {dataset.version}: choose the split file of this data."
+            f" {dataset.name} {dataset.version}: use the split file of this data."
         )
     ids = np.concatenate([getattr(split, field) for field in ID_FIELDS])
     if ids.min(initial=0) < 0 or ids.max(initial=0) >= len(dataset.labels):

@@ -1,4 +1,4 @@
-"""Reading data sets: what comes out, and what a user is told when nothing can."""
+"""Built-in data sets: what is read, and the errors when nothing can be."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Listing folders, CSV and JSONL files of images, and what a user is told of bad ones."""
+"""Listing folders, CSV and JSONL files of images, and the errors for invalid ones."""
 
 import json
 import os
@@ -8,28 +8,8 @@ import numpy as np
 import pytest
 
 from dsh_jax.data.images.listing import list_images
-from dsh_jax.errors import UserError
-
-
-def touch(root, *names):
-    """Files with nothing in them: listing opens none."""
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
-
-
-def one_sentence(call, *parts):
-    """The message of the `UserError` that `call` raises: one sentence with these parts."""
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message and message.endswith(".") and ". " not in message, message
-    assert ":" in message  # what is wrong, and then the mend
-    for part in parts:
-        assert str(part) in message, message
-    return message
-
+from tests.image_files import touch
+from tests.messages import one_sentence
 
 # Folders
 
@@ -66,7 +46,7 @@ def test_what_is_left_out_is_told(tmp_path):
     told = list_images(tmp_path).skipped
     names = ["a/gone.jpg", "a/notes.txt", "labels.csv", "loose.jpg"]
     assert [line.split(": ")[0] for line in told] == names
-    assert "beside the classes' folders" in told[3]
+    assert "not in a class folder" in told[3]
 
 
 def test_an_empty_class_is_named(tmp_path):
@@ -197,8 +177,8 @@ def test_lines_for_files_that_are_not_there_are_told(tmp_path):
     listing = list_images(file)
     assert listing.names == ("1.jpg",) and listing.class_names == ("a",)
     assert listing.skipped == (
-        "0.jpg: line 2 of x.csv names it, but it is not there",
-        "sub/2.jpg: line 4 of x.csv names it, but it is not there",
+        "0.jpg: line 2 of x.csv names it, but it is missing",
+        "sub/2.jpg: line 4 of x.csv names it, but it is missing",
     )
 
 
