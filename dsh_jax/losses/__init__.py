@@ -1,1 +1,1 @@
-"""x"""
+"""The losses that ship, each a function of one sample: `images` and `documents`."""
