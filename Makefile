@@ -7,7 +7,8 @@ RUN ?= runs/quickstart
 DATA_DIR ?=
 DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 
-.PHONY: quickstart test lint results-digits results-multi-digits results-cifar10-cpu results-documents tables benchmark clean
+.PHONY: quickstart test lint docs results-digits results-multi-digits results-cifar10-cpu \
+  results-documents tables benchmark clean
 
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -30,7 +31,7 @@ lint: $(VENV)/.installed
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
-# The README's results on digits: 3 seeds, 20 and 5 labels a class, with control and baselines.
+# The results on digits: 3 seeds, 20 and 5 labels a class, with control and baselines.
 results-digits: $(VENV)/.installed
 	for seed in 0 1 2; do for labels in 20 5; do \
 	  config=--config.data.labeled_per_class=$$labels; name=digits_16bit_$${labels}labels; \
@@ -40,13 +41,13 @@ results-digits: $(VENV)/.installed
 	  tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit $$seed $$config \
 	  || exit 1; done; done
 
-# The README's results on images of several digits, some minutes.
+# The results on images of several digits, some minutes.
 results-multi-digits: $(VENV)/.installed
 	BASELINES="itq lsh classifier" tools/run.sh multi_digits_24bit multi_digits_24bit 0
 	tools/run.sh multi_digits_24bit_control multi_digits_24bit 0 \
 	  --config.triplets=real --config.num_steps=1500
 
-# The README's results on CIFAR-10, on the CPU, three hours in all: DATA_DIR=... says where the data is.
+# The results on CIFAR-10, on the CPU, three hours in all: DATA_DIR=... says where the data is.
 results-cifar10-cpu: $(VENV)/.installed
 	BASELINES="itq lsh classifier" tools/run.sh cifar10_48bit_cpu cifar10_48bit_cpu 0 $(DATA)
 	tools/run.sh cifar10_48bit_cpu_control cifar10_48bit_cpu 0 $(DATA) \
@@ -55,7 +56,7 @@ results-cifar10-cpu: $(VENV)/.installed
 	for seed in 0 1 2; do \
 	  tools/run.sh cnnh_cifar10_48bit cnnh_cifar10_48bit $$seed $(DATA) || exit 1; done
 
-# The README's results on documents, an hour and a half in all: DATA_DIR=... holds the archives.
+# The results on documents, an hour and a half in all: DATA_DIR=... holds the archives.
 results-documents: $(VENV)/.installed
 	for corpus in reuters newsgroups; do for bits in 8 16 32 64 128; do \
 	  at="--config.num_bits=$$bits $(DATA)"; \
@@ -71,9 +72,18 @@ results-documents: $(VENV)/.installed
 	    FOLDER=documents tools/run.sh shttm_neural_$${corpus}_32bit_$$alone \
 	      shttm_neural_$${corpus}_32bit 0 $(DATA) $$off || exit 1; done; done
 
-# Writes the README's table from results/*.json.
+# Writes the tables of README.md, docs/results.md and docs/speed.md from results/.
 tables: $(VENV)/.installed
 	$(PY) -m tools.results_table
+	$(PY) -m tools.speed_table
+
+# Builds the documentation as a site, in site/.
+docs: $(VENV)/.installed-docs
+	$(PY) -m mkdocs build --strict
+
+$(VENV)/.installed-docs: requirements-docs.txt $(VENV)/.installed
+	$(PY) -m pip install --quiet -r requirements-docs.txt
+	@touch $@
 
 benchmark: $(VENV)/.installed
 	$(PY) -m benchmarks.convolution
@@ -85,4 +95,4 @@ benchmark: $(VENV)/.installed
 	  --result results/speed/train_step.json
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

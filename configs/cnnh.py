@@ -3,7 +3,7 @@
     python train.py --config configs/cnnh_plus_cifar10_48bit.py --workdir runs/cnnh_plus_48bit
 
 Data: CIFAR-10 through TFDS, protocol 1000/5000/59000; no unlabeled image is used. Machine: any; on
-one CPU core about a quarter of an hour. Scores: README.
+one CPU core about a quarter of an hour. Scores: docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
     python train.py --config configs/cnnh_plus_digits_16bit.py --workdir runs/cnnh_plus_digits
 
-Data and split as `digits_16bit.py`. Machine: one CPU core, about a minute. Scores: README.
+Data and split as `digits_16bit.py`. Machine: one CPU core, about a minute. Scores: docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     config.data.data_dir = ""  # TFDS directory; empty is TFDS' own (~/tensorflow_datasets)
     config.data.split_seed = 0  # of the split, so that runs of several seeds can share one
     config.data.split_file = ""  # a split.json of another run, to share its split
-    # A name of `dsh_jax.data.splits.PROTOCOLS`, in place of the three fields that follow.
+    # A name of `dsh_jax.data.splits.by_class.PROTOCOLS`, in place of the three fields that follow.
     config.data.protocol = ""
     config.data.queries_per_class = 100  # images; 0 is the official test set
     config.data.labeled_per_class = 500  # images; 0 is all of the train set

@@ -3,7 +3,7 @@
     python train.py --config configs/digits_16bit.py --workdir runs/digits_16bit
 
 Data: 1,797 real digits of 8x8 pixels, inside scikit-learn; 10 queries a class, 20 labeled a class,
-all others in the database. Machine: two CPU cores, about three minutes. Scores: README.
+all others in the database. Machine: two CPU cores, about three minutes. Scores: docs/results.md.
 """
 
 from ml_collections import ConfigDict

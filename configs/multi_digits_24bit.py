@@ -4,7 +4,7 @@
 
 Data: 7,000 images of 16x16 pixels with 2 to 4 different digits each, composed of scikit-learn's;
 the 1,000 official test images are the queries, 100 images a class are labeled. Machine: two CPU
-cores, some minutes. Scores: README.
+cores, some minutes. Scores: docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,8 @@
     python train.py --config configs/shttm_neural_newsgroups_32bit.py \\
       --workdir runs/shttm_neural_newsgroups_32bit --config.data.data_dir=DIR
 
-Data: as for `shttm_newsgroups_32bit.py`. Machine: two CPU cores, some minutes. Scores: README.
+Data: as for `shttm_newsgroups_32bit.py`. Machine: two CPU cores, some minutes. Scores:
+docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
       --workdir runs/shttm_neural_reuters_32bit --config.data.data_dir=DIR
 
 Data: DIR holds reuters21578.tar.gz; its test documents are the queries. Machine: two CPU cores,
-some minutes. Scores: README. Without one of them, for instance:
+some minutes. Scores: docs/results.md. Without one of them, for instance:
 `--config.improvements.correlated_tags=False`.
 """
 

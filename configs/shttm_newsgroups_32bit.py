@@ -4,8 +4,8 @@
       --workdir runs/shttm_newsgroups_32bit --config.data.data_dir=DIR
 
 Data: DIR holds 20_newsgroups.tar.gz; a tenth of the messages, drawn by seed, are the queries, and a
-message's group is its tag. Machine: any CPU, about a minute. Scores: README. For the form that the
-paper publishes see `shttm_reuters_32bit.py`.
+message's group is its tag. Machine: any CPU, about a minute. Scores: docs/results.md. For the
+form that the paper publishes see `shttm_reuters_32bit.py`.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
       --workdir runs/shttm_published_reuters_32bit --config.data.data_dir=DIR
 
 No rotation follows, and bits are thresholded at the medians of the learned codes. Data and machine:
-as for `shttm_reuters_32bit.py`. Scores: README.
+as for `shttm_reuters_32bit.py`. Scores: docs/results.md.
 """
 
 from configs import shttm, shttm_reuters_32bit

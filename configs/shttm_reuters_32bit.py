@@ -4,7 +4,7 @@
       --config.data.data_dir=DIR
 
 Data: DIR holds reuters21578.tar.gz; its test documents are the queries. Machine: any CPU, under a
-minute. Scores: README. The form that the paper publishes: `--config.codes.rotation=False
+minute. Scores: docs/results.md. The form that the paper publishes: `--config.codes.rotation=False
 --config.codes.fitted_to=codes --config.codes.thresholds=median`.
 """
 

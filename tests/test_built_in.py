@@ -91,7 +91,7 @@ def test_reading_imports_no_tensorflow():
     """In a process of its own, also where TensorFlow is installed; one image of each part."""
     code = (
         "import sys\n"
-        "from dsh_jax.data import sources\n"
+        "from dsh_jax.data.images import built_in as sources\n"
         "whole = sources._decode_all\n"
         "class First(list):\n"
         "    def __getitems__(self, rows): return self\n"

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsh_jax.data import sources
+from dsh_jax.data.images import built_in as sources
 from dsh_jax.data.images import cifar10_archive
 from dsh_jax.data.images.cifar10_archive import NAME, VERSION, fetch, read
 from dsh_jax.errors import UserError

@@ -1,16 +1,13 @@
-"""The README's tables: grouped, sorted, averaged by hand-checked numbers, and never mixed."""
+"""The tables of results: grouped, sorted, averaged by hand-checked numbers, and never mixed."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tools import results_table
-from tools.results_table import BEGIN, END, main
+from tools import results_table, speed_table, tables
+from tools.results_table import main
 
-ROOT = Path(__file__).parents[1]
+BEGIN, END = tables.markers("results")
 CPU = {"platform": "cpu", "device": "cpu", "num_devices": 1, "cpu": "Fast | CPU", "cpu_cores": 2}
 GPU = {"platform": "gpu", "device": "H200", "num_devices": 4, "cpu": "Fast CPU", "cpu_cores": 64}
 RULES = {"ties": "expected"}
@@ -24,7 +21,7 @@ def result(codes="synthetic", seed=0, overrides=(), hardware=CPU, config="a", **
         "num_bits": 16, "num_labeled": 200, "seed": seed, "map": 0.5, "precision_at_100": 0.6,
         "run": {},
     }  # fmt: skip
-    if codes in ("synthetic", "real"):
+    if codes in ("synthetic", "real", "shttm_neural"):
         command = f"python train.py --config configs/{config}.py --workdir w"
         run = {"command": command, "overrides": list(overrides), "hardware": hardware}
         content |= {"train_seconds": 65.4, "checkpoint": "best", "run": run}
@@ -33,24 +30,27 @@ def result(codes="synthetic", seed=0, overrides=(), hardware=CPU, config="a", **
 
 @pytest.fixture
 def place(tmp_path):
-    """Writes results and an empty README; returns a call of main and the README."""
-    readme, results = tmp_path / "README.md", tmp_path / "results"
-    readme.write_text(f"# Title\n\n{BEGIN}\n{END}\n\nThe end.\n")
-    results.mkdir()
+    """Writes results and pages without tables; returns a call of main and docs/results.md."""
+    page = tmp_path / "docs/results.md"
+    for folder in ("docs", "results/speed", "results/documents", "configs"):
+        (tmp_path / folder).mkdir(parents=True)
+    page.write_text(f"# Title\n\n{BEGIN}\n{END}\n\nThe end.\n")
+    (tmp_path / "README.md").write_text("\n".join(tables.markers("headlines")))
+    (tmp_path / "docs/speed.md").write_text("\n".join(tables.markers("speed")))
 
     def call(*arguments, **contents):
         for name, content in contents.items():
-            (results / f"{name}.json").write_text(json.dumps(content))
-        return main([*arguments, "--results", str(results), "--readme", str(readme)])
+            (tmp_path / f"results/{name}.json").write_text(json.dumps(content))
+        return main([*arguments, "--root", str(tmp_path)])
 
-    return call, readme
+    return call, page
 
 
-def cells(readme):
+def cells(page):
     """Each table row's cells, the two heading rows left out, by table title."""
     tables: dict[str, list[list[str]]] = {}
     title = ""
-    for line in readme.read_text().splitlines():
+    for line in page.read_text().splitlines():
         if line.startswith("### "):
             title = line
             tables[title] = []
@@ -61,21 +61,21 @@ def cells(readme):
 
 
 def test_one_row_says_everything(place):
-    call, readme = place
+    call, page = place
     assert 0 == call(run=result(overrides=["--config.data.data_dir=d", "--config.ema_decay=0.9"]))
-    assert cells(readme) == {
+    assert cells(page) == {
         "### Handwritten digits, 100/200/1697 (queries / labeled / database)": [
             ["DSH-GANs", "a, ema_decay=0.9", "16", "200", "0.500", "0.600", "0", "65 s",
-             "Fast | CPU, 2 cores", "[run](results/run.json)"]
+             "Fast | CPU, 2 cores", "[run](../results/run.json)"]
         ]
     }  # fmt: skip
-    text = readme.read_text()
+    text = page.read_text()
     assert text.startswith(f"# Title\n\n{BEGIN}\n\n###")
     assert text.endswith(f" |\n\n{END}\n\nThe end.\n")
 
 
 def test_seeds_are_averaged(place):
-    call, readme = place
+    call, page = place
     # 0.2, 0.3, 0.7: mean 0.4, deviations -0.2, -0.1, 0.3: variance (0.04 + 0.01 + 0.09) / 2 = 0.07.
     runs = {
         f"s{seed}": result(
@@ -84,20 +84,20 @@ def test_seeds_are_averaged(place):
         for seed, value, seconds in ((0, 0.2, 1), (1, 0.3, 2), (2, 0.7, 3))
     }
     assert call(**runs) == 0
-    ((row,),) = cells(readme).values()
+    ((row,),) = cells(page).values()
     assert row[4:8] == ["0.400 ± 0.265 (n = 3)", "0.600 ± 0.000 (n = 3)", "0, 1, 2", "2 h 0 min"]
-    assert row[9] == "[s0](results/s0.json) [s1](results/s1.json) [s2](results/s2.json)"
+    assert row[9] == "[s0](../results/s0.json) [s1](../results/s1.json) [s2](../results/s2.json)"
 
 
 def test_rows_are_sorted_by_labels_and_then_method(place):
-    call, readme = place
+    call, page = place
     few = {"num_labeled": 50, "split_checksum": "c1"}
     assert 0 == call(
         a=result("lsh"), b=result("itq"), c=result("real"), d=result(), e=result("itq", **few),
         f=result(config="b"), g=result(num_bits=32), h=result(checkpoint="latest"),
         i=result(overrides=["--config.loss.unlabeled=mask"]), j=result("real", **few),
     )  # fmt: skip
-    (rows,) = cells(readme).values()
+    (rows,) = cells(page).values()
     assert [(row[0], row[1], row[2], row[3]) for row in rows] == [
         ("triplet-only control", "a", "16", "50"),
         ("ITQ", "raw pixels", "16", "50"),
@@ -115,20 +115,20 @@ def test_rows_are_sorted_by_labels_and_then_method(place):
 
 
 def test_data_sets_and_protocols_have_tables_of_their_own(place):
-    call, readme = place
+    call, page = place
     cifar10 = {"dataset": "cifar10", "dataset_version": "3.0.2"}
     assert 0 == call(
         a=result(), b=result(protocol="100/200/1497", split_checksum="c1"),
         c=result(protocol="100/200/1697", split_checksum="c2", hardware=GPU, **cifar10),
     )  # fmt: skip
-    tables = cells(readme)
+    tables = cells(page)
     assert [(title.split(" (q")[0], len(rows)) for title, rows in tables.items()] == [
         ("### CIFAR-10 (JPEG), 100/200/1697", 1),
         ("### Handwritten digits, 100/200/1497", 1),
         ("### Handwritten digits, 100/200/1697", 1),
     ]
     assert next(iter(tables.values()))[0][8] == "4 x H200"
-    assert readme.read_text().count("JPEG re-encoding of the original pixels") == 1
+    assert page.read_text().count("JPEG re-encoding of the original pixels") == 1
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,13 @@ def test_data_sets_and_protocols_have_tables_of_their_own(place):
     ],
 )
 def test_results_that_do_not_go_together(place, capsys, other, named):
-    call, readme = place
-    before = readme.read_text()
+    call, page = place
+    before = page.read_text()
     assert call(one=result(), two=result() | other) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert "one.json" in error and "two.json" in error and named in error
-    assert readme.read_text() == before
+    assert page.read_text() == before
 
 
 @pytest.mark.parametrize(
@@ -166,28 +166,28 @@ def test_a_file_that_is_no_result(place, capsys, content, named):
 
 
 def test_a_file_that_is_no_json(place, capsys):
-    call, readme = place
-    (readme.parent / "results/cut.json").write_text('{"map": 0.')
+    call, page = place
+    (page.parents[1] / "results/cut.json").write_text('{"map": 0.')
     assert call() == 2 and "cut.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}\n", f"{BEGIN}{BEGIN}{END}"])
-def test_a_readme_without_its_markers(place, capsys, text):
-    call, readme = place
-    readme.write_text(text)
+def test_a_page_without_its_markers(place, capsys, text):
+    call, page = place
+    page.write_text(text)
     assert call(a=result()) == 2
-    assert "README.md" in capsys.readouterr().err and readme.read_text() == text
+    assert "results.md" in capsys.readouterr().err and page.read_text() == text
 
 
 def test_check_writes_nothing(place, capsys):
-    call, readme = place
-    before = readme.read_text()
-    assert call("--check") == 0 and call() == 0 and readme.read_text() == before  # no results
+    call, page = place
+    before = page.read_text()
+    assert call("--check") == 0 and call() == 0 and page.read_text() == before  # no results
     assert call("--check", a=result()) == 1
-    assert readme.read_text() == before and "not up to date" in capsys.readouterr().err
-    assert call() == 0 and readme.read_text() != before
-    after = readme.read_text()
-    assert call("--check") == 0 and call() == 0 and readme.read_text() == after
+    assert page.read_text() == before and "not up to date" in capsys.readouterr().err
+    assert call() == 0 and page.read_text() != before
+    after = page.read_text()
+    assert call("--check") == 0 and call() == 0 and page.read_text() == after
     assert call("--check", b=result("itq")) == 1
 
 
@@ -199,27 +199,74 @@ def test_times_as_people_say_them(seconds, text):
     assert results_table._time(seconds) == text
 
 
-def test_the_readme_is_up_to_date():
-    readme = ROOT / "README.md"
-    if not readme.exists() or BEGIN not in readme.read_text():
-        pytest.skip("README.md has no markers for the tables")
-    command = [sys.executable, "-m", "tools.results_table", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("tool", [results_table, speed_table])
+def test_the_pages_are_up_to_date(tool, capsys):
+    assert tool.main(["--check"]) == 0, capsys.readouterr().err
 
 
-def test_benchmarks_have_tables_below(place):
-    call, readme = place
-    folder = readme.parent / "results" / "speed"
-    folder.mkdir(parents=True)
-    hardware = {"cpu": "Fast | CPU", "cpu_cores": 2}
-    (folder / "evaluate.json").write_text(json.dumps(
-        {"title": "Evaluation", "figures": {"all metrics": "1 s"}, "run": {"hardware": hardware}}
-    ))  # fmt: skip
-    assert call(run=result()) == 0
-    text = readme.read_text()
-    table = text[text.index("### Evaluation: Fast | CPU, 2 cores") :]
-    assert "| measured | [evaluate](results/speed/evaluate.json) |" in table
+def test_a_split_may_be_drawn_with_the_seed(place):
+    call, page = place
+    draw = [
+        result(seed=k, split_checksum=f"c{k}", overrides=[f"--config.data.split_seed={k}"])
+        for k in (0, 1)
+    ]
+    assert call(a=draw[0], b=draw[1], c=result("itq")) == 0
+    rows = next(iter(cells(page).values()))
+    assert [row[6] for row in rows] == ["0, 1; 2 splits", "0"]
+
+
+def test_the_readme_has_the_plainest_config_of_each_method(place):
+    call, page = place
+    off = ["--config.improvements.nonlinear=False"]
+    text = {"dataset": "reuters21578", "num_bits": 32}
+    documents = {
+        "all": result("shttm_neural", config="n", map=0.7, **text),
+        "fewer": result("shttm_neural", config="n", overrides=off, map=0.9, **text),
+        "itq": result("itq", **text),
+    }
+    for name, content in documents.items():
+        path = page.parents[1] / f"results/documents/{name}.json"
+        path.write_text(json.dumps(content))
+    assert 0 == call(
+        a=result(seed=0, map=0.2), b=result(seed=1, map=0.4), c=result("real"),
+        d=result(overrides=["--config.loss.unlabeled=mask"]), e=result("itq"),
+        f=result(num_labeled=50, split_checksum="c1"), g=result(num_bits=32),
+        h=result("real", overrides=["--config.num_steps=9"], config="b"),
+    )  # fmt: skip
+    digits, reuters = "Handwritten digits, 100/200/1697", "Reuters-21578 (ModApte), 100/200/1697"
+    lines = (page.parents[1] / "README.md").read_text().splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    assert [row[:5] for row in rows[2:]] == [
+        [digits, "DSH-GANs", "a", "16", "0.300 ± 0.141 (n = 2)"],
+        [digits, "triplet-only control", "a", "16", "0.500"],
+        [digits, "triplet-only control", "b", "16", "0.500"],
+        [digits, "ITQ on raw pixels", "-", "16", "0.500"],
+        [reuters, "neural SHTTM", "n", "32", "0.700"],
+        [reuters, "ITQ on tf-idf", "-", "32", "0.500"],
+    ]
+
+
+def test_configs_without_a_result_are_named(place):
+    call, page = place
+    for name in ("a", "b_8bit", "b_16bit", "c", "smoke"):
+        (page.parents[1] / f"configs/{name}.py").write_text("def get_config():\n")
+    (page.parents[1] / "configs/base.py").write_text("def get_config(num_bits):\n")
+    assert call(run=result(config="a")) == 0
+    readme = (page.parents[1] / "README.md").read_text()
+    assert "Configs without a result so far: `b_{8,16}bit`, `c`." in readme
+
+
+def test_benchmarks_have_a_table_each(place):
+    _, results = place
+    root = results.parents[1]
+    page, file = root / "docs/speed.md", root / "results/speed/evaluate.json"
+    content = {"title": "Evaluation", "figures": {"all metrics": "1 s"}, "run": {"hardware": CPU}}
+    file.write_text(json.dumps(content))
+    assert speed_table.main(["--check", "--root", str(root)]) == 1
+    assert speed_table.main(["--root", str(root)]) == 0
+    text = page.read_text()
+    table = text[text.index("## Evaluation: Fast | CPU, 2 cores") :]
+    assert "| measured | [evaluate](../results/speed/evaluate.json) |" in table
     assert "| all metrics | 1 s |" in table
-    (folder / "evaluate.json").write_text("{}")
-    assert call() == 2
+    file.write_text("{}")
+    assert speed_table.main(["--root", str(root)]) == 2

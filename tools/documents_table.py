@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from dsh_jax.errors import UserError
+from tools.tables import table
 
 METHODS = {
     "shttm_neural": "neural SHTTM", "shttm_rotated": "SHTTM, rotated", "shttm": "SHTTM, published",
@@ -76,19 +77,12 @@ def render(contents: Sequence[Content]) -> str:
         parts.append(f"### {COLLECTIONS.get(dataset, dataset)}, {protocol} "
                      "(queries / tagged / database)")  # fmt: skip
         parts.append("precision@100, and mAP in brackets, by number of bits:")
-        lines = ["| method | " + " | ".join(f"{b} bits" for b in bits) + " |",
-                 "| --- |" + " --- |" * len(bits)]  # fmt: skip
-        for name in _names(rows):
-            cells = [
-                " ".join(
-                    f"{row['precision_at_100']:.3f} ({row['map']:.3f})"
-                    for row in rows
-                    if row_name(row) == name and row["num_bits"] == b
-                )
-                for b in bits
-            ]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        parts.append("\n".join(lines))
+        lines = [
+            [name, *(_scores(r for r in rows if (row_name(r), r["num_bits"]) == (name, b))
+                     for b in bits)]
+            for name in _names(rows)
+        ]  # fmt: skip
+        parts.append(table(["method", *(f"{b} bits" for b in bits)], lines))
     return "\n\n".join(parts)
 
 
@@ -116,6 +110,10 @@ def plot(contents: Sequence[Content]) -> Figure:
 def write_plot(contents: Sequence[Content], path: Path) -> None:
     """Writes the plot as PNG."""
     plot(contents).savefig(path, format="png", dpi=100)
+
+
+def _scores(rows: Iterable[Content]) -> str:
+    return " ".join(f"{row['precision_at_100']:.3f} ({row['map']:.3f})" for row in rows)
 
 
 def _names(rows: Iterable[Content]) -> list[str]:

@@ -1,14 +1,14 @@
-"""Writes the tables between the markers in README.md from what `eval.py --result` wrote.
+"""Writes the tables of docs/results.md and README.md from what `eval.py --result` wrote.
 
-    python -m tools.results_table [--check] [--results results] [--readme README.md]
+    python -m tools.results_table [--check] [--root .]
 
-A table holds one data set and one protocol, because numbers under different protocols say nothing
-of each other. `--check` writes nothing and exits 1 where the README is not up to date.
+A table of docs/results.md holds one data set and one protocol, because numbers under different
+protocols say nothing of each other; README.md has a few of their rows. `--check` writes nothing and
+exits 1 where a page is not up to date.
 """
 
-import argparse
-import json
 import os
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,23 +17,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-# Run as a file, only this folder is on the path.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
-from tools import documents_table
+from tools import documents_table, tables
+from tools.tables import table
 
-ROOT = Path(__file__).resolve().parents[1]
-
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 METHODS = {
     "synthetic": "DSH-GANs", "real": "triplet-only control", "cnnh_plus": "CNNH+", "cnnh": "CNNH",
     "classifier": "its classifier's label", "itq": "ITQ", "lsh": "LSH",
 }  # fmt: skip
 BASELINES = ("itq", "lsh", "topics", "topics_itq")
 DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits",
-            "multi_digits": "Several handwritten digits an image"}  # fmt: skip
+            "multi_digits": "Several handwritten digits per image"}  # fmt: skip
 NOTES = {
     "cifar10": "CIFAR-10 here is a JPEG re-encoding of the original pixels.",
     "multi_digits": "Two images are similar if they share a digit; most do, so a random order has "
@@ -42,9 +37,21 @@ NOTES = {
 COLUMNS = ("method", "network or config", "bits", "labeled images", "mAP", "precision@100", "seed",
            "training time", "machine", "file")  # fmt: skip
 _SCORES_END = COLUMNS.index("seed")
+# What the README shows: data set -> bits, labeled items (None: as many as there are), methods.
+_IMAGE_CODES = ("synthetic", "real", "classifier", "cnnh_plus", "cnnh", "itq")
+_DOCUMENT_CODES = ("shttm_neural", "shttm_rotated", "shttm", "itq")
+_HEADLINES: dict[str, tuple[int, int | None, tuple[str, ...]]] = {
+    "cifar10": (48, None, _IMAGE_CODES),
+    "digits": (16, 200, _IMAGE_CODES),
+    "multi_digits": (24, None, _IMAGE_CODES),
+    "reuters21578": (32, None, _DOCUMENT_CODES),
+    "20newsgroups": (32, None, _DOCUMENT_CODES),
+}
+_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder")  # a base, a test, one's own images
 GRADED = "ndcg_at_100"  # which results have where items have several labels
 # Overrides that do not tell configurations apart, or that a column of their own shows.
-_NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "num_bits", "seed", "triplets")
+_NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "data.split_seed", "num_bits", "seed",
+              "triplets")  # fmt: skip
 _FIELDS = {"dataset": str, "protocol": str, "split_checksum": str, "rules": dict, "codes": str,
            "num_bits": int, "num_labeled": int, "seed": int, "map": float,
            "precision_at_100": float, "run": dict}  # fmt: skip
@@ -73,24 +80,30 @@ class Result:
     def config(self) -> str:
         """The config file's name and the overrides that make this another configuration."""
         if self.content["codes"] in BASELINES:
-            return "raw pixels"
+            return "tf-idf" if self.is_text else "raw pixels"
         run = self.content["run"]
-        words = run["command"].replace("--config=", "--config ").split()
-        name = Path(words[words.index("--config") + 1]).stem if "--config" in words else "?"
         fields = (text.removeprefix("--config.").partition("=") for text in run["overrides"])
         changed = {field: value for field, _, value in fields if field not in _NOT_SHOWN}
         latest = ["latest checkpoint"] if self.content.get("checkpoint") == "latest" else []
-        return ", ".join([name, *(f"{k}={v}" for k, v in sorted(changed.items())), *latest])
+        texts = [f"{field}={value}" for field, value in sorted(changed.items())]
+        return ", ".join([self.config_file, *texts, *latest])
+
+    @property
+    def config_file(self) -> str:
+        """The config file's name; empty for a baseline."""
+        command = self.content["run"].get("command", "").replace("--config=", "--config ").split()
+        return Path(command[command.index("--config") + 1]).stem if "--config" in command else ""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the items are documents."""
+        return self.content["dataset"] in documents_table.COLLECTIONS
 
     @property
     def machine(self) -> str:
         """The device that trained, and how many."""
-        if not self.content["run"]:
-            return "-"
-        hardware = self.content["run"]["hardware"]
-        if hardware["platform"] == "cpu":
-            return f"{hardware['cpu']}, {hardware['cpu_cores']} cores"
-        return f"{hardware['num_devices']} x {hardware['device']}"
+        run = self.content["run"]
+        return tables.machine(run["hardware"]) if run else "-"
 
 
 def read(path: Path) -> Result:
@@ -100,10 +113,7 @@ def read(path: Path) -> Result:
       UserError: it is not JSON, or lacks what a table needs.
     """
     again = f"write it again with eval.py --result {path}"
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable JSON file ({error}); {again}.") from error
+    content = tables.read_json(path, again)
     for field, kind in _FIELDS.items():
         value = content.get(field) if isinstance(content, dict) else None
         if not isinstance(value, (int, float) if kind is float else kind):
@@ -119,14 +129,17 @@ def check(results: Iterable[Result]) -> None:
     """Refuses results that one table must not hold side by side.
 
     Raises:
-      UserError: two results of one table and as many labels are of different splits or measured by
-        different rules, or two are of the same configuration and seed; both files are named.
+      UserError: two results of one table and as many labels are measured by different rules, or
+        have the same seed and different splits, or two are of the same configuration and seed;
+        both files are named.
     """
-    splits: dict[Any, Result] = {}
+    firsts: dict[Any, Result] = {}
     runs: dict[Any, Result] = {}
     for result in results:
-        first = splits.setdefault((result.table, result.content["num_labeled"]), result)
-        for field in ("split_checksum", "rules"):
+        alike = (result.table, result.content["num_labeled"])
+        # Split and seed may be drawn together, but a seed has one split.
+        for field, key in (("rules", alike), ("split_checksum", (*alike, result.content["seed"]))):
+            first = firsts.setdefault((field, key), result)
             if first.content[field] != result.content[field]:
                 raise UserError(
                     f"{first.path} and {result.path} have the protocol "
@@ -142,72 +155,111 @@ def check(results: Iterable[Result]) -> None:
 
 
 def render(results: Sequence[Result], folder: Path) -> str:
-    """All tables as Markdown; links are relative to `folder`."""
+    """All tables of images as Markdown; links are relative to `folder`."""
     parts = []
-    for (dataset, protocol), rows in groupby(
-        sorted(results, key=lambda r: (r.table, r.row, r.content["seed"])), lambda r: r.table
-    ):
+    for (dataset, protocol), of_table in groupby(_ordered(results), lambda r: r.table):
         title = DATASETS.get(dataset, dataset)
         parts.append(f"### {title}, {protocol} (queries / labeled / database)")
         if dataset in NOTES:
             parts.append(NOTES[dataset])
-        in_table = list(rows)
+        in_table = list(of_table)
         graded = all(GRADED in result.content for result in in_table)
         columns = list(COLUMNS)
         columns[_SCORES_END:_SCORES_END] = ["nDCG@100"] if graded else []
-        lines = [_cells(columns), _cells(["---"] * len(columns))]
-        lines += [
+        rows = [
             _row(list(runs), folder, graded=graded)
             for _, runs in groupby(in_table, lambda r: r.row)
         ]
-        parts.append("\n".join(lines))
+        parts.append(table(columns, rows))
     return "\n\n".join(parts)
 
 
-def render_benchmarks(folder: Path, readme: Path) -> str:
-    """What `benchmarks/*.py --result` wrote into a folder, a table each, as Markdown.
-
-    Raises:
-      UserError: a file is not what they write.
-    """
-    parts = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            content = json.loads(path.read_text())
-            hardware, figures = content["run"]["hardware"], content["figures"]
-            link = f"[{path.stem}]({Path(os.path.relpath(path, readme)).as_posix()})"
-            title = f"### {content['title']}: {hardware['cpu']}, {hardware['cpu_cores']} cores"
-            lines = [_cells(["measured", link]), _cells(["---"] * 2)]
-            lines += [_cells(row) for row in figures.items()]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is no result of a benchmark; write it again.") from error
-        parts += [title, "\n".join(lines)]
-    return "\n\n".join(parts)
-
-
-def _row(runs: Sequence[Result], folder: Path, *, graded: bool) -> str:
-    """One row of the runs of one configuration, by seed."""
+def _row(runs: Sequence[Result], folder: Path, *, graded: bool) -> list[object]:
+    """One row: a run, or the mean of runs that differ in their seed alone."""
     contents = [run.content for run in runs]
     seconds = [content["train_seconds"] for content in contents if "train_seconds" in content]
-    links = [
-        f"[{run.path.stem}]({Path(os.path.relpath(run.path, folder)).as_posix()})" for run in runs
-    ]
+    links = [f"[{r.path.stem}]({Path(os.path.relpath(r.path, folder)).as_posix()})" for r in runs]
     codes = contents[0]["codes"]
-    return _cells(
-        [
-            METHODS.get(codes, codes),
-            runs[0].config,
-            contents[0]["num_bits"],
-            contents[0]["num_labeled"],
-            _score([content["map"] for content in contents]),
-            _score([content["precision_at_100"] for content in contents]),
-            *([_score([content[GRADED] for content in contents])] if graded else []),
-            ", ".join(str(content["seed"]) for content in contents),
-            _time(statistics.mean(seconds)) if seconds else "-",
-            "; ".join(sorted({run.machine for run in runs})),
-            " ".join(links),
+    num_splits = len({content["split_checksum"] for content in contents})
+    return [
+        METHODS.get(codes, codes),
+        runs[0].config,
+        contents[0]["num_bits"],
+        contents[0]["num_labeled"],
+        _score([content["map"] for content in contents]),
+        _score([content["precision_at_100"] for content in contents]),
+        *([_score([content[GRADED] for content in contents])] if graded else []),
+        ", ".join(str(content["seed"]) for content in contents)
+        + (f"; {num_splits} splits" if num_splits > 1 else ""),
+        _time(statistics.mean(seconds)) if seconds else "-",
+        "; ".join(sorted({run.machine for run in runs})),
+        " ".join(links),
+    ]
+
+
+def render_headlines(results: Iterable[Result]) -> str:
+    """The README's table: of each method the plainest config, at one length of code."""
+    rows = []
+    for dataset, (num_bits, num_labeled, shown) in _HEADLINES.items():
+        chosen = [
+            result
+            for result in _ordered(results)
+            if result.content["dataset"] == dataset
+            and result.content["num_bits"] == num_bits
+            and result.content["num_labeled"] == (num_labeled or result.content["num_labeled"])
         ]
-    )
+        for (_, protocol), of_table in groupby(chosen, lambda r: r.table):
+            in_table = list(of_table)
+            title = (DATASETS | documents_table.COLLECTIONS).get(dataset, dataset)
+            for codes in shown:
+                for runs in _plainest([r for r in in_table if r.content["codes"] == codes]):
+                    text = runs[0].is_text
+                    name = (documents_table.METHODS if text else METHODS)[codes]
+                    name += " on raw pixels" if codes in BASELINES and not text else ""
+                    scores = [
+                        _score([run.content[field] for run in runs])
+                        for field in ("map", "precision_at_100")
+                    ]
+                    config = runs[0].config_file or "-"
+                    rows.append([f"{title}, {protocol}", name, config, num_bits, *scores])
+    header = ("data (queries / labeled / database)", "method", "config", "bits", "mAP",
+              "precision@100")  # fmt: skip
+    return table(header, rows) if rows else ""
+
+
+def _plainest(results: Sequence[Result]) -> list[list[Result]]:
+    """Of each config file the runs with the fewest overrides, those of several seeds together."""
+    files: dict[str, list[Result]] = {}
+    for (_, file), runs in groupby(results, lambda r: (r.row, r.config_file)):
+        alike = list(runs)
+        best = files.setdefault(file, alike)
+        if alike[0].config.count(",") < best[0].config.count(","):
+            files[file] = alike
+    return list(files.values())
+
+
+def without_result(results: Iterable[Result], configs: Path) -> str:
+    """A sentence that names the configs of which there is no result; empty if there is none."""
+    measured = {result.config_file for result in results}
+    families: dict[str, list[str]] = {}
+    for path in sorted(configs.glob("*.py")):
+        # A file whose `get_config` takes arguments is a base of others, no experiment.
+        if path.stem in measured | {*_NO_RESULT_EXPECTED} or "def get_config()" not in (
+            path.read_text()
+        ):
+            continue
+        bits = re.search(r"_(\d+)bit$", path.stem)
+        family = path.stem[: bits.start()] if bits else path.stem
+        families.setdefault(family, []).extend(bits.groups() if bits else ())
+    names = [
+        f"`{family}" + (f"_{{{','.join(sorted(bits, key=int))}}}bit`" if bits else "`")
+        for family, bits in families.items()
+    ]
+    return f"Configs without a result so far: {', '.join(names)}." if names else ""
+
+
+def _ordered(results: Iterable[Result]) -> list[Result]:
+    return sorted(results, key=lambda r: (r.table, r.row, r.content["seed"]))
 
 
 def _score(values: Sequence[float]) -> str:
@@ -224,59 +276,31 @@ def _time(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _cells(values: Iterable[object]) -> str:
-    return "| " + " | ".join(str(value).replace("|", "\\|") for value in values) + " |"
-
-
-def replaced(readme: str, tables: str, path: Path) -> str:
-    """The README's text with `tables` between its markers.
-
-    Raises:
-      UserError: it has not each marker once, in order.
-    """
-    counts = readme.count(BEGIN), readme.count(END)
-    if counts != (1, 1) or readme.index(BEGIN) > readme.index(END):
-        raise UserError(f"{path} must hold the lines {BEGIN} and {END} once each, in this order.")
-    before, after = readme.index(BEGIN) + len(BEGIN), readme.index(END)
-    # Blank lines, or Markdown would take the markers for a part of the tables.
-    between = f"\n\n{tables}\n\n" if tables else "\n"
-    return readme[:before] + between + readme[after:]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes or checks the README; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if outdated")
-    parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of *.json")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
-    options = parser.parse_args(arguments)
+    """Writes or checks the pages; returns the exit code."""
+    options = tables.options(str(__doc__), arguments)
+    root, docs = options.root, options.root / "docs"
     try:
-        results = [read(path) for path in sorted(options.results.glob("*.json"))]
-        check(results)
-        documents = [read(path) for path in sorted(options.results.glob("documents/*.json"))]
+        images = [read(path) for path in sorted(root.glob("results/*.json"))]
+        check(images)
+        documents = [read(path) for path in sorted(root.glob("results/documents/*.json"))]
         contents = [result.content for result in documents]
         documents_table.check(contents)
-        old = options.readme.read_text() if options.readme.exists() else ""
-        folder = options.readme.parent
-        tables = [
-            render(results, folder),
-            documents_table.render(contents),
-            render_benchmarks(options.results / "speed", folder),
-        ]
-        new = replaced(old, "\n\n".join(filter(None, tables)), options.readme)
+        every = [*images, *documents]
+        whole = [render(images, docs), documents_table.render(contents)]
+        short = [render_headlines(every), without_result(every, root / "configs")]
+        pages = {
+            docs / "results.md": ("results", "\n\n".join(filter(None, whole))),
+            root / "README.md": ("headlines", "\n\n".join(filter(None, short))),
+        }
+        code = tables.update(pages, check=options.check)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if options.check and new != old:
-        print(f"{options.readme} is not up to date; run make tables.", file=sys.stderr)
-        return 1
-    if new != old:
-        with replacing(options.readme) as beside:
-            beside.write_text(new)
     if contents and not options.check:
-        with replacing(folder / "docs/documents_bits.png") as beside:
+        with replacing(docs / "documents_bits.png") as beside:
             documents_table.write_plot(contents, beside)
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ _SAME = {
     "dataset_version": "version of the data",
     "protocol": "protocol",
     "split_checksum": "split",
-    "metric_protocol": "rules of measurement",
+    "rules": "rules of measurement",
 }
 
 
@@ -41,8 +41,8 @@ def load_results(workdirs: Sequence[Path]) -> dict[str, dict[str, Any]]:
         for field, what in _SAME.items():
             if result[field] != first[field]:
                 raise UserError(
-                    f"{first_name} ({first[field]}) and {name} ({result[field]}) differ in their "
-                    f"{what}, so their scores cannot be compared."
+                    f"{first_name} ({_words(first[field])}) and {name} ({_words(result[field])}) "
+                    f"differ in their {what}, so their scores cannot be compared."
                 )
     return results
 
@@ -66,6 +66,11 @@ def write_comparison(results: Mapping[str, Mapping[str, Any]], folder: Path) -> 
         beside.write_text(table(results) + "\n")
     with replacing(folder / "compare.png") as beside:
         figures.radius_curves(results).savefig(beside, format="png", dpi=120)
+
+
+def _words(value: str | Mapping[str, str]) -> str:
+    """A field of a result in an error; of rules, their names."""
+    return value if isinstance(value, str) else "/".join(value)
 
 
 def _checked(path: Path) -> dict[str, Any]:
