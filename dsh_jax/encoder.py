@@ -39,7 +39,8 @@ class UnreadableItems(UserError):
         more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
         super().__init__(
             f"item {first.position} ({first.name}) cannot be read: {first.reason}{more}; "
-            f"remove them, or take the {len(positions)} others from this exception."
+            f"leave it out, or take the outputs of the others ({len(positions)}) from this "
+            "exception."
         )
         self.failures, self.positions, self.outputs = failures, positions, outputs
 

@@ -1,7 +1,7 @@
 """New items as networks take them, in batches: arrays, files and Pillow images, or texts."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -77,7 +77,9 @@ def prepare_batches(
     if isinstance(inputs, ImageInputs) and hasattr(items, "__array__"):
         items = np.asarray(items)
         check_pixels(items, inputs, ndim=4)
-    total = len(items) if hasattr(items, "__len__") else None
+    if not isinstance(items, Iterable):
+        raise ValueError(f"items must be iterable, not {type(items).__name__}")
+    total = len(items) if isinstance(items, Sized) else None
     if total == 0:
         raise ValueError("there are no items to encode: give one or more")
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="items") as threads:

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 from jax import lax
-from sklearn.linear_model import ridge_regression
 
 from dsh_jax.errors import UserError
 
@@ -153,6 +152,8 @@ def fit_hash_function(features: Any, codes: np.ndarray, *, ridge: float) -> np.n
         raise ValueError(f"features and codes must be [n, words] and [n, k], got "
                          f"{features.shape} and {np.shape(codes)}")  # fmt: skip
     features, codes = sp.csr_matrix(features, dtype=float), np.asarray(codes, float)
+    from sklearn.linear_model import ridge_regression  # slow to import
+
     weights = ridge_regression(features, codes, ridge, solver="sparse_cg", tol=1e-10)
     return np.atleast_2d(weights).T
 

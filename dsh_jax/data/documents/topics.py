@@ -4,15 +4,17 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
-import sklearn
-from sklearn.decomposition import LatentDirichletAllocation
 
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 from dsh_jax.rng import stream_rng
+
+if TYPE_CHECKING:  # slow to import
+    from sklearn.decomposition import LatentDirichletAllocation
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,8 @@ def learn_topics(
             f"vocabulary of {counts.shape[1]} words support 1 to {most} topics: choose num_bits "
             f"in that range, or give more training documents or a larger vocabulary."
         )
+    from sklearn.decomposition import LatentDirichletAllocation
+
     lda = LatentDirichletAllocation(
         num_topics,
         max_iter=iterations,
@@ -93,6 +97,8 @@ def infer_topics(topics: Topics, counts: sp.csr_array) -> np.ndarray:
     Returns:
       float64 `[m, topics]`, rows sum to 1; uniform for a document without words.
     """
+    from sklearn.decomposition import LatentDirichletAllocation
+
     lda = LatentDirichletAllocation(len(topics.components))
     # All attributes that `transform` reads; scikit-learn documents each of them.
     lda.components_ = topics.components
@@ -110,8 +116,10 @@ def _normalised(counts: sp.csr_array) -> sp.csr_array:
     return counts
 
 
-def _digest(counts: sp.csr_array, lda: LatentDirichletAllocation) -> str:
+def _digest(counts: sp.csr_array, lda: "LatentDirichletAllocation") -> str:
     """SHA-256 of all that determines the topics: counts, options and scikit-learn's version."""
+    import sklearn
+
     options = [counts.shape, lda.get_params(), sklearn.__version__]
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
     for array, dtype in ((counts.indptr, "<i8"), (counts.indices, "<i8"), (counts.data, "<f8")):

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
 from dsh_jax.errors import UserError
+
+if TYPE_CHECKING:  # scikit-learn is slow to import, and encoders of images need none
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +92,15 @@ def fit_vocabulary(
     return Vocabulary(words, _transformer().fit(counts).idf_)
 
 
-def _vectorizer(**options: Any) -> CountVectorizer:
+def _vectorizer(**options: Any) -> "CountVectorizer":
+    from sklearn.feature_extraction.text import CountVectorizer
+
     return CountVectorizer(
         token_pattern=r"(?u)\b[^\W\d_]{2,}\b", stop_words="english", dtype=np.int32, **options
     )
 
 
-def _transformer() -> TfidfTransformer:
+def _transformer() -> "TfidfTransformer":
+    from sklearn.feature_extraction.text import TfidfTransformer
+
     return TfidfTransformer(sublinear_tf=True)

@@ -72,6 +72,8 @@ def read_image(
     try:
         content = path.read_bytes()
         return (decode_image(content, size, mode), content) if content else "it is empty"
+    except FileNotFoundError:
+        return "there is no such file"
     except UnidentifiedImageError:
         return "it is no image that Pillow knows"
     except Exception as error:  # Pillow raises nearly any kind for a damaged file
