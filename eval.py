@@ -26,8 +26,8 @@ _CHECKPOINT = flags.DEFINE_enum(
 _BASELINE = flags.DEFINE_enum(
     "baseline", "", ["", *BASELINES], "Evaluate this baseline on the same split instead."
 )
-_PROTOCOL = flags.DEFINE_string(
-    "protocol", "expected", "How ties, denominators and queries without a relevant item are "
+_CONVENTIONS = flags.DEFINE_string(
+    "conventions", "expected", "How ties, denominators and queries without a relevant item are "
     "treated, in words: expected or stable / reachable, all_relevant or hits_in_top_k / zero or "
     "skip. As most public code does: stable/hits_in_top_k.",
 )  # fmt: skip
@@ -56,13 +56,13 @@ def main(argv: Sequence[str]) -> None:
 
 def _evaluate(workdir: Path) -> None:
     try:
-        protocol = parse(_PROTOCOL.value)
+        conventions = parse(_CONVENTIONS.value)
     except ValueError as error:
         raise UserError(f"--{error}") from error
     baseline = _BASELINE.value
     result, experiment = evaluate_workdir(
         workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value, baseline=baseline,
-        protocol=protocol,
+        conventions=conventions,
     )  # fmt: skip
     if _RESULT.value:
         write_json(Path(_RESULT.value), result)

@@ -16,7 +16,7 @@ from dsh_jax.files import replacing
 from dsh_jax.methods.base import State
 from dsh_jax.methods.shttm import topic_model
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
-from dsh_jax.retrieval.conventions import Protocol
+from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.encode import encode, packed_bits
 from dsh_jax.retrieval.metrics import evaluate
 from dsh_jax.training.checkpoint import Checkpoints
@@ -41,7 +41,7 @@ def evaluate_workdir(
     data_dir: str = "",
     checkpoint: str = "best",
     baseline: str = "",
-    protocol: str | Protocol = "expected",
+    conventions: str | Conventions = "expected",
 ) -> tuple[dict[str, Any], Experiment]:
     """Encodes queries and database, measures, and writes `eval.json` and `codes.npz`.
 
@@ -53,7 +53,7 @@ def evaluate_workdir(
         same split; "topics", LDA's topics of documents thresholded at their medians, or
         "topics_itq"; or "classifier", the label that the checkpoint's classification stream
         predicts as a code. The files are then `eval_itq.json`, `codes_itq.npz` and so on.
-      protocol: by which to measure.
+      conventions: by which to measure, as for `retrieval.evaluate`.
 
     Returns:
       What was written to `eval.json`, and the experiment that was evaluated.
@@ -69,7 +69,7 @@ def evaluate_workdir(
         query, database, about = _trained_codes(experiment, workdir, checkpoint, baseline)
     metrics = evaluate(
         query, dataset.labels[split.query], database, dataset.labels[split.database],
-        num_bits=config.num_bits, cuts=CUTS, protocol=protocol,
+        num_bits=config.num_bits, cuts=CUTS, conventions=conventions,
     )
     result = {
         "method": baseline or config.method,

@@ -209,7 +209,7 @@ def test_runs_are_compared(evaluated, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--protocol=sorted"], "sorted"),
+        (["--conventions=sorted"], "sorted"),
         (["--compare=a"], "--compare"),
         (["more"], "more"),
         (["--baseline=none"], "baseline"),

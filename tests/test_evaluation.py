@@ -117,11 +117,11 @@ def test_the_classifiers_label_as_a_code(made):
     assert np.array_equal(bits.sum(axis=1), np.ones(len(ids)))
 
 
-def test_the_protocol_asked_for_measures(made):
+def test_the_conventions_asked_for_measure(made):
     workdir, _, _ = made
-    expected, peers = measure(workdir), measure(workdir, protocol="stable/hits_in_top_k")
-    assert expected["metric_protocol"] == "expected/reachable/zero"
-    assert peers["metric_protocol"] == "stable/hits_in_top_k/zero"
+    expected, peers = measure(workdir), measure(workdir, conventions="stable/hits_in_top_k")
+    assert expected["conventions"] == "expected/reachable/zero"
+    assert peers["conventions"] == "stable/hits_in_top_k/zero"
     worst, best = expected["tie_band"]["map"]
     assert worst <= peers["map"] <= best and peers["map"] != expected["map"]
 

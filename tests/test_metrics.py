@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsh_jax import hamming
-from dsh_jax.retrieval import Protocol, counts, evaluate, ranking
+from dsh_jax.retrieval import Conventions, counts, evaluate, ranking
 from dsh_jax.retrieval.conventions import parse
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.health import code_health
@@ -100,7 +100,7 @@ def test_properties_of_evaluate(seed, cut, multi):
     for name, (worst, best) in first["tie_band"].items():
         assert 0 <= worst <= first[name] + 1e-12 and first[name] <= best + 1e-12
         assert best <= (3 if "acg" in name or "weighted" in name else 1) + 1e-12
-    stable = evaluate(codes[0], query_labels, codes[1], labels, protocol="stable", **arguments)
+    stable = evaluate(codes[0], query_labels, codes[1], labels, conventions="stable", **arguments)
     for name, (worst, best) in stable["tie_band"].items():
         assert worst - 1e-12 <= stable[name] <= best + 1e-12
     assert stable["tie_band"] == first["tie_band"]
@@ -126,9 +126,9 @@ def peers_map(query, query_labels, database, labels, top):
 @pytest.mark.parametrize("top", [1, 7, 40])
 def test_stable_with_hits_in_top_k_is_what_peers_compute(top):
     problem = random_problem(7)
-    result = evaluate(*problem, num_bits=6, cuts=(top,), protocol="stable/hits_in_top_k")
+    result = evaluate(*problem, num_bits=6, cuts=(top,), conventions="stable/hits_in_top_k")
     assert result[f"map_at_{top}"] == pytest.approx(peers_map(*problem, top), abs=1e-12)
-    assert result["metric_protocol"] == "stable/hits_in_top_k/zero"
+    assert result["conventions"] == "stable/hits_in_top_k/zero"
     assert set(result["rules"]) == {"stable", "hits_in_top_k", "zero", "empty_ball"}
 
 
@@ -160,7 +160,7 @@ def test_evaluate_by_hand():
         "num_database": 3,
         "num_queries_without_relevant": 1,
         "clipped_cuts": {"5": 3},
-        "metric_protocol": "expected/reachable/zero",
+        "conventions": "expected/reachable/zero",
     }
     assert band["map"] == pytest.approx(
         [((1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 3, (1 + (1 + 2 / 3) / 2) / 3]
@@ -168,7 +168,7 @@ def test_evaluate_by_hand():
     assert health["distinct_codes"] == 2 and health["largest_bucket"] == 2
     assert json.loads(json.dumps(result)) == result
     skipping = evaluate(
-        query, labels[0], database, labels[1], num_bits=4, cuts=(2,), protocol="skip"
+        query, labels[0], database, labels[1], num_bits=4, cuts=(2,), conventions="skip"
     )
     assert skipping["map"] == pytest.approx(np.mean(ap[:2]))
     assert skipping["precision_at_2"] == pytest.approx((1.5 / 2 + 1 / 2) / 2)
@@ -207,15 +207,16 @@ def test_code_health_by_hand():
     assert (health["distinct_codes"], health["collisions"], health["largest_bucket"]) == (3, 2, 2)
 
 
-def test_a_protocol_in_words():
-    assert parse("") == parse("expected") == Protocol()
-    assert parse("skip/stable") == Protocol(ties="stable", without_relevant="skip")
-    assert parse(Protocol("stable", "all_relevant").name) == Protocol("stable", "all_relevant")
+def test_conventions_in_words():
+    assert parse("") == parse("expected") == Conventions()
+    assert parse("skip/stable") == Conventions(ties="stable", without_relevant="skip")
+    stable = Conventions("stable", "all_relevant")
+    assert parse(stable.name) == stable
     for words in ("peers", "stable/expected", "stable stable"):
         with pytest.raises(ValueError, match="hits_in_top_k"):
             parse(words)
     with pytest.raises(ValueError, match="ties is one of"):
-        Protocol(ties="skip")
+        Conventions(ties="skip")
 
 
 CODES, LABELS = np.zeros((3, 2), np.uint8), np.zeros(3, int)
@@ -237,8 +238,8 @@ CODES, LABELS = np.zeros((3, 2), np.uint8), np.zeros(3, int)
         ({"database_codes": CODES[:0], "database_labels": LABELS[:0]}, "codes 3 and 0"),
         ({"cuts": (10, 0)}, "cuts"),
         ({"radius": -1}, "radius"),
-        ({"protocol": "sorted"}, "protocol 'sorted'"),
-        ({"database_labels": LABELS + 1, "protocol": "skip"}, "no query has a relevant item"),
+        ({"conventions": "sorted"}, "conventions 'sorted'"),
+        ({"database_labels": LABELS + 1, "conventions": "skip"}, "no query has a relevant item"),
     ],
 )
 def test_evaluate_refuses_what_does_not_fit(changed, message):

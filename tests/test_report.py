@@ -144,7 +144,7 @@ def test_runs_side_by_side(workdirs, tmp_path):
         ("dataset_version", "2", "version"),
         ("protocol", "12/8/49", "protocol"),
         ("split_checksum", "d" * 64, "split"),
-        ("metric_protocol", "stable/reachable/zero", "rules"),
+        ("conventions", "stable/reachable/zero", "conventions"),
     ],
 )
 def test_results_of_different_protocols_are_not_compared(workdirs, field, other, what):

@@ -16,7 +16,7 @@ _SAME = {
     "dataset_version": "version of the data",
     "protocol": "protocol",
     "split_checksum": "split",
-    "metric_protocol": "rules of measurement",
+    "conventions": "conventions",
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dsh_jax import hamming
 from dsh_jax.retrieval import ranking
-from dsh_jax.retrieval.conventions import Protocol, parse
+from dsh_jax.retrieval.conventions import Conventions, parse
 from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.health import code_health
 
@@ -24,7 +24,7 @@ def evaluate(
     num_bits: int,
     cuts: Sequence[int] = (100, 1000, 5000),
     radius: int = 2,
-    protocol: str | Protocol = "expected",
+    conventions: str | Conventions = "expected",
 ) -> dict[str, Any]:
     """Means of all metrics over the queries, ready for JSON.
 
@@ -33,8 +33,8 @@ def evaluate(
         `counts.distance_counts`.
       cuts: ranks k at which to measure; one larger than the database is clipped to it.
       radius: of the lookup, in bits.
-      protocol: how ties, denominators and queries without a relevant item are treated, as a
-        `Protocol` or in words ("expected", "stable/hits_in_top_k").
+      conventions: how ties, denominators and queries without a relevant item are treated, as
+        `Conventions` or in words ("expected", "stable/hits_in_top_k").
 
     Returns:
       `map`, and for each cut k `map_at_k`, `precision_at_k`, `recall_at_k`; with multi-hot labels
@@ -44,26 +44,26 @@ def evaluate(
       `empty_ball_rate_radius_r`; `radius_curve`: the same for every radius from 0.
       `code_health`: of the database's codes (`health.code_health`).
       `num_bits`, `num_queries`, `num_database`, `num_queries_without_relevant`; `clipped_cuts`: cut
-      -> the one used in its place; `metric_protocol`: the protocol's name, and `rules`: its words.
+      -> the one used in its place; `conventions`: their words, and `rules`: what each means.
 
     Raises:
       ValueError: codes or labels that do not fit, with their shapes; a cut below 1; a radius below
-        0; no such protocol.
+        0; unknown conventions.
     """
     if any(cut < 1 for cut in cuts) or radius < 0:
         raise ValueError(f"cuts must be at least 1 and radius at least 0, got {cuts} and {radius}")
-    protocol = parse(protocol) if isinstance(protocol, str) else protocol
+    conventions = parse(conventions) if isinstance(conventions, str) else conventions
     query = hamming.as_packed(query_codes, num_bits, "query_codes")
     database = hamming.as_packed(database_codes, num_bits, "database_codes")
     labels = np.asarray(query_labels), np.asarray(database_labels)
     counts = distance_counts(query, labels[0], database, labels[1], num_bits=num_bits)
 
     without = counts[..., 1:].sum(axis=(1, 2)) == 0
-    counted = ~without if protocol.without_relevant == "skip" else np.ones(len(query), bool)
+    counted = ~without if conventions.without_relevant == "skip" else np.ones(len(query), bool)
     if not counted.any():
-        raise ValueError("no query has a relevant item, and the protocol skips such queries")
-    metrics = _metrics(cuts, protocol.denominator, graded=labels[0].ndim == 2)
-    if protocol.ties == "stable":
+        raise ValueError("no query has a relevant item, and the conventions skip such queries")
+    metrics = _metrics(cuts, conventions.denominator, graded=labels[0].ndim == 2)
+    if conventions.ties == "stable":
         rows = [
             [metric(ranked)[0] for metric in metrics.values()]
             for ranked in _ranked_by_database(query, database, labels, num_bits, counts.shape[2])
@@ -71,7 +71,7 @@ def evaluate(
         values = dict(zip(metrics, np.array(rows).T, strict=True))
     else:
         values = {name: metric(counts) for name, metric in metrics.items()}
-    band = _tie_band(counts, metrics, cuts, protocol.denominator)
+    band = _tie_band(counts, metrics, cuts, conventions.denominator)
     result: dict[str, Any] = {name: float(x[counted].mean()) for name, x in values.items()}
     result["tie_band"] = {
         name: [float(bound[counted].mean()) for bound in bounds] for name, bounds in band.items()
@@ -93,8 +93,8 @@ def evaluate(
         "num_database": len(database),
         "num_queries_without_relevant": int(without.sum()),
         "clipped_cuts": {str(cut): len(database) for cut in cuts if cut > len(database)},
-        "metric_protocol": protocol.name,
-        "rules": protocol.rules,
+        "conventions": conventions.name,
+        "rules": conventions.rules,
     }
 
 
