@@ -2,6 +2,10 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,6 +221,21 @@ def test_conventions_in_words():
             parse(words)
     with pytest.raises(ValueError, match="ties is one of"):
         Conventions(ties="skip")
+
+
+def test_evaluation_does_not_import_the_training_stack():
+    unwanted = {"optax", "flax", "ml_collections", "sklearn", "matplotlib", "tensorflow_datasets"}
+    script = (
+        "import sys; from dsh_jax.retrieval import evaluate; "
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stdout.split())
+    assert "dsh_jax" in imported and not imported & unwanted
 
 
 CODES, LABELS = np.zeros((3, 2), np.uint8), np.zeros(3, int)
