@@ -15,10 +15,12 @@ from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 from dsh_jax.methods.base import State
 from dsh_jax.methods.shttm import topic_model
+from dsh_jax.report.page import write_report
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
 from dsh_jax.retrieval.conventions import Conventions
+from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.encode import encode, packed_bits
-from dsh_jax.retrieval.metrics import evaluate
+from dsh_jax.retrieval.metrics import metrics_of
 from dsh_jax.training.checkpoint import Checkpoints
 from dsh_jax.training.experiment import Experiment, prepare
 from dsh_jax.training.workdir import load_config, read_json, write_json
@@ -32,7 +34,6 @@ TOPICS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "topics_itq": fit_itq,
 }
 BASELINES = (*UNSUPERVISED, *TOPICS, "classifier")
-CUTS = (100, 1000, 5000)
 
 
 def evaluate_workdir(
@@ -42,6 +43,7 @@ def evaluate_workdir(
     checkpoint: str = "best",
     baseline: str = "",
     conventions: str | Conventions = "expected",
+    report: bool = False,
 ) -> tuple[dict[str, Any], Experiment]:
     """Encodes queries and database, measures, and writes `eval.json` and `codes.npz`.
 
@@ -54,6 +56,7 @@ def evaluate_workdir(
         "topics_itq"; or "classifier", the label that the checkpoint's classification stream
         predicts as a code. The files are then `eval_itq.json`, `codes_itq.npz` and so on.
       conventions: by which to measure, as for `retrieval.evaluate`.
+      report: also write a page with pictures, `report/` (`report_itq/` and so on).
 
     Returns:
       What was written to `eval.json`, and the experiment that was evaluated.
@@ -67,10 +70,9 @@ def evaluate_workdir(
         query, database, about = _unsupervised_codes(experiment, baseline)
     else:
         query, database, about = _trained_codes(experiment, workdir, checkpoint, baseline)
-    metrics = evaluate(
-        query, dataset.labels[split.query], database, dataset.labels[split.database],
-        num_bits=config.num_bits, cuts=CUTS, conventions=conventions,
-    )
+    measured = (query, dataset.labels[split.query], database, dataset.labels[split.database])
+    counts = distance_counts(*measured, num_bits=config.num_bits)
+    metrics = metrics_of(counts, *measured, num_bits=config.num_bits, conventions=conventions)
     result = {
         "method": baseline or config.method,
         "dataset": dataset.name,
@@ -102,6 +104,12 @@ def evaluate_workdir(
     with replacing(codes_path(workdir, baseline)) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     write_json(result_path(workdir, baseline), result)
+    if report:
+        samples = sorted((workdir / "samples").glob("*.png"))
+        write_report(
+            report_path(workdir, baseline).parent, result=result, codes=arrays, counts=counts,
+            dataset=dataset, samples=samples[-1] if samples and not baseline else None,
+        )  # fmt: skip
     return result, experiment
 
 
@@ -113,6 +121,11 @@ def result_path(workdir: Path, baseline: str = "") -> Path:
 def codes_path(workdir: Path, baseline: str = "") -> Path:
     """Where the codes of an evaluation lie."""
     return workdir / (f"codes_{baseline}.npz" if baseline else "codes.npz")
+
+
+def report_path(workdir: Path, baseline: str = "") -> Path:
+    """Where the page of an evaluation lies; its pictures lie beside it."""
+    return workdir / (f"report_{baseline}" if baseline else "report") / "report.html"
 
 
 def load_experiment(workdir: Path, data_dir: str) -> Experiment:

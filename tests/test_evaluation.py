@@ -126,6 +126,25 @@ def test_the_conventions_asked_for_measure(made):
     assert worst <= peers["map"] <= best and peers["map"] != expected["map"]
 
 
+def test_the_report_is_made_from_the_counts_of_the_evaluation(made, monkeypatch):
+    workdir, _, _ = made
+    count, counted, reported = evaluation.distance_counts, [], {}
+
+    def record(*arguments, **options):
+        counted.append(count(*arguments, **options))
+        return counted[-1]
+
+    monkeypatch.setattr(evaluation, "distance_counts", record)
+    monkeypatch.setattr(
+        evaluation, "write_report", lambda folder, **rest: reported.update(rest, folder=folder)
+    )
+    result = measure(workdir, baseline="lsh", report=True)
+    assert len(counted) == 1 and reported["counts"] is counted[0]
+    assert reported["result"] == result and reported["folder"] == workdir / "report_lsh"
+    saved = np.load(workdir / "codes_lsh.npz")
+    assert reported["codes"].keys() == set(saved)
+
+
 def test_two_evaluations_write_the_same(made):
     workdir, _, _ = made
     first = measure(workdir), (workdir / "eval.json").read_bytes()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsh_jax import hamming
-from dsh_jax.retrieval import Conventions, counts, evaluate, ranking
+from dsh_jax.retrieval import Conventions, evaluate, ranking
 from dsh_jax.retrieval.conventions import parse
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.health import code_health
@@ -39,16 +39,15 @@ def shared(a, b):
     num_bits=st.integers(1, 70),
     n_database=st.integers(1, 50),
     blocks=st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1, 8, 64])),
-    kernel=st.sampled_from(["popcount", "matmul"]),
     multi=st.booleans(),
 )
-def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, kernel, multi):
+def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, multi):
     query, query_labels, database, labels = random_problem(
         seed, 5, n_database, num_bits, multi=multi
     )
     counted = distance_counts(
         hamming.pack(query), query_labels, hamming.pack(database), labels, num_bits=num_bits,
-        kernel=kernel, query_block=blocks[0], database_block=blocks[1],
+        query_block=blocks[0], database_block=blocks[1],
     )  # fmt: skip
     levels = 1 + query_labels.sum(axis=1).max() if multi else 2
     expected = np.zeros((5, num_bits + 1, levels), int)
@@ -57,15 +56,6 @@ def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, kernel, multi):
         expected[i, distance, shared(query_labels[i], labels[j])] += 1
     assert counted.dtype == np.int64
     np.testing.assert_array_equal(counted, expected)
-
-
-def test_of_two_kernels_the_faster_is_taken(monkeypatch):
-    problem = random_problem(2, num_bits=9)
-    wanted = distance_counts(*problem, num_bits=9, kernel="popcount")
-    monkeypatch.setattr(counts, "_MANY_PAIRS", 0)
-    np.testing.assert_array_equal(distance_counts(*problem, num_bits=9), wanted)
-    assert counts._faster_kernel.cache_info().currsize >= 1
-    assert counts._faster_kernel(9, "cpu") in ("popcount", "matmul")
 
 
 @pytest.mark.parametrize("multi", [False, True])
@@ -269,8 +259,6 @@ def test_evaluate_refuses_what_does_not_fit(changed, message):
         evaluate(**(good | changed))
 
 
-def test_counts_refuse_impossible_blocks_and_kernels():
+def test_counts_refuse_impossible_blocks():
     with pytest.raises(ValueError, match="blocks"):
         distance_counts(CODES, LABELS, CODES, LABELS, num_bits=12, query_block=0)
-    with pytest.raises(ValueError, match="kernel is one of"):
-        distance_counts(CODES, LABELS, CODES, LABELS, num_bits=12, kernel="sort")
