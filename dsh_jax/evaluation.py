@@ -71,7 +71,9 @@ def evaluate_workdir(
     else:
         query, database, about = _trained_codes(experiment, workdir, checkpoint, baseline)
     measured = (query, dataset.labels[split.query], database, dataset.labels[split.database])
-    counts = distance_counts(*measured, num_bits=config.num_bits)
+    counts = distance_counts(
+        *measured, num_bits=config.num_bits, devices=experiment.devices
+    )
     metrics = metrics_of(counts, *measured, num_bits=config.num_bits, conventions=conventions)
     result = {
         "method": baseline or config.method,

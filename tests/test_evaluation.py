@@ -127,10 +127,11 @@ def test_the_conventions_asked_for_measure(made):
 
 
 def test_the_report_is_made_from_the_counts_of_the_evaluation(made, monkeypatch):
-    workdir, _, _ = made
+    workdir, experiment, _ = made
     count, counted, reported = evaluation.distance_counts, [], {}
 
     def record(*arguments, **options):
+        assert options["devices"] == experiment.devices
         counted.append(count(*arguments, **options))
         return counted[-1]
 

@@ -29,6 +29,15 @@ def random_problem(seed, n_query=5, n_database=40, num_bits=6, classes=3, multi=
     return bits[0], labels[0], bits[1], labels[1]
 
 
+def run_python(script, **environment):
+    """Runs Python code in a process of its own."""
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
 def shared(a, b):
     return int(np.sum(a * b)) if np.ndim(a) else int(a == b)
 
@@ -213,16 +222,39 @@ def test_conventions_in_words():
         Conventions(ties="skip")
 
 
+DEVICES_SCRIPT = """
+import jax, numpy as np
+from dsh_jax.retrieval import evaluate
+from dsh_jax.retrieval import counts
+
+used, compile_sum = [], counts.compile_sum
+def record(add, devices):
+    used.append(list(devices))
+    return compile_sum(add, devices)
+counts.compile_sum = record
+
+rng = np.random.default_rng(0)
+problem = [rng.integers(0, 2, shape) for shape in ((5, 9), 5, (70, 9), 70)]
+first, second = jax.local_devices()
+results = [evaluate(*problem, num_bits=9, devices=chosen) for chosen in (None, [first], [second])]
+assert used == [[first, second], [first], [second]], used
+assert results[0] == results[1] == results[2]
+"""
+
+
+def test_evaluation_takes_the_devices_given():
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    done = run_python(DEVICES_SCRIPT, JAX_PLATFORMS="cpu", XLA_FLAGS=flags)
+    assert done.returncode == 0, done.stderr
+
+
 def test_evaluation_does_not_import_the_training_stack():
     unwanted = {"optax", "flax", "ml_collections", "sklearn", "matplotlib", "tensorflow_datasets"}
     script = (
         "import sys; from dsh_jax.retrieval import evaluate; "
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-    )  # fmt: skip
+    done = run_python(script)
     assert done.returncode == 0, done.stderr
     imported = set(done.stdout.split())
     assert "dsh_jax" in imported and not imported & unwanted

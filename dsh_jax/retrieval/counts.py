@@ -1,7 +1,7 @@
 """How many items lie at each distance from each query, and how many labels they share with it.
 
 All ranked metrics follow from these counts (`ranking`), so neither a distance matrix nor a sort is
-ever needed: queries and database are taken a block at a time, on all devices.
+ever needed: queries and database are taken a block at a time, on all the devices given.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dsh_jax import hamming
-from dsh_jax.devices import compile_sum, replicate, shard
+from dsh_jax.devices import Devices, compile_sum, replicate, shard
 
 QUERY_BLOCK = 64
 DATABASE_BLOCK = 16384
@@ -27,6 +27,7 @@ def distance_counts(
     database_labels: np.ndarray,
     *,
     num_bits: int,
+    devices: Devices | None = None,
     query_block: int = QUERY_BLOCK,
     database_block: int = DATABASE_BLOCK,
 ) -> np.ndarray:
@@ -39,6 +40,7 @@ def distance_counts(
       database_codes: as the queries', `[n_database, ...]`.
       database_labels: as the queries', `[n_database, ...]`.
       num_bits: bits of a code.
+      devices: where to count; None for all local devices.
       query_block: queries that a device takes at a time.
       database_block: items that a query block is compared with at a time; memory on a device grows
         with the product of the two.
@@ -59,7 +61,7 @@ def distance_counts(
         raise ValueError(f"blocks must be at least 1, got {query_block} and {database_block}")
     levels = 2 if query_labels.ndim == 1 else 1 + int(query_labels.sum(axis=1).max())
 
-    devices = jax.local_devices()
+    devices = jax.local_devices() if devices is None else devices
     # Equal blocks, so that little is padding.
     query_block = _even_block(-(-len(query) // len(devices)), query_block)
     database_block = _even_block(len(database), database_block)
@@ -74,7 +76,7 @@ def distance_counts(
                             for name, array in items.items()}, devices)
         for rows in _slices(len(database), database_block)
     ]  # fmt: skip
-    add = _compiled(levels)
+    add = _compiled(levels, tuple(devices))
     chunk = query_block * len(devices)
     counts = np.empty((len(query), (num_bits + 1) * levels), np.int64)
 
@@ -145,7 +147,7 @@ def _distances(query: jax.Array, database: jax.Array) -> jax.Array:
 
 
 @cache
-def _compiled(levels: int) -> Callable[..., jax.Array]:
+def _compiled(levels: int, devices: tuple[jax.Device, ...]) -> Callable[..., jax.Array]:
     """`add(counts, query codes, query labels, database block) -> counts` on every device."""
 
     def add(
@@ -158,7 +160,7 @@ def _compiled(levels: int) -> Callable[..., jax.Array]:
         place = jnp.where(block["is_real"], row + distance * levels + level, counts.size)
         return counts.ravel().at[place].add(1, mode="drop").reshape(counts.shape)
 
-    return compile_sum(add, jax.local_devices())
+    return compile_sum(add, devices)
 
 
 def _words(packed: np.ndarray, num_bits: int) -> np.ndarray:

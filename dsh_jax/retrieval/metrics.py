@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dsh_jax import hamming
+from dsh_jax.devices import Devices
 from dsh_jax.retrieval import ranking
 from dsh_jax.retrieval.conventions import Conventions, parse
 from dsh_jax.retrieval.counts import distance_counts
@@ -27,6 +28,7 @@ def evaluate(
     cuts: Sequence[int] = CUTS,
     radius: int = 2,
     conventions: str | Conventions = "expected",
+    devices: Devices | None = None,
 ) -> dict[str, Any]:
     """Means of all metrics over the queries, ready for JSON.
 
@@ -37,6 +39,7 @@ def evaluate(
       radius: of the lookup, in bits.
       conventions: how ties, denominators and queries without a relevant item are treated, as
         `Conventions` or in words ("expected", "stable/hits_in_top_k").
+      devices: where to count; None for all local devices.
 
     Returns:
       `map`, and for each cut k `map_at_k`, `precision_at_k`, `recall_at_k`; with multi-hot labels
@@ -59,7 +62,7 @@ def evaluate(
         hamming.as_packed(database_codes, num_bits, "database_codes"),
         np.asarray(database_labels),
     )
-    counts = distance_counts(*codes_and_labels, num_bits=num_bits)
+    counts = distance_counts(*codes_and_labels, num_bits=num_bits, devices=devices)
     return metrics_of(
         counts, *codes_and_labels,
         num_bits=num_bits, cuts=cuts, radius=radius, conventions=conventions,
