@@ -7,15 +7,13 @@ Writes `DIR/eval.json` and `DIR/codes.npz`, and prints a table; `--report` adds 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 from dsh_jax import cli
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import BASELINES, codes_path, evaluate_workdir
+from dsh_jax.evaluation import BASELINES, evaluate_workdir, report_path
 from dsh_jax.files import write_json
 from dsh_jax.report.comparison import load_results, table, write_comparison
-from dsh_jax.report.page import write_report
 from dsh_jax.retrieval.conventions import parse
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that train.py has filled.")
@@ -26,8 +24,8 @@ _CHECKPOINT = flags.DEFINE_enum(
 _BASELINE = flags.DEFINE_enum(
     "baseline", "", ["", *BASELINES], "Evaluate this baseline on the same split instead."
 )
-_PROTOCOL = flags.DEFINE_string(
-    "protocol", "expected", "How ties, denominators and queries without a relevant item are "
+_CONVENTIONS = flags.DEFINE_string(
+    "conventions", "expected", "How ties, denominators and queries without a relevant item are "
     "treated, in words: expected or stable / reachable, all_relevant or hits_in_top_k / zero or "
     "skip. As most public code does: stable/hits_in_top_k.",
 )  # fmt: skip
@@ -56,13 +54,13 @@ def main(argv: Sequence[str]) -> None:
 
 def _evaluate(workdir: Path) -> None:
     try:
-        protocol = parse(_PROTOCOL.value)
+        conventions = parse(_CONVENTIONS.value)
     except ValueError as error:
         raise UserError(f"--{error}") from error
     baseline = _BASELINE.value
-    result, dataset = evaluate_workdir(
+    result = evaluate_workdir(
         workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value, baseline=baseline,
-        protocol=protocol,
+        conventions=conventions, report=_REPORT.value,
     )  # fmt: skip
     if _RESULT.value:
         write_json(Path(_RESULT.value), result)
@@ -73,14 +71,7 @@ def _evaluate(workdir: Path) -> None:
     for asked, taken in result["clipped_cuts"].items():
         print(f"at {asked}: the database has only {taken:,} items, so all of them are taken")
     if _REPORT.value:
-        samples = sorted((workdir / "samples").glob("*.png"))
-        folder = workdir / (f"report_{baseline}" if baseline else "report")
-        with np.load(codes_path(workdir, baseline)) as codes:
-            page = write_report(
-                folder, result=result, codes=dict(codes), dataset=dataset,
-                samples=samples[-1] if samples and not baseline else None,
-            )  # fmt: skip
-        print(f"report: {page}")
+        print(f"report: {report_path(workdir, baseline)}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -13,13 +14,16 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.loading import IMAGE_FILES
 from dsh_jax.data.splits.split import Split
+from dsh_jax.devices import pick_devices
 from dsh_jax.encoder import Encoder, load_encoder, packed_bits
 from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.files import read_json, replacing, write_json
 from dsh_jax.methods.word_players import topic_model
+from dsh_jax.report.page import write_report
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
-from dsh_jax.retrieval.conventions import Protocol
-from dsh_jax.retrieval.metrics import evaluate
+from dsh_jax.retrieval.conventions import Conventions
+from dsh_jax.retrieval.counts import distance_counts
+from dsh_jax.retrieval.metrics import metrics_of
 from dsh_jax.training.experiment import load_data
 from dsh_jax.training.workdir import load_config
 
@@ -32,7 +36,6 @@ TOPICS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "topics_itq": fit_itq,
 }
 BASELINES = (*UNSUPERVISED, *TOPICS, "classifier")
-CUTS = (100, 1000, 5000)
 
 
 def evaluate_workdir(
@@ -41,8 +44,9 @@ def evaluate_workdir(
     data_dir: str = "",
     checkpoint: str = "best",
     baseline: str = "",
-    protocol: str | Protocol = "expected",
-) -> tuple[dict[str, Any], Dataset]:
+    conventions: str | Conventions = "expected",
+    report: bool = False,
+) -> dict[str, Any]:
     """Encodes queries and database, measures, and writes `eval.json` and `codes.npz`.
 
     Args:
@@ -53,20 +57,21 @@ def evaluate_workdir(
         same split; "topics", LDA's topics of documents thresholded at their medians, or
         "topics_itq"; or "classifier", the label that the checkpoint's classification stream
         predicts as a code. The files are then `eval_itq.json`, `codes_itq.npz` and so on.
-      protocol: by which to measure.
+      conventions: by which to measure, as for `retrieval.evaluate`.
+      report: also write a page with pictures, `report/` (`report_itq/` and so on).
 
     Returns:
-      What was written to `eval.json`, and the data set.
+      What was written to `eval.json`.
 
     Raises:
       UserError: the workdir or its data is missing, damaged, or does not fit.
     """
     config = load_config_of(workdir, data_dir)
+    # The devices that it was trained on, as far as this machine has them.
+    num_devices = min(config.get("num_devices", 0), jax.local_device_count())
     trained = baseline in ("", "classifier")
     if trained:  # before the data is read, which may take long
-        encoder = load_encoder(
-            workdir, checkpoint=checkpoint, num_devices=config.get("num_devices", 0)
-        )
+        encoder = load_encoder(workdir, checkpoint=checkpoint, num_devices=num_devices)
     dataset, split = load_data(config, workdir)
     if trained:
         query, database, about = _trained_codes(
@@ -74,10 +79,11 @@ def evaluate_workdir(
         )
     else:
         query, database, about = _unsupervised_codes(config, dataset, split, baseline)
-    metrics = evaluate(
-        query, dataset.labels[split.query], database, dataset.labels[split.database],
-        num_bits=config.num_bits, cuts=CUTS, protocol=protocol,
+    measured = (query, dataset.labels[split.query], database, dataset.labels[split.database])
+    counts = distance_counts(
+        *measured, num_bits=config.num_bits, devices=pick_devices(num_devices, {})
     )
+    metrics = metrics_of(counts, *measured, num_bits=config.num_bits, conventions=conventions)
     result = {
         "method": baseline or config.method,
         "dataset": dataset.name,
@@ -109,7 +115,13 @@ def evaluate_workdir(
     with replacing(codes_path(workdir, baseline)) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     write_json(result_path(workdir, baseline), result)
-    return result, dataset
+    if report:
+        samples = sorted((workdir / "samples").glob("*.png"))
+        write_report(
+            report_path(workdir, baseline).parent, result=result, codes=arrays, counts=counts,
+            dataset=dataset, samples=samples[-1] if samples and not baseline else None,
+        )  # fmt: skip
+    return result
 
 
 def result_path(workdir: Path, baseline: str = "") -> Path:
@@ -120,6 +132,11 @@ def result_path(workdir: Path, baseline: str = "") -> Path:
 def codes_path(workdir: Path, baseline: str = "") -> Path:
     """Where the codes of an evaluation lie."""
     return workdir / (f"codes_{baseline}.npz" if baseline else "codes.npz")
+
+
+def report_path(workdir: Path, baseline: str = "") -> Path:
+    """Where the page of an evaluation lies; its pictures lie beside it."""
+    return workdir / (f"report_{baseline}" if baseline else "report") / "report.html"
 
 
 def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:

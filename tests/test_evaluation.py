@@ -118,13 +118,33 @@ def test_the_classifiers_label_as_a_code(made):
     assert np.array_equal(bits.sum(axis=1), np.ones(len(ids)))
 
 
-def test_the_protocol_asked_for_measures(made):
+def test_the_conventions_asked_for_measure(made):
     workdir, _, _ = made
-    expected, peers = measure(workdir), measure(workdir, protocol="stable/hits_in_top_k")
-    assert expected["metric_protocol"] == "expected/reachable/zero"
-    assert peers["metric_protocol"] == "stable/hits_in_top_k/zero"
+    expected, peers = measure(workdir), measure(workdir, conventions="stable/hits_in_top_k")
+    assert expected["conventions"] == "expected/reachable/zero"
+    assert peers["conventions"] == "stable/hits_in_top_k/zero"
     worst, best = expected["tie_band"]["map"]
     assert worst <= peers["map"] <= best and peers["map"] != expected["map"]
+
+
+def test_the_report_is_made_from_the_counts_of_the_evaluation(made, monkeypatch):
+    workdir, experiment, _ = made
+    count, counted, reported = evaluation.distance_counts, [], {}
+
+    def record(*arguments, **options):
+        assert options["devices"] == experiment.devices
+        counted.append(count(*arguments, **options))
+        return counted[-1]
+
+    monkeypatch.setattr(evaluation, "distance_counts", record)
+    monkeypatch.setattr(
+        evaluation, "write_report", lambda folder, **rest: reported.update(rest, folder=folder)
+    )
+    result = measure(workdir, baseline="lsh", report=True)
+    assert len(counted) == 1 and reported["counts"] is counted[0]
+    assert reported["result"] == result and reported["folder"] == workdir / "report_lsh"
+    saved = np.load(workdir / "codes_lsh.npz")
+    assert reported["codes"].keys() == set(saved)
 
 
 def test_two_evaluations_write_the_same(made):

@@ -2,6 +2,10 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsh_jax import hamming
-from dsh_jax.retrieval import Protocol, counts, evaluate, ranking
+from dsh_jax.retrieval import Conventions, evaluate, ranking
 from dsh_jax.retrieval.conventions import parse
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.health import code_health
@@ -25,6 +29,15 @@ def random_problem(seed, n_query=5, n_database=40, num_bits=6, classes=3, multi=
     return bits[0], labels[0], bits[1], labels[1]
 
 
+def run_python(script, **environment):
+    """Runs Python code in a process of its own."""
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
 def shared(a, b):
     return int(np.sum(a * b)) if np.ndim(a) else int(a == b)
 
@@ -35,16 +48,15 @@ def shared(a, b):
     num_bits=st.integers(1, 70),
     n_database=st.integers(1, 50),
     blocks=st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1, 8, 64])),
-    kernel=st.sampled_from(["popcount", "matmul"]),
     multi=st.booleans(),
 )
-def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, kernel, multi):
+def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, multi):
     query, query_labels, database, labels = random_problem(
         seed, 5, n_database, num_bits, multi=multi
     )
     counted = distance_counts(
         hamming.pack(query), query_labels, hamming.pack(database), labels, num_bits=num_bits,
-        kernel=kernel, query_block=blocks[0], database_block=blocks[1],
+        query_block=blocks[0], database_block=blocks[1],
     )  # fmt: skip
     levels = 1 + query_labels.sum(axis=1).max() if multi else 2
     expected = np.zeros((5, num_bits + 1, levels), int)
@@ -53,15 +65,6 @@ def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, kernel, multi):
         expected[i, distance, shared(query_labels[i], labels[j])] += 1
     assert counted.dtype == np.int64
     np.testing.assert_array_equal(counted, expected)
-
-
-def test_of_two_kernels_the_faster_is_taken(monkeypatch):
-    problem = random_problem(2, num_bits=9)
-    wanted = distance_counts(*problem, num_bits=9, kernel="popcount")
-    monkeypatch.setattr(counts, "_MANY_PAIRS", 0)
-    np.testing.assert_array_equal(distance_counts(*problem, num_bits=9), wanted)
-    assert counts._faster_kernel.cache_info().currsize >= 1
-    assert counts._faster_kernel(9, "cpu") in ("popcount", "matmul")
 
 
 @pytest.mark.parametrize("multi", [False, True])
@@ -100,7 +103,7 @@ def test_properties_of_evaluate(seed, cut, multi):
     for name, (worst, best) in first["tie_band"].items():
         assert 0 <= worst <= first[name] + 1e-12 and first[name] <= best + 1e-12
         assert best <= (3 if "acg" in name or "weighted" in name else 1) + 1e-12
-    stable = evaluate(codes[0], query_labels, codes[1], labels, protocol="stable", **arguments)
+    stable = evaluate(codes[0], query_labels, codes[1], labels, conventions="stable", **arguments)
     for name, (worst, best) in stable["tie_band"].items():
         assert worst - 1e-12 <= stable[name] <= best + 1e-12
     assert stable["tie_band"] == first["tie_band"]
@@ -126,9 +129,9 @@ def peers_map(query, query_labels, database, labels, top):
 @pytest.mark.parametrize("top", [1, 7, 40])
 def test_stable_with_hits_in_top_k_is_what_peers_compute(top):
     problem = random_problem(7)
-    result = evaluate(*problem, num_bits=6, cuts=(top,), protocol="stable/hits_in_top_k")
+    result = evaluate(*problem, num_bits=6, cuts=(top,), conventions="stable/hits_in_top_k")
     assert result[f"map_at_{top}"] == pytest.approx(peers_map(*problem, top), abs=1e-12)
-    assert result["metric_protocol"] == "stable/hits_in_top_k/zero"
+    assert result["conventions"] == "stable/hits_in_top_k/zero"
     assert set(result["rules"]) == {"stable", "hits_in_top_k", "zero", "empty_ball"}
 
 
@@ -160,7 +163,7 @@ def test_evaluate_by_hand():
         "num_database": 3,
         "num_queries_without_relevant": 1,
         "clipped_cuts": {"5": 3},
-        "metric_protocol": "expected/reachable/zero",
+        "conventions": "expected/reachable/zero",
     }
     assert band["map"] == pytest.approx(
         [((1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 3, (1 + (1 + 2 / 3) / 2) / 3]
@@ -168,7 +171,7 @@ def test_evaluate_by_hand():
     assert health["distinct_codes"] == 2 and health["largest_bucket"] == 2
     assert json.loads(json.dumps(result)) == result
     skipping = evaluate(
-        query, labels[0], database, labels[1], num_bits=4, cuts=(2,), protocol="skip"
+        query, labels[0], database, labels[1], num_bits=4, cuts=(2,), conventions="skip"
     )
     assert skipping["map"] == pytest.approx(np.mean(ap[:2]))
     assert skipping["precision_at_2"] == pytest.approx((1.5 / 2 + 1 / 2) / 2)
@@ -207,15 +210,54 @@ def test_code_health_by_hand():
     assert (health["distinct_codes"], health["collisions"], health["largest_bucket"]) == (3, 2, 2)
 
 
-def test_a_protocol_in_words():
-    assert parse("") == parse("expected") == Protocol()
-    assert parse("skip/stable") == Protocol(ties="stable", without_relevant="skip")
-    assert parse(Protocol("stable", "all_relevant").name) == Protocol("stable", "all_relevant")
+def test_conventions_in_words():
+    assert parse("") == parse("expected") == Conventions()
+    assert parse("skip/stable") == Conventions(ties="stable", without_relevant="skip")
+    stable = Conventions("stable", "all_relevant")
+    assert parse(stable.name) == stable
     for words in ("peers", "stable/expected", "stable stable"):
         with pytest.raises(ValueError, match="hits_in_top_k"):
             parse(words)
     with pytest.raises(ValueError, match="ties is one of"):
-        Protocol(ties="skip")
+        Conventions(ties="skip")
+
+
+DEVICES_SCRIPT = """
+import jax, numpy as np
+from dsh_jax.retrieval import evaluate
+from dsh_jax.retrieval import counts
+
+used, compile_sum = [], counts.compile_sum
+def record(add, devices):
+    used.append(list(devices))
+    return compile_sum(add, devices)
+counts.compile_sum = record
+
+rng = np.random.default_rng(0)
+problem = [rng.integers(0, 2, shape) for shape in ((5, 9), 5, (70, 9), 70)]
+first, second = jax.local_devices()
+results = [evaluate(*problem, num_bits=9, devices=chosen) for chosen in (None, [first], [second])]
+assert used == [[first, second], [first], [second]], used
+assert results[0] == results[1] == results[2]
+"""
+
+
+def test_evaluation_takes_the_devices_given():
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    done = run_python(DEVICES_SCRIPT, JAX_PLATFORMS="cpu", XLA_FLAGS=flags)
+    assert done.returncode == 0, done.stderr
+
+
+def test_evaluation_does_not_import_the_training_stack():
+    unwanted = {"optax", "flax", "ml_collections", "sklearn", "matplotlib", "tensorflow_datasets"}
+    script = (
+        "import sys; from dsh_jax.retrieval import evaluate; "
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    done = run_python(script)
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stdout.split())
+    assert "dsh_jax" in imported and not imported & unwanted
 
 
 CODES, LABELS = np.zeros((3, 2), np.uint8), np.zeros(3, int)
@@ -237,8 +279,8 @@ CODES, LABELS = np.zeros((3, 2), np.uint8), np.zeros(3, int)
         ({"database_codes": CODES[:0], "database_labels": LABELS[:0]}, "codes 3 and 0"),
         ({"cuts": (10, 0)}, "cuts"),
         ({"radius": -1}, "radius"),
-        ({"protocol": "sorted"}, "protocol 'sorted'"),
-        ({"database_labels": LABELS + 1, "protocol": "skip"}, "no query has a relevant item"),
+        ({"conventions": "sorted"}, "conventions 'sorted'"),
+        ({"database_labels": LABELS + 1, "conventions": "skip"}, "no query has a relevant item"),
     ],
 )
 def test_evaluate_refuses_what_does_not_fit(changed, message):
@@ -249,8 +291,6 @@ def test_evaluate_refuses_what_does_not_fit(changed, message):
         evaluate(**(good | changed))
 
 
-def test_counts_refuse_impossible_blocks_and_kernels():
+def test_counts_refuse_impossible_blocks():
     with pytest.raises(ValueError, match="blocks"):
         distance_counts(CODES, LABELS, CODES, LABELS, num_bits=12, query_block=0)
-    with pytest.raises(ValueError, match="kernel is one of"):
-        distance_counts(CODES, LABELS, CODES, LABELS, num_bits=12, kernel="sort")

@@ -22,6 +22,13 @@ from dsh_jax.retrieval.counts import distance_counts
 NAMES = ("ape", "bee & wasp", "cat")
 
 
+def counted(codes):
+    return distance_counts(
+        codes["query_codes"], codes["query_labels"], codes["database_codes"],
+        codes["database_labels"], num_bits=int(codes["num_bits"]),
+    )  # fmt: skip
+
+
 def problem(multi=False, n=60, num_bits=12):
     """(result, codes, dataset): codes that say something of their class."""
     rng = np.random.default_rng(0)
@@ -53,8 +60,9 @@ def test_the_page_holds_every_picture_and_score(tmp_path, multi):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         page = write_report(
-            tmp_path / "report", result=result, codes=codes, dataset=dataset, samples=samples
-        )
+            tmp_path / "report", result=result, codes=codes, counts=counted(codes),
+            dataset=dataset, samples=samples,
+        )  # fmt: skip
     html = page.read_text()
     names = {p.stem for p in page.parent.glob("*.png")}
     assert names == {"radius_curve", "precision_at_k", "distances", "bits", "classes", "gallery",
@@ -75,17 +83,16 @@ def test_the_page_holds_every_picture_and_score(tmp_path, multi):
 
 def test_a_page_without_synthetic_images(tmp_path):
     result, codes, dataset = problem()
-    page = write_report(tmp_path, result=result, codes=codes, dataset=dataset, samples=None)
+    page = write_report(
+        tmp_path, result=result, codes=codes, counts=counted(codes), dataset=dataset, samples=None
+    )
     assert "Synthetic images" not in page.read_text()
     assert not (tmp_path / "samples.png").exists()
 
 
 def test_the_curves_are_the_scores():
     result, codes, _ = problem()
-    counts = distance_counts(
-        codes["query_codes"], codes["query_labels"], codes["database_codes"],
-        codes["database_labels"], num_bits=12,
-    )  # fmt: skip
+    counts = counted(codes)
     (line,) = figures.radius_curves({"a": result}).axes[0].get_lines()
     recall, precision = line.get_data()
     radius = result["radius_curve"]["recall"].index(recall[0])
@@ -144,7 +151,7 @@ def test_runs_side_by_side(workdirs, tmp_path):
         ("dataset_version", "2", "version"),
         ("protocol", "12/8/49", "protocol"),
         ("split_checksum", "d" * 64, "split"),
-        ("rules", {"stable": "s", "reachable": "r"}, "rules"),
+        ("conventions", "stable/reachable/zero", "conventions"),
     ],
 )
 def test_results_of_different_protocols_are_not_compared(workdirs, field, other, what):

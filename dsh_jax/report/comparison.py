@@ -15,7 +15,7 @@ _SAME = {
     "dataset_version": "version of the data",
     "protocol": "protocol",
     "split_checksum": "split",
-    "rules": "rules of measurement",
+    "conventions": "conventions",
 }
 
 

@@ -18,7 +18,6 @@ from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.files import replacing
 from dsh_jax.report import figures
 from dsh_jax.retrieval import ranking
-from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.health import code_health
 
 GALLERY_ROWS, GALLERY_COLUMNS = 10, 10
@@ -32,6 +31,7 @@ def write_report(
     *,
     result: Mapping[str, Any],
     codes: Mapping[str, np.ndarray],
+    counts: np.ndarray,
     dataset: Dataset,
     samples: Path | None,
 ) -> Path:
@@ -41,6 +41,7 @@ def write_report(
       folder: where to.
       result: what `eval.json` holds.
       codes: what `codes.npz` holds.
+      counts: `retrieval.counts.distance_counts` of these codes and labels.
       dataset: whose rows the codes' ids are.
       samples: a picture of synthetic images, a row a class, if there is one.
 
@@ -50,7 +51,6 @@ def write_report(
     num_bits = int(codes["num_bits"])
     query, database = codes["query_codes"], codes["database_codes"]
     query_labels, labels = codes["query_labels"], codes["database_labels"]
-    counts = distance_counts(query, query_labels, database, labels, num_bits=num_bits)
     drawn = {
         "radius_curve": figures.radius_curves({str(result["method"]): result}),
         "precision_at_k": figures.precision_at_k(counts),

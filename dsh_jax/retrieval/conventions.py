@@ -1,7 +1,7 @@
 """The conventions by which retrieval is measured: published scores differ with them by points.
 
-A protocol is written as words, `stable/hits_in_top_k/skip`, each of which sets the field that it
-belongs to; what is not said keeps its default.
+Conventions are written as words joined by slashes, `stable/hits_in_top_k/skip`. Each word sets the
+field it belongs to; a field without a word keeps its default.
 """
 
 from dataclasses import dataclass, fields
@@ -25,7 +25,7 @@ _MEANING = {
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Conventions:
     """How ties, denominators and queries without a relevant item are treated.
 
     Attributes:
@@ -47,7 +47,7 @@ class Protocol:
 
     @property
     def name(self) -> str:
-        """The protocol as words."""
+        """The conventions as words."""
         return "/".join(getattr(self, field.name) for field in fields(self))
 
     @property
@@ -58,11 +58,11 @@ class Protocol:
         }
 
 
-def parse(words: str) -> Protocol:
-    """A protocol from its words.
+def parse(words: str) -> Conventions:
+    """Conventions from their words.
 
     Raises:
-      ValueError: a word that is none, or two for the same field.
+      ValueError: an unknown word, or two words for the same field.
     """
     chosen: dict[str, str] = {}
     for word in filter(None, words.split("/")):
@@ -70,8 +70,8 @@ def parse(words: str) -> Protocol:
         if field is None or field in chosen:
             offered = "; ".join(f"{f}: {', '.join(c)}" for f, c in CHOICES.items())
             raise ValueError(
-                f"protocol {words!r} takes at most one word of each of these, joined by '/': "
+                f"conventions {words!r}: give at most one word of each of these, joined by '/': "
                 f"{offered}"
             )
         chosen[field] = word
-    return Protocol(**chosen)
+    return Conventions(**chosen)

@@ -1,10 +1,9 @@
 """How many items lie at each distance from each query, and how many labels they share with it.
 
 All ranked metrics follow from these counts (`ranking`), so neither a distance matrix nor a sort is
-ever needed: queries and database are taken a block at a time, on all devices.
+ever needed: queries and database are taken a block at a time, on all the devices given.
 """
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,12 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dsh_jax import hamming
-from dsh_jax.devices import compile_sum, replicate, shard
+from dsh_jax.devices import Devices, compile_sum, replicate, shard
 
 QUERY_BLOCK = 64
 DATABASE_BLOCK = 16384
-# Fewer pairs are counted before two ways to measure distances could be compared.
-_MANY_PAIRS = 10**9
 _THREADS = 4
 
 
@@ -30,7 +27,7 @@ def distance_counts(
     database_labels: np.ndarray,
     *,
     num_bits: int,
-    kernel: str = "auto",
+    devices: Devices | None = None,
     query_block: int = QUERY_BLOCK,
     database_block: int = DATABASE_BLOCK,
 ) -> np.ndarray:
@@ -43,8 +40,7 @@ def distance_counts(
       database_codes: as the queries', `[n_database, ...]`.
       database_labels: as the queries', `[n_database, ...]`.
       num_bits: bits of a code.
-      kernel: how distances are measured: "popcount" of XORed words, "matmul" of +-1 codes, or
-        "auto": the one that is faster here. The counts are the same.
+      devices: where to count; None for all local devices.
       query_block: queries that a device takes at a time.
       database_block: items that a query block is compared with at a time; memory on a device grows
         with the product of the two.
@@ -65,13 +61,10 @@ def distance_counts(
         raise ValueError(f"blocks must be at least 1, got {query_block} and {database_block}")
     levels = 2 if query_labels.ndim == 1 else 1 + int(query_labels.sum(axis=1).max())
 
-    devices = jax.local_devices()
+    devices = jax.local_devices() if devices is None else devices
     # Equal blocks, so that little is padding.
     query_block = _even_block(-(-len(query) // len(devices)), query_block)
     database_block = _even_block(len(database), database_block)
-    if kernel == "auto":
-        many = len(query) * len(database) > _MANY_PAIRS
-        kernel = _faster_kernel(num_bits, devices[0].platform) if many else "popcount"
     query_labels, database_labels = _for_device(query_labels, database_labels)
     items = {
         "codes": _words(database, num_bits),
@@ -83,7 +76,7 @@ def distance_counts(
                             for name, array in items.items()}, devices)
         for rows in _slices(len(database), database_block)
     ]  # fmt: skip
-    add = _compiled(levels, kernel)
+    add = _compiled(levels, tuple(devices))
     chunk = query_block * len(devices)
     counts = np.empty((len(query), (num_bits + 1) * levels), np.int64)
 
@@ -144,7 +137,7 @@ def shared_labels(query_labels: jax.Array, database_labels: jax.Array) -> jax.Ar
     return shared.astype(jnp.int32)
 
 
-def _popcount(query: jax.Array, database: jax.Array) -> jax.Array:
+def _distances(query: jax.Array, database: jax.Array) -> jax.Array:
     """Distances int32 `[n_query, n_database]` of codes uint32 `[n, words]`."""
     distance = jnp.zeros((len(query), len(database)), jnp.int32)
     for word in range(query.shape[1]):
@@ -153,67 +146,21 @@ def _popcount(query: jax.Array, database: jax.Array) -> jax.Array:
     return distance
 
 
-def _matmul(query: jax.Array, database: jax.Array) -> jax.Array:
-    """The same from the product of +-1 codes: q . d = length - 2 distance.
-
-    +-1 is exact in bfloat16, and so are the sums in float32.
-    """
-    dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-
-    def signs(words: jax.Array) -> jax.Array:  # [n, words] -> [n, 32 words]; padding is +1
-        bits = words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32) & 1
-        return (1 - 2 * bits.astype(jnp.int32)).reshape(len(words), -1).astype(dtype)
-
-    query, database = signs(query), signs(database)
-    product = jnp.matmul(query, database.T, preferred_element_type=jnp.float32)
-    return (query.shape[1] - product.astype(jnp.int32)) // 2
-
-
-_KERNELS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "popcount": _popcount,
-    "matmul": _matmul,
-}
-
-
 @cache
-def _compiled(levels: int, kernel: str) -> Callable[..., jax.Array]:
+def _compiled(levels: int, devices: tuple[jax.Device, ...]) -> Callable[..., jax.Array]:
     """`add(counts, query codes, query labels, database block) -> counts` on every device."""
-    if kernel not in _KERNELS:
-        raise ValueError(f"kernel is one of auto, {', '.join(_KERNELS)}, not {kernel!r}")
 
     def add(
         counts: jax.Array, codes: jax.Array, labels: jax.Array, block: dict[str, jax.Array]
     ) -> jax.Array:
-        distance = _KERNELS[kernel](codes, block["codes"])
+        distance = _distances(codes, block["codes"])
         level = shared_labels(labels, block["labels"])
         row = jnp.arange(len(codes))[:, None] * counts.shape[1]
         # Padding falls outside, and is dropped.
         place = jnp.where(block["is_real"], row + distance * levels + level, counts.size)
         return counts.ravel().at[place].add(1, mode="drop").reshape(counts.shape)
 
-    return compile_sum(add, jax.local_devices())
-
-
-@cache
-def _faster_kernel(num_bits: int, platform: str) -> str:
-    """The kernel that takes less time for a block on this back end, measured once a process."""
-    del platform  # part of the key alone
-    rng = np.random.default_rng(0)
-    database = rng.integers(0, 2, (DATABASE_BLOCK, num_bits), np.uint8)
-    labels = np.zeros(len(database), np.int64)
-    first = slice(0, QUERY_BLOCK)
-
-    def seconds(kernel: str) -> float:
-        taken = []
-        for _ in range(4):  # the first compiles
-            began = time.perf_counter()
-            distance_counts(
-                database[first], labels[first], database, labels, num_bits=num_bits, kernel=kernel
-            )
-            taken.append(time.perf_counter() - began)
-        return min(taken)
-
-    return min(_KERNELS, key=seconds)
+    return compile_sum(add, devices)
 
 
 def _words(packed: np.ndarray, num_bits: int) -> np.ndarray:

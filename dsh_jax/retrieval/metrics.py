@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from dsh_jax import hamming
+from dsh_jax.devices import Devices
 from dsh_jax.retrieval import ranking
-from dsh_jax.retrieval.conventions import Protocol, parse
+from dsh_jax.retrieval.conventions import Conventions, parse
 from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.health import code_health
 
 Metric = Callable[[np.ndarray], np.ndarray]
+CUTS = (100, 1000, 5000)
+_STABLE_BLOCK = 16  # queries whose distances to the whole database are held at a time
 
 
 def evaluate(
@@ -22,9 +25,10 @@ def evaluate(
     database_labels: np.ndarray,
     *,
     num_bits: int,
-    cuts: Sequence[int] = (100, 1000, 5000),
+    cuts: Sequence[int] = CUTS,
     radius: int = 2,
-    protocol: str | Protocol = "expected",
+    conventions: str | Conventions = "expected",
+    devices: Devices | None = None,
 ) -> dict[str, Any]:
     """Means of all metrics over the queries, ready for JSON.
 
@@ -33,8 +37,9 @@ def evaluate(
         `counts.distance_counts`.
       cuts: ranks k at which to measure; one larger than the database is clipped to it.
       radius: of the lookup, in bits.
-      protocol: how ties, denominators and queries without a relevant item are treated, as a
-        `Protocol` or in words ("expected", "stable/hits_in_top_k").
+      conventions: how ties, denominators and queries without a relevant item are treated, as
+        `Conventions` or in words ("expected", "stable/hits_in_top_k").
+      devices: where to count; None for all local devices.
 
     Returns:
       `map`, and for each cut k `map_at_k`, `precision_at_k`, `recall_at_k`; with multi-hot labels
@@ -44,40 +49,76 @@ def evaluate(
       `empty_ball_rate_radius_r`; `radius_curve`: the same for every radius from 0.
       `code_health`: of the database's codes (`health.code_health`).
       `num_bits`, `num_queries`, `num_database`, `num_queries_without_relevant`; `clipped_cuts`: cut
-      -> the one used in its place; `metric_protocol`: the protocol's name, and `rules`: its words.
+      -> the one used in its place; `conventions`: their words, and `rules`: what each means.
 
     Raises:
       ValueError: codes or labels that do not fit, with their shapes; a cut below 1; a radius below
-        0; no such protocol.
+        0; unknown conventions.
     """
-    if any(cut < 1 for cut in cuts) or radius < 0:
-        raise ValueError(f"cuts must be at least 1 and radius at least 0, got {cuts} and {radius}")
-    protocol = parse(protocol) if isinstance(protocol, str) else protocol
-    query = hamming.as_packed(query_codes, num_bits, "query_codes")
-    database = hamming.as_packed(database_codes, num_bits, "database_codes")
-    labels = np.asarray(query_labels), np.asarray(database_labels)
-    counts = distance_counts(query, labels[0], database, labels[1], num_bits=num_bits)
+    conventions = _checked(cuts, radius, conventions)  # before counting, which may take long
+    codes_and_labels = (
+        hamming.as_packed(query_codes, num_bits, "query_codes"),
+        np.asarray(query_labels),
+        hamming.as_packed(database_codes, num_bits, "database_codes"),
+        np.asarray(database_labels),
+    )
+    counts = distance_counts(*codes_and_labels, num_bits=num_bits, devices=devices)
+    return metrics_of(
+        counts, *codes_and_labels,
+        num_bits=num_bits, cuts=cuts, radius=radius, conventions=conventions,
+    )  # fmt: skip
 
+
+def metrics_of(
+    counts: np.ndarray,
+    query_codes: np.ndarray,
+    query_labels: np.ndarray,
+    database_codes: np.ndarray,
+    database_labels: np.ndarray,
+    *,
+    num_bits: int,
+    cuts: Sequence[int] = CUTS,
+    radius: int = 2,
+    conventions: str | Conventions = "expected",
+) -> dict[str, Any]:
+    """What `evaluate` returns, from counts that have been made already.
+
+    Args:
+      counts: `counts.distance_counts` of these codes and labels.
+      query_codes: packed, uint8 `[n_query, ceil(num_bits / 8)]`.
+      query_labels: `[n_query]` or `[n_query, classes]`.
+      database_codes: packed, uint8 `[n_database, ceil(num_bits / 8)]`.
+      database_labels: as the queries'.
+      num_bits, cuts, radius, conventions: as for `evaluate`.
+
+    Raises:
+      ValueError: as `evaluate`.
+    """
+    conventions = _checked(cuts, radius, conventions)
+    labels = query_labels, database_labels
     without = counts[..., 1:].sum(axis=(1, 2)) == 0
-    counted = ~without if protocol.without_relevant == "skip" else np.ones(len(query), bool)
+    counted = ~without if conventions.without_relevant == "skip" else np.ones(len(counts), bool)
     if not counted.any():
-        raise ValueError("no query has a relevant item, and the protocol skips such queries")
-    metrics = _metrics(cuts, protocol.denominator, graded=labels[0].ndim == 2)
-    if protocol.ties == "stable":
+        raise ValueError("no query has a relevant item, and the conventions skip such queries")
+    metrics = _metrics(cuts, conventions.denominator, graded=labels[0].ndim == 2)
+    if conventions.ties == "stable":
         rows = [
             [metric(ranked)[0] for metric in metrics.values()]
-            for ranked in _ranked_by_database(query, database, labels, num_bits, counts.shape[2])
+            for ranked in _ranked_by_database(
+                query_codes, database_codes, labels, num_bits, counts.shape[2]
+            )
         ]
         values = dict(zip(metrics, np.array(rows).T, strict=True))
     else:
         values = {name: metric(counts) for name, metric in metrics.items()}
-    band = _tie_band(counts, metrics, cuts, protocol.denominator)
+    band = _tie_band(counts, metrics, cuts, conventions.denominator)
     result: dict[str, Any] = {name: float(x[counted].mean()) for name, x in values.items()}
     result["tie_band"] = {
         name: [float(bound[counted].mean()) for bound in bounds] for name, bounds in band.items()
     }
     precision, recall, empty = (x.mean(axis=0) for x in ranking.within_radius(counts))
     at = min(radius, num_bits)
+    num_database = len(database_codes)
     return result | {
         f"precision_within_radius_{radius}": float(precision[at]),
         f"recall_within_radius_{radius}": float(recall[at]),
@@ -87,15 +128,21 @@ def evaluate(
             "recall": recall.tolist(),
             "empty_ball_rate": empty.tolist(),
         },
-        "code_health": code_health(database, num_bits=num_bits),
+        "code_health": code_health(database_codes, num_bits=num_bits),
         "num_bits": int(num_bits),
-        "num_queries": len(query),
-        "num_database": len(database),
+        "num_queries": len(query_codes),
+        "num_database": num_database,
         "num_queries_without_relevant": int(without.sum()),
-        "clipped_cuts": {str(cut): len(database) for cut in cuts if cut > len(database)},
-        "metric_protocol": protocol.name,
-        "rules": protocol.rules,
+        "clipped_cuts": {str(cut): num_database for cut in cuts if cut > num_database},
+        "conventions": conventions.name,
+        "rules": conventions.rules,
     }
+
+
+def _checked(cuts: Sequence[int], radius: int, conventions: str | Conventions) -> Conventions:
+    if any(cut < 1 for cut in cuts) or radius < 0:
+        raise ValueError(f"cuts must be at least 1 and radius at least 0, got {cuts} and {radius}")
+    return parse(conventions) if isinstance(conventions, str) else conventions
 
 
 def _metrics(cuts: Sequence[int], denominator: str, *, graded: bool) -> dict[str, Metric]:
@@ -140,8 +187,10 @@ def _ranked_by_database(
     levels: int,
 ) -> Iterator[np.ndarray]:
     """Each query's ranking with ties in the database's order: counts with one item a bucket."""
-    for code, label in zip(query, labels[0], strict=True):
-        distance = hamming.distances(code[None], database, num_bits)[0]
-        shared = (labels[1] == label) if labels[1].ndim == 1 else labels[1] @ label
-        level = shared.astype(np.int64)[np.argsort(distance, kind="stable")]
-        yield (level[:, None] == np.arange(levels))[None].astype(np.int64)
+    for start in range(0, len(query), _STABLE_BLOCK):
+        rows = slice(start, start + _STABLE_BLOCK)
+        distances = hamming.distances(query[rows], database, num_bits)
+        for distance, label in zip(distances, labels[0][rows], strict=True):
+            shared = (labels[1] == label) if labels[1].ndim == 1 else labels[1] @ label
+            level = shared.astype(np.int64)[np.argsort(distance, kind="stable")]
+            yield (level[:, None] == np.arange(levels))[None].astype(np.int64)
