@@ -9,12 +9,12 @@ DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 
 .PHONY: quickstart test lint results-digits results-multi-digits results-cifar10-cpu results-documents tables benchmark clean
 
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 	  { echo "error: $(PYTHON) is older than Python 3.11; run make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet -r requirements.txt
+	$(PY) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
 	@touch $@
 
 # The main job on the data set that is always there: learn codes, measure them.
