@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from configs import cnnh_plus_cifar10_48bit, image_files
+from configs import cnnh_plus_cifar10, image_files
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.training import workdir
 from dsh_jax.training.loop import train
@@ -57,7 +57,7 @@ def main() -> None:
         export(options.data_dir, folder)
         for seed in range(options.seeds):
             for source in scores:
-                config = cnnh_plus_cifar10_48bit.get_config()
+                config = cnnh_plus_cifar10.get_config(48)
                 config.num_steps = config.eval_every_steps = options.num_steps
                 config.data.data_dir = options.data_dir
                 if source == "folder":

@@ -311,6 +311,9 @@ def test_data_that_is_cut_short(tmp_path):
     ("arguments", "named"),
     [
         (("train.py", "--config=configs/none.py"), "none.py"),
+        (("train.py", "--config=configs/cifar10.py"), "--config configs/cifar10.py:48."),
+        (("train.py", "--config=configs/cifar10.py:many"), "configs/cifar10.py:48, not 'many'."),
+        (("train.py", "--config=configs/digits_16bit.py:48"), "takes 0 positional arguments"),
         (("train.py",), "config"),
         (("train.py", SMOKE, "smoke"), "smoke"),
         (("train.py", SMOKE, "--wrokdir=a"), "wrokdir"),
@@ -335,6 +338,7 @@ def test_no_workdir_given(tmp_path, arguments):
         ("import no_such_module\n", "no_such_module"),
         ("x = 1\n", "get_config"),
         ("def get_config():\n    return no_such_name\n", "no_such_name"),
+        ("def get_config():\n    raise ValueError('one\\ntwo')\n", ": ValueError: one two"),
     ],
 )
 def test_a_config_file_that_does_not_run(tmp_path, text, named):

@@ -16,7 +16,7 @@ GPU = {"platform": "gpu", "device": "H200", "num_devices": 4, "cpu": "Fast CPU",
 RULES = {"ties": "expected"}
 
 
-def result(codes="synthetic", seed=0, overrides=(), hardware=CPU, config="a", **fields):
+def result(codes="synthetic", seed=0, overrides=(), hardware=CPU, config="a.py", **fields):
     """What eval.py writes, as far as a table needs it."""
     content = {
         "method": "dsh_gan", "dataset": "digits", "dataset_version": "1",
@@ -25,7 +25,7 @@ def result(codes="synthetic", seed=0, overrides=(), hardware=CPU, config="a", **
         "run": {},
     }  # fmt: skip
     if codes in ("synthetic", "real"):
-        command = f"python train.py --config configs/{config}.py --workdir w"
+        command = f"python train.py --config configs/{config} --workdir w"
         run = {"command": command, "overrides": list(overrides), "hardware": hardware}
         content |= {"train_seconds": 65.4, "checkpoint": "best", "run": run}
     return content | fields
@@ -89,12 +89,22 @@ def test_seeds_are_averaged(place):
     assert row[9] == "[s0](results/s0.json) [s1](results/s1.json) [s2](results/s2.json)"
 
 
+def test_a_config_with_an_argument_and_one_that_was_renamed(place):
+    call, readme = place
+    names = ("cnnh_cifar10_48bit.py", "cnnh_cifar10.py:48", "cnnh_cifar10.py:12")
+    runs = {f"s{i}": result(seed=i, config=name) for i, name in enumerate(names)}
+    assert call(**runs) == 0
+    ((one, both),) = cells(readme).values()
+    assert (one[1], one[6]) == ("cnnh_cifar10:12", "2")
+    assert (both[1], both[6]) == ("cnnh_cifar10:48", "0, 1")
+
+
 def test_rows_are_sorted_by_labels_and_then_method(place):
     call, readme = place
     few = {"num_labeled": 50, "split_checksum": "c1"}
     assert 0 == call(
         a=result("lsh"), b=result("itq"), c=result("real"), d=result(), e=result("itq", **few),
-        f=result(config="b"), g=result(num_bits=32), h=result(checkpoint="latest"),
+        f=result(config="b.py"), g=result(num_bits=32), h=result(checkpoint="latest"),
         i=result(overrides=["--config.loss.unlabeled=mask"]), j=result("real", **few),
     )  # fmt: skip
     (rows,) = cells(readme).values()

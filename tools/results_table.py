@@ -45,6 +45,9 @@ _SCORES_END = COLUMNS.index("seed")
 GRADED = "ndcg_at_100"  # which results have where items have several labels
 # Overrides that do not tell configurations apart, or that a column of their own shows.
 _NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "num_bits", "seed", "triplets")
+# Configs that had another name when their results were made.
+_RENAMED = {"cnnh_cifar10_48bit": "cnnh_cifar10:48",
+            "cnnh_plus_cifar10_48bit": "cnnh_plus_cifar10:48"}  # fmt: skip
 _FIELDS = {"dataset": str, "protocol": str, "split_checksum": str, "rules": dict, "codes": str,
            "num_bits": int, "num_labeled": int, "seed": int, "map": float,
            "precision_at_100": float, "run": dict}  # fmt: skip
@@ -76,7 +79,10 @@ class Result:
             return "raw pixels"
         run = self.content["run"]
         words = run["command"].replace("--config=", "--config ").split()
-        name = Path(words[words.index("--config") + 1]).stem if "--config" in words else "?"
+        config = words[words.index("--config") + 1] if "--config" in words else "?"
+        file, colon, argument = config.partition(":")
+        name = Path(file).stem + colon + argument
+        name = _RENAMED.get(name, name)
         fields = (text.removeprefix("--config.").partition("=") for text in run["overrides"])
         changed = {field: value for field, _, value in fields if field not in _NOT_SHOWN}
         latest = ["latest checkpoint"] if self.content.get("checkpoint") == "latest" else []
