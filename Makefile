@@ -10,12 +10,12 @@ DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 .PHONY: quickstart test lint docs results-digits results-multi-digits results-cifar10-cpu \
   results-documents tables benchmark clean
 
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 	  { echo "error: $(PYTHON) is older than Python 3.11; run make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet -r requirements.txt
+	$(PY) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
 	@touch $@
 
 # The main job on the data set that is always there: learn codes, measure them.
@@ -35,42 +35,42 @@ lint: $(VENV)/.installed
 results-digits: $(VENV)/.installed
 	for seed in 0 1 2; do for labels in 20 5; do \
 	  config=--config.data.labeled_per_class=$$labels; name=digits_16bit_$${labels}labels; \
-	  BASELINES="itq lsh" tools/run.sh $$name digits_16bit $$seed $$config && \
-	  tools/run.sh $${name}_mask digits_16bit $$seed $$config --config.loss.unlabeled=mask && \
-	  tools/run.sh $${name}_control digits_16bit $$seed $$config --config.triplets=real && \
-	  tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit $$seed $$config \
+	  BASELINES="itq lsh" tools/run.sh $$name digits_16bit.py $$seed $$config && \
+	  tools/run.sh $${name}_mask digits_16bit.py $$seed $$config --config.loss.unlabeled=mask && \
+	  tools/run.sh $${name}_control digits_16bit.py $$seed $$config --config.triplets=real && \
+	  tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit.py $$seed $$config \
 	  || exit 1; done; done
 
 # The results on images of several digits, some minutes.
 results-multi-digits: $(VENV)/.installed
-	BASELINES="itq lsh classifier" tools/run.sh multi_digits_24bit multi_digits_24bit 0
-	tools/run.sh multi_digits_24bit_control multi_digits_24bit 0 \
+	BASELINES="itq lsh classifier" tools/run.sh multi_digits_24bit multi_digits_24bit.py 0
+	tools/run.sh multi_digits_24bit_control multi_digits_24bit.py 0 \
 	  --config.triplets=real --config.num_steps=1500
 
 # The results on CIFAR-10, on the CPU, three hours in all: DATA_DIR=... says where the data is.
 results-cifar10-cpu: $(VENV)/.installed
-	BASELINES="itq lsh classifier" tools/run.sh cifar10_48bit_cpu cifar10_48bit_cpu 0 $(DATA)
-	tools/run.sh cifar10_48bit_cpu_control cifar10_48bit_cpu 0 $(DATA) \
+	BASELINES="itq lsh classifier" tools/run.sh cifar10_48bit_cpu cifar10_48bit_cpu.py 0 $(DATA)
+	tools/run.sh cifar10_48bit_cpu_control cifar10_48bit_cpu.py 0 $(DATA) \
 	  --config.triplets=real --config.num_steps=8000 --config.eval_every_steps=400
-	tools/run.sh cnnh_plus_cifar10_48bit cnnh_plus_cifar10_48bit 0 $(DATA)
+	tools/run.sh cnnh_plus_cifar10_48bit cnnh_plus_cifar10.py:48 0 $(DATA)
 	for seed in 0 1 2; do \
-	  tools/run.sh cnnh_cifar10_48bit cnnh_cifar10_48bit $$seed $(DATA) || exit 1; done
+	  tools/run.sh cnnh_cifar10_48bit cnnh_cifar10.py:48 $$seed $(DATA) || exit 1; done
 
 # The results on documents, an hour and a half in all: DATA_DIR=... holds the archives.
 results-documents: $(VENV)/.installed
 	for corpus in reuters newsgroups; do for bits in 8 16 32 64 128; do \
 	  at="--config.num_bits=$$bits $(DATA)"; \
 	  BASELINES="itq lsh topics topics_itq" FOLDER=documents \
-	    tools/run.sh shttm_$${corpus}_$${bits}bit shttm_$${corpus}_32bit 0 $$at && \
+	    tools/run.sh shttm_$${corpus}_$${bits}bit shttm_$${corpus}_32bit.py 0 $$at && \
 	  FOLDER=documents tools/run.sh shttm_published_$${corpus}_$${bits}bit \
-	    shttm_published_$${corpus}_32bit 0 $$at && \
+	    shttm_published_$${corpus}_32bit.py 0 $$at && \
 	  FOLDER=documents tools/run.sh shttm_neural_$${corpus}_$${bits}bit \
-	    shttm_neural_$${corpus}_32bit 0 $$at || exit 1; done; \
+	    shttm_neural_$${corpus}_32bit.py 0 $$at || exit 1; done; \
 	  for alone in nonlinear learned_uncertainty correlated_tags joint_topics none; do \
 	    off=""; for name in nonlinear learned_uncertainty correlated_tags joint_topics; do \
 	      if [ $$name != $$alone ]; then off="$$off --config.improvements.$$name=False"; fi; done; \
 	    FOLDER=documents tools/run.sh shttm_neural_$${corpus}_32bit_$$alone \
-	      shttm_neural_$${corpus}_32bit 0 $(DATA) $$off || exit 1; done; done
+	      shttm_neural_$${corpus}_32bit.py 0 $(DATA) $$off || exit 1; done; done
 
 # Writes the tables of README.md, docs/results.md and docs/speed.md from results/.
 tables: $(VENV)/.installed

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from configs import cnnh_plus_cifar10_48bit, image_files
+from configs import cnnh_plus_cifar10, image_files
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.files import write_json
 from dsh_jax.training import workdir
@@ -40,7 +40,7 @@ def score(config: ConfigDict, seed: int, place: Path) -> float:
     """mAP of the queries after training with a seed, also of the split."""
     config.seed = config.data.split_seed = seed
     train(config, place, {"command": ""})
-    return float(evaluate_workdir(place, checkpoint="latest")[0]["map"])
+    return float(evaluate_workdir(place, checkpoint="latest")["map"])
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
         export(options.data_dir, folder)
         for seed in range(options.seeds):
             for source in scores:
-                config = cnnh_plus_cifar10_48bit.get_config()
+                config = cnnh_plus_cifar10.get_config(48)
                 config.num_steps = config.eval_every_steps = options.num_steps
                 config.data.data_dir = options.data_dir
                 if source == "folder":

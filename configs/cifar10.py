@@ -1,6 +1,8 @@
-"""DSH-GANs on CIFAR-10 at full size; `cifar10_{12,24,32,48}bit.py` set the code's length.
+"""DSH-GANs on CIFAR-10 at full size; the number behind the colon is the code's length.
 
-    python train.py --config configs/cifar10_48bit.py --workdir runs/cifar10_48bit
+    python train.py --config configs/cifar10.py:32 --workdir runs/cifar10_32bit
+
+The main job, 48 bits, has a name of its own: `cifar10_48bit.py`.
 
 Data: CIFAR-10 through TFDS, protocol 1000/5000/59000.
 Machine: one GPU or TPU; WideResNet-16-4. Not yet trained to the end, so there is no time or score
@@ -12,9 +14,9 @@ from ml_collections import ConfigDict
 from configs import default
 
 
-def get_config(num_bits: int) -> ConfigDict:
+def get_config(num_bits: str | int = "") -> ConfigDict:
     """The settings of `default.py` with bfloat16 arithmetic."""
     config = default.get_config()
-    config.num_bits = num_bits
+    config.num_bits = default.bits(num_bits, "cifar10")
     config.dtype = "bfloat16"
     return config

@@ -1,6 +1,4 @@
-"""CNNH and CNNH+ on CIFAR-10; `cnnh_cifar10_48bit.py` and `cnnh_plus_cifar10_*bit.py` choose.
-
-    python train.py --config configs/cnnh_plus_cifar10_48bit.py --workdir runs/cnnh_plus_48bit
+"""What the configs of CNNH and CNNH+ share: `cnnh_cifar10.py` and `cnnh_plus_cifar10.py`.
 
 Data: CIFAR-10 through TFDS, protocol 1000/5000/59000; no unlabeled image is used. Machine: any; on
 one CPU core about a quarter of an hour. Scores: docs/results.md.

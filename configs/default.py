@@ -3,7 +3,26 @@
 "Ours" marks a value that no paper gives. The other configs start from this one.
 """
 
+import re
+
 from ml_collections import ConfigDict
+
+from dsh_jax.errors import UserError
+
+
+def bits(argument: str | int, name: str) -> int:
+    """The number of bits that stands behind the colon of `--config configs/NAME.py:48`.
+
+    Raises:
+      UserError: there is none, or it is no number.
+    """
+    if not re.fullmatch("[1-9][0-9]*", str(argument)):
+        instead = f", not {argument!r}" if argument != "" else ""
+        raise UserError(
+            f"configs/{name}.py takes the number of bits behind a colon, as in "
+            f"--config configs/{name}.py:48{instead}."
+        )
+    return int(argument)
 
 
 def adam(learning_rate: float) -> ConfigDict:

@@ -1,6 +1,6 @@
-"""DSH-GANs on NUS-WIDE-21; `nus_wide_{12,24,32,48}bit.py` set the code's length.
+"""DSH-GANs on NUS-WIDE-21; the number behind the colon is the code's length.
 
-    python train.py --config configs/nus_wide_48bit.py --workdir runs/nus_wide_48bit \\
+    python train.py --config configs/nus_wide.py:48 --workdir runs/nus_wide_48bit \\
       --config.data.root=DIR
 
 Data: DIR holds the collection's `ImageList`, `Groundtruth` and `Flickr`, or the field's lists
@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 from configs import default, image_files
 
 
-def get_config(num_bits: int) -> ConfigDict:
+def get_config(num_bits: str | int = "") -> ConfigDict:
     """The settings of `default.py` at 64x64 pixels, with bfloat16 arithmetic."""
     config = image_files.get_config(default.get_config(), "nus_wide", image_size=64)
-    config.num_bits = num_bits
+    config.num_bits = default.bits(num_bits, "nus_wide")
     config.dtype = "bfloat16"
     # With sigmoids, unlabeled images that should have no concept teach the base rates first.
     config.loss.unlabeled = "mask"

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import dropwhile
 
 from absl import app, flags, logging
 
@@ -21,8 +22,8 @@ def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> N
         try:
             rest = flags.FLAGS(list(argv))
         except Exception as error:  # a config file is the user's own code: it may raise anything
-            kind = "" if isinstance(error, flags.Error) else f"{type(error).__name__}: "
-            _fail(kind + " ".join(str(error).split()))
+            known = isinstance(error, flags.Error | UserError)
+            _fail(("" if known else f"{type(error).__name__}: ") + _without_traceback(str(error)))
         if len(rest) > 1 and not positional:
             _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
         return rest
@@ -39,6 +40,15 @@ def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> N
 
     sys.unraisablehook = _unraisable
     app.run(guarded, flags_parser=parse)
+
+
+def _without_traceback(told: str) -> str:
+    # ml_collections writes the traceback of a config file's TypeError or ValueError into its words.
+    before, *tracebacks = told.split("Traceback (most recent call last):\n")
+    if tracebacks:
+        lines = tracebacks[-1].splitlines()
+        before += " ".join(dropwhile(lambda line: line[:1] in ("", " "), lines))
+    return " ".join(before.split())
 
 
 def _unraisable(caught: "sys.UnraisableHookArgs") -> None:

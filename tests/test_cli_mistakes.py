@@ -90,6 +90,9 @@ def test_data_that_is_cut_short(tmp_path):
     ("arguments", "named"),
     [
         (("train.py", "--config=configs/none.py"), "none.py"),
+        (("train.py", "--config=configs/cifar10.py"), "--config configs/cifar10.py:48."),
+        (("train.py", "--config=configs/cifar10.py:many"), "configs/cifar10.py:48, not 'many'."),
+        (("train.py", "--config=configs/digits_16bit.py:48"), "takes 0 positional arguments"),
         (("train.py",), "config"),
         (("train.py", SMOKE, "smoke"), "smoke"),
         (("train.py", SMOKE, "--wrokdir=a"), "wrokdir"),

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from configs import default, image_files, smoke
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.loading import IMAGE_FILES
 from dsh_jax.devices import AXIS, compile_step, replicate, shard, unreplicate
+from dsh_jax.errors import UserError
 from dsh_jax.methods import dsh_gan_steps
 from dsh_jax.methods.players import ENCODER
 from dsh_jax.training.experiment import build_method, with_labels_of
@@ -28,22 +30,32 @@ NUM_CLASSES = 10
 PLAYERS = ("generator", "representation", "adversary", "hash", "classification")
 
 
-def needs_nothing(module):
-    parameters = inspect.signature(module.get_config).parameters.values()
-    return all(p.default is not p.empty for p in parameters)
+def parameters(module):
+    return inspect.signature(module.get_config).parameters
+
+
+def commands(name, module):
+    """What may follow `--config`, without the suffix, and the function that it calls."""
+    if any(p.default is p.empty for p in parameters(module).values()):
+        return {}  # called by other configs alone
+    if not parameters(module):
+        return {name: module.get_config}
+    return {f"{name}:{bits}": partial(module.get_config, bits) for bits in ("12", "48")}
 
 
 MODULES = {path.stem: importlib.import_module(f"configs.{path.stem}")
            for path in sorted(FOLDER.glob("*.py")) if path.stem != "__init__"}  # fmt: skip
+WITH_BITS = [name for name, module in MODULES.items() if f"{name}:48" in commands(name, module)]
+CONFIGS = {command: get_config for name, module in MODULES.items()
+           for command, get_config in commands(name, module).items()}  # fmt: skip
 # Configs of images; those of documents are tested with their methods.
-NAMES = [name for name, module in MODULES.items()
-         if needs_nothing(module)
-         and module.get_config().method in ("dsh_gan", "cnnh")]  # fmt: skip
-GAN_NAMES = [name for name in NAMES if MODULES[name].get_config().method == "dsh_gan"]
+NAMES = [name for name, get_config in CONFIGS.items()
+         if get_config().method in ("dsh_gan", "cnnh")]  # fmt: skip
+GAN_NAMES = [name for name in NAMES if CONFIGS[name]().method == "dsh_gan"]
 
 
 def shrunk(name, triplets):
-    config = smoke.shrink(MODULES[name].get_config())
+    config = smoke.shrink(CONFIGS[name]())
     if name in GAN_NAMES:
         config.triplets = triplets
     return config
@@ -139,8 +151,8 @@ def method_players(name):
 # to end elsewhere.
 @pytest.mark.parametrize(
     ("name", "triplets"),
-    [("cifar10_48bit_cpu", "synthetic"), ("cifar10_12bit", "real"),
-     ("cnnh_plus_digits_16bit", ""), ("cnnh_cifar10_48bit", "")],
+    [("cifar10_48bit_cpu", "synthetic"), ("cifar10:12", "real"),
+     ("cnnh_plus_digits_16bit", ""), ("cnnh_cifar10:48", "")],
 )  # fmt: skip
 def test_a_last_stages_step_runs(name, triplets):
     config = shrunk(name, triplets)
@@ -166,7 +178,7 @@ def test_config_has_the_default_fields(name):
                 (fields(value, f"{prefix}{key}.") if isinstance(value, ConfigDict)
                  else {prefix + key})}  # fmt: skip
 
-    config = MODULES[name].get_config()
+    config = CONFIGS[name]()
     wanted = default.get_config()
     if config.data.source in IMAGE_FILES:
         wanted = image_files.get_config(wanted, config.data.source, 32)
@@ -178,19 +190,32 @@ def test_config_says_what_it_is(name):
     assert MODULES[name].__doc__ and MODULES[name].get_config.__doc__
 
 
-@pytest.mark.parametrize("num_bits", [12, 24, 32, 48])
-@pytest.mark.parametrize("kind", ["", "cnnh_plus_"])
-def test_config_is_named_after_its_bits(kind, num_bits):
-    assert MODULES[f"{kind}cifar10_{num_bits}bit"].get_config().num_bits == num_bits
+def test_a_config_with_bits_in_its_name_has_them():
+    named = {name: int(found[1]) for name in CONFIGS if (found := re.search(r"[_:](\d+)", name))}
+    assert {"cifar10_48bit", "digits_16bit", "nus_wide:12"} <= named.keys()
+    assert {name: CONFIGS[name]().num_bits for name in named} == named
+
+
+def test_configs_that_take_bits():
+    assert WITH_BITS == ["cifar10", "cnnh_cifar10", "cnnh_plus_cifar10", "nus_wide"]
+    assert CONFIGS["cifar10:48"]() == CONFIGS["cifar10_48bit"]()
+
+
+@pytest.mark.parametrize("bits", ["", "0", "-8", "48bit", "4.8", " 48"])
+@pytest.mark.parametrize("name", WITH_BITS)
+def test_bits_that_are_missing_or_no_number(name, bits):
+    told = f"configs/{name}.py takes the number of bits behind a colon, as in --config "
+    told += f"configs/{name}.py:48" + (f", not {bits!r}." if bits else ".")
+    with pytest.raises(UserError, match=f"^{re.escape(told)}$"):
+        MODULES[name].get_config(*[bits] * bool(bits))
 
 
 def test_cnnh_has_the_fields_that_methods_share():
-    plus, without = (MODULES[name].get_config()
-                     for name in ("cnnh_plus_cifar10_48bit", "cnnh_cifar10_48bit"))  # fmt: skip
+    plus, without = (CONFIGS[f"{name}:48"]() for name in ("cnnh_plus_cifar10", "cnnh_cifar10"))
     assert plus.class_outputs and not without.class_outputs
     assert plus.data == default.get_config().data
-    digits = MODULES["cnnh_plus_digits_16bit"].get_config()
-    assert digits.data == MODULES["digits_16bit"].get_config().data
+    digits = CONFIGS["cnnh_plus_digits_16bit"]()
+    assert digits.data == CONFIGS["digits_16bit"]().data
 
 
 def test_every_field_has_a_comment():

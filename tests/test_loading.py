@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import image_folder, nus_wide_48bit, smoke
+from configs import image_folder, nus_wide, smoke
 from dsh_jax.data.images.cache import CachedImages
 from dsh_jax.data.images.dataset import ImageFiles
 from dsh_jax.data.loading import load_dataset
@@ -158,7 +158,7 @@ def nus_lists(folder, root):
 
 def test_lists_bring_their_split(folder, tmp_path):
     nus_lists(tmp_path, folder)
-    config = smoke.shrink(nus_wide_48bit.get_config())
+    config = smoke.shrink(nus_wide.get_config(48))
     config.data.update(root=str(tmp_path), image_root=str(folder), image_size=16,
                        cache_dir=str(tmp_path / "cache"), validation_per_class=4)  # fmt: skip
     experiment = prepare(config, tmp_path / "none")

@@ -8,7 +8,6 @@ exits 1 where a page is not up to date.
 """
 
 import os
-import re
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
@@ -52,6 +51,9 @@ GRADED = "ndcg_at_100"  # which results have where items have several labels
 # Overrides that do not tell configurations apart, or that a column of their own shows.
 _NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "data.split_seed", "num_bits", "seed",
               "triplets")  # fmt: skip
+# Configs that had another name when their results were made.
+_RENAMED = {"cnnh_cifar10_48bit": "cnnh_cifar10:48",
+            "cnnh_plus_cifar10_48bit": "cnnh_plus_cifar10:48"}  # fmt: skip
 _FIELDS = {"dataset": str, "protocol": str, "split_checksum": str, "rules": dict, "codes": str,
            "num_bits": int, "num_labeled": int, "seed": int, "map": float,
            "precision_at_100": float, "run": dict}  # fmt: skip
@@ -90,9 +92,13 @@ class Result:
 
     @property
     def config_file(self) -> str:
-        """The config file's name; empty for a baseline."""
-        command = self.content["run"].get("command", "").replace("--config=", "--config ").split()
-        return Path(command[command.index("--config") + 1]).stem if "--config" in command else ""
+        """The config file's name and its argument; empty for a baseline."""
+        words = self.content["run"].get("command", "").replace("--config=", "--config ").split()
+        if "--config" not in words:
+            return ""
+        file, colon, argument = words[words.index("--config") + 1].partition(":")
+        name = Path(file).stem + colon + argument
+        return _RENAMED.get(name, name)
 
     @property
     def is_text(self) -> bool:
@@ -240,20 +246,13 @@ def _plainest(results: Sequence[Result]) -> list[list[Result]]:
 
 def without_result(results: Iterable[Result], configs: Path) -> str:
     """A sentence that names the configs of which there is no result; empty if there is none."""
-    measured = {result.config_file for result in results}
-    families: dict[str, list[str]] = {}
-    for path in sorted(configs.glob("*.py")):
-        # A file whose `get_config` takes arguments is a base of others, no experiment.
-        if path.stem in measured | {*_NO_RESULT_EXPECTED} or "def get_config()" not in (
-            path.read_text()
-        ):
-            continue
-        bits = re.search(r"_(\d+)bit$", path.stem)
-        family = path.stem[: bits.start()] if bits else path.stem
-        families.setdefault(family, []).extend(bits.groups() if bits else ())
+    measured = {result.config_file.partition(":")[0] for result in results}
     names = [
-        f"`{family}" + (f"_{{{','.join(sorted(bits, key=int))}}}bit`" if bits else "`")
-        for family, bits in families.items()
+        f"`{path.stem}`"
+        for path in sorted(configs.glob("*.py"))
+        # The header of an experiment names its command; other files are bases of experiments.
+        if f"--config configs/{path.name}" in path.read_text()
+        and path.stem not in measured | {*_NO_RESULT_EXPECTED}
     ]
     return f"Configs without a result so far: {', '.join(names)}." if names else ""
 
