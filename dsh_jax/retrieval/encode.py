@@ -30,13 +30,13 @@ def encode(
     """Packed codes of some items.
 
     Args:
-      compiled: from `parallel.compile_encode`: state, inputs -> outputs `[batch, dim]`.
-      state: stacked over the devices.
+      compiled: from `devices.compile_encode`: state, inputs -> outputs `[batch, dim]`.
+      state: replicated over the devices.
       dataset: all items.
       ids: rows of `dataset`, `[n]`.
-      batch_size: items a call, over all devices; the last call is padded.
-      devices: as for `compiled`.
-      finish: makes packed codes `[m, num_bytes]` of a batch's outputs `[m, dim]`.
+      batch_size: items per call, over all devices; the last call is padded.
+      devices: those that `compiled` runs on.
+      finish: turns the outputs of a batch, `[m, dim]`, into packed codes `[m, num_bytes]`.
 
     Returns:
       uint8 `[n, ceil(num_bits / 8)]`, in the order of `ids`.
