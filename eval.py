@@ -1,7 +1,7 @@
 """Evaluates a trained workdir: `python eval.py --workdir DIR`.
 
 Writes `DIR/eval.json` and `DIR/codes.npz`, and prints a table; `--report` adds `DIR/report/`.
-`python eval.py --compare DIR1 DIR2 ...` puts evaluated workdirs side by side.
+`python eval.py --compare DIR1 DIR2 ...` compares evaluated workdirs.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from dsh_jax.files import write_json
 from dsh_jax.report.comparison import load_results, table, write_comparison
 from dsh_jax.retrieval.conventions import parse
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir that train.py has filled.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "Where the data lies now, if it has moved.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir written by train.py.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "Where the data is now, if it has moved.")
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "best", ["best", "latest"], "Which checkpoint; best is by validation mAP."
 )
@@ -31,12 +31,12 @@ _CONVENTIONS = flags.DEFINE_string(
 )  # fmt: skip
 _REPORT = flags.DEFINE_bool("report", False, "Also write a page with pictures, DIR/report/.")
 _RESULT = flags.DEFINE_string("result", "", "Also write the result to this file.")
-_COMPARE = flags.DEFINE_multi_string("compare", [], "Evaluated workdirs to put side by side.")
+_COMPARE = flags.DEFINE_multi_string("compare", [], "Evaluated workdirs to compare.")
 _OUTPUT = flags.DEFINE_string("output", "comparison", "Where --compare writes table and plot.")
 
 
 def main(argv: Sequence[str]) -> None:
-    more = argv[1:]  # --compare A B C: the flag takes A, the others are left over
+    more = argv[1:]  # --compare A B C: the flag takes A and leaves the others
     if _COMPARE.value:
         if _WORKDIR.value:
             raise UserError("--workdir and --compare exclude each other; leave one out.")
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     if more:
         raise UserError(f"unexpected argument {more[0]!r}; flags begin with --.")
     if not _WORKDIR.value:
-        raise UserError("--workdir is missing; name a workdir that train.py has filled.")
+        raise UserError("--workdir is missing; name a workdir written by train.py.")
     _evaluate(Path(_WORKDIR.value))
 
 
@@ -69,7 +69,7 @@ def _evaluate(workdir: Path) -> None:
     for name in ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2"):
         print(f"{name:26} {result[name]:.4f}")
     for asked, taken in result["clipped_cuts"].items():
-        print(f"at {asked}: the database has only {taken:,} items, so all of them are taken")
+        print(f"at {asked}: measured at {taken:,}, the size of the database")
     if _REPORT.value:
         print(f"report: {report_path(workdir, baseline)}")
 

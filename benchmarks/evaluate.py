@@ -1,4 +1,4 @@
-"""Evaluation against the ways that peers do it, in one run: `python -m benchmarks.evaluate`.
+"""Evaluation compared with common implementations, in one run: `python -m benchmarks.evaluate`.
 
 Prints ratios to a NumPy loop that sorts the database for each query, as public hashing code does,
 and to `faiss.IndexBinaryFlat` returning the 1,000 nearest; then the memory of a large evaluation.
@@ -21,13 +21,12 @@ from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.training.workdir import command_line, describe_run
 
 NUM_CLASSES = 10
-
-
 Problem = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def problem(num_queries: int, num_database: int, num_bits: int) -> Problem:
-    """Packed codes and class ids whose codes say something of their class: q, ql, d, dl."""
+    """Query codes and class ids, database codes and class ids; codes are packed, and correlate with
+    the classes."""
     rng = np.random.default_rng(0)
     centres = rng.integers(0, 2, (NUM_CLASSES, num_bits), np.uint8)
     result = []
@@ -64,7 +63,7 @@ def sort_loop(
 
 
 def best_of(repeats: int, function: Callable[[], Any]) -> tuple[float, Any]:
-    """(least seconds, result)."""
+    """(fewest seconds, result) of several calls."""
     taken, result = [], None
     for _ in range(repeats):
         began = time.perf_counter()
@@ -74,7 +73,7 @@ def best_of(repeats: int, function: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def compare_speed(num_queries: int, num_database: int, num_bits: int) -> dict[str, str]:
-    """Times and ratios on one problem: what was measured -> figure."""
+    """Times and ratios on one problem: description -> figure."""
     arguments = problem(num_queries, num_database, num_bits)
     query, _, database, _ = arguments
     first, _ = best_of(1, lambda: evaluate(*arguments, num_bits=num_bits))
@@ -97,7 +96,7 @@ def compare_speed(num_queries: int, num_database: int, num_bits: int) -> dict[st
 
 
 def measure_memory(num_queries: int, num_database: int, num_bits: int) -> dict[str, str]:
-    """Time and peak memory above the inputs: what was measured -> figure."""
+    """Time and peak memory above the inputs: description -> figure."""
     arguments = problem(num_queries, num_database, num_bits)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     taken, _ = best_of(1, lambda: evaluate(*arguments, num_bits=num_bits))
@@ -107,7 +106,7 @@ def measure_memory(num_queries: int, num_database: int, num_bits: int) -> dict[s
 
 
 def main() -> None:
-    """Runs both parts; memory first, as a peak is never forgotten."""
+    """Measures memory first, because the peak of a process never falls, then speed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--skip_memory", action="store_true", help="leave out the large problem")
     parser.add_argument("--result", type=Path, help="also write the figures to this JSON file")

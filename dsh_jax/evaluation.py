@@ -50,21 +50,21 @@ def evaluate_workdir(
     """Encodes queries and database, measures, and writes `eval.json` and `codes.npz`.
 
     Args:
-      workdir: of a training with `train.py`.
-      data_dir: where the data lies now; empty is where it lay when training began.
+      workdir: written by `train.py`.
+      data_dir: where the data is now; empty for where it was in training.
       checkpoint: "best" (by validation mAP) or "latest".
       baseline: empty for the trained codes; "itq" or "lsh" on the raw pixels, or the tf-idf, of the
         same split; "topics", LDA's topics of documents thresholded at their medians, or
         "topics_itq"; or "classifier", the label that the checkpoint's classification stream
         predicts as a code. The files are then `eval_itq.json`, `codes_itq.npz` and so on.
-      conventions: by which to measure, as for `retrieval.evaluate`.
+      conventions: of measuring, as for `retrieval.evaluate`.
       report: also write a page with pictures, `report/` (`report_itq/` and so on).
 
     Returns:
       What was written to `eval.json`.
 
     Raises:
-      UserError: the workdir or its data is missing, damaged, or does not fit.
+      UserError: the workdir or its data is missing, damaged, or does not match the config.
     """
     config = load_config_of(workdir, data_dir)
     # The devices that it was trained on, as far as this machine has them.
@@ -125,17 +125,17 @@ def evaluate_workdir(
 
 
 def result_path(workdir: Path, baseline: str = "") -> Path:
-    """Where the result of an evaluation lies."""
+    """Path of the result of an evaluation."""
     return workdir / (f"eval_{baseline}.json" if baseline else "eval.json")
 
 
 def codes_path(workdir: Path, baseline: str = "") -> Path:
-    """Where the codes of an evaluation lie."""
+    """Path of the codes of an evaluation."""
     return workdir / (f"codes_{baseline}.npz" if baseline else "codes.npz")
 
 
 def report_path(workdir: Path, baseline: str = "") -> Path:
-    """Where the page of an evaluation lies; its pictures lie beside it."""
+    """Path of the report of an evaluation; its pictures are in the same folder."""
     return workdir / (f"report_{baseline}" if baseline else "report") / "report.html"
 
 

@@ -1,7 +1,7 @@
 """Hamming space: relaxed distance, binary codes, bytes, and exact distances between packed codes.
 
-While a network learns, a code is *relaxed*, `[num_bits]` floats in [0, 1]; then it is `binarize`d
-to bits in {0, 1} and `pack`ed eight bits a byte for storage and search.
+During training a code is *relaxed*: `[num_bits]` floats in [0, 1]. `binarize` turns it into bits in
+{0, 1}, and `pack` stores eight bits per byte for search.
 """
 
 from typing import TypeVar
@@ -16,7 +16,7 @@ Array = TypeVar("Array", np.ndarray, jax.Array)
 def relaxed_distance(a: jax.Array, b: jax.Array) -> jax.Array:
     """Squared L2 distance of two relaxed codes; on {0, 1} codes it is the Hamming distance.
 
-    One sample: lift it over a batch with `jax.vmap(relaxed_distance)`.
+    For one pair of codes; map it over a batch with `jax.vmap(relaxed_distance)`.
     Source: DSH-GANs (SIGIR 2017, arXiv 1804.08275).
 
     Args:
@@ -27,9 +27,9 @@ def relaxed_distance(a: jax.Array, b: jax.Array) -> jax.Array:
       A scalar in [0, num_bits], in bits.
 
     Raises:
-      ValueError: the two are not both `[num_bits]`.
+      ValueError: the codes are not vectors of the same length.
     """
-    # Times 1.0: unsigned and boolean bits become floats before the difference is taken.
+    # Times 1.0 turns unsigned and boolean bits into floats, so that the difference cannot wrap.
     a, b = 1.0 * jnp.asarray(a), 1.0 * jnp.asarray(b)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(
@@ -39,15 +39,15 @@ def relaxed_distance(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def binarize(relaxed: Array) -> Array:
-    """Bits of a relaxed code: 1 where the output is above 0.5, uint8 of the same shape.
+    """Bits of relaxed codes: 1 above 0.5, else 0; uint8 of the same shape.
 
-    NumPy arrays give NumPy arrays, JAX arrays JAX arrays (also under `jax.jit`).
+    Returns NumPy arrays for NumPy arrays, JAX arrays for JAX arrays (also under `jax.jit`).
     """
     return (relaxed > 0.5).astype(np.uint8)
 
 
 def pack(bits: np.ndarray) -> np.ndarray:
-    """Eight bits a byte, first bit highest (`np.packbits`); the last byte is padded with zeros.
+    """Packs eight bits per byte, first bit highest (`np.packbits`); pads the last byte with zeros.
 
     Args:
       bits: `[n, num_bits]` of 0 and 1, num_bits >= 1.
@@ -56,7 +56,7 @@ def pack(bits: np.ndarray) -> np.ndarray:
       uint8 `[n, ceil(num_bits / 8)]`.
 
     Raises:
-      ValueError: `bits` is not a matrix, or holds something else than 0 and 1.
+      ValueError: `bits` is not a matrix, or holds values other than 0 and 1.
     """
     bits = np.asarray(bits)
     if bits.ndim != 2 or bits.shape[1] < 1:
@@ -77,12 +77,12 @@ def unpack(packed: np.ndarray, num_bits: int) -> np.ndarray:
 
 
 def check_packed(packed: np.ndarray, num_bits: int, name: str = "packed") -> np.ndarray:
-    """`packed` itself as a NumPy array, once it is known to hold codes of `num_bits` bits.
+    """Checks that `packed` holds codes of `num_bits` bits, and returns it as a NumPy array.
 
     Args:
       packed: uint8 `[n, ceil(num_bits / 8)]`.
       num_bits: bits of a code, >= 1.
-      name: what the error calls the array.
+      name: name of the array in error messages.
 
     Raises:
       ValueError: num_bits < 1; not uint8 of that width; or the padding bits are not zero.
@@ -106,19 +106,19 @@ def check_packed(packed: np.ndarray, num_bits: int, name: str = "packed") -> np.
 
 
 def as_packed(codes: np.ndarray, num_bits: int, name: str = "codes") -> np.ndarray:
-    """Packed codes as they are, other bits packed.
+    """Packs codes unless they are packed already.
 
     Args:
       codes: uint8 `[n, ceil(num_bits / 8)]`, packed; or `[n, num_bits]` of {0, 1} or {-1, 1}, any
         real type. (For 1 bit both have one column: uint8 is taken as packed.)
       num_bits: bits of a code, >= 1.
-      name: what the error calls the array.
+      name: name of the array in error messages.
 
     Returns:
       uint8 `[n, ceil(num_bits / 8)]`.
 
     Raises:
-      ValueError: neither of the two, with shape and type.
+      ValueError: the codes have neither form; the message gives shape and dtype.
     """
     codes = np.asarray(codes)
     is_packed = codes.dtype == np.uint8 and codes.ndim == 2 and codes.shape[1] == -(-num_bits // 8)
@@ -145,15 +145,15 @@ def distances(query_codes: np.ndarray, database_codes: np.ndarray, num_bits: int
       int32 `[n_query, n_database]`, in bits, 0 to num_bits.
 
     Raises:
-      ValueError: a width does not fit num_bits, or padding bits are not zero.
+      ValueError: a width does not match num_bits, or padding bits are not zero.
     """
     query = words(check_packed(query_codes, num_bits, "query_codes"))
     database = words(check_packed(database_codes, num_bits, "database_codes"))
-    columns = np.ascontiguousarray(database.T)  # one word of the whole database is contiguous
+    columns = np.ascontiguousarray(database.T)  # each word is contiguous over the database
     result = np.empty((len(query), len(database)), np.int32)
-    # A query at a time keeps the temporaries in cache: 1,000 x 59,000 codes of 48 bits take 0.05 s
-    # on a CPU core once memory is warm; XOR of all pairs at once takes 0.2 s, and a float32 product
-    # of +-1 codes (on two cores) 0.1 to 0.4 s.
+    # One query at a time keeps temporaries in cache: 1,000 x 59,000 codes of 48 bits take 0.05 s on
+    # a CPU core with warm memory; XOR of all pairs at once takes 0.2 s, and a float32 product of
+    # +-1 codes on two cores 0.1 to 0.4 s.
     for row, code in zip(result, query, strict=True):
         row[:] = 0
         for word, column in zip(code, columns, strict=True):

@@ -198,7 +198,7 @@ def test_itq_rotation_is_checked():
         itq_rotation(np.zeros((3, 2)), seed=0, iterations=-1)
 
 
-def test_a_label_is_its_bit_as_often_as_there_is_room():
+def test_a_label_vector_is_repeated_as_often_as_it_fits():
     predicted = np.array([[1, 0, 0], [0, 0, 1], [1, 1, 0]])
     codes = label_codes(predicted, num_bits=7)
     np.testing.assert_array_equal(
@@ -211,5 +211,5 @@ def test_a_label_of_many_classes_is_its_number():
     assert codes.dtype == np.uint8 and len(np.unique(codes, axis=0)) == 10
     np.testing.assert_array_equal(codes @ [1, 2, 4, 8], np.arange(10))
     for predicted, num_bits in ((np.eye(10), 3), (np.ones((2, 10)), 4)):
-        with pytest.raises(UserError, match="10 classes cannot be a code"):
+        with pytest.raises(UserError, match="10 classes do not fit"):
             label_codes(predicted, num_bits=num_bits)

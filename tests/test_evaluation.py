@@ -26,7 +26,7 @@ RUN = {"command": "python train.py --config configs/smoke.py"}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """(workdir, experiment, step -> state): two untrained states, the earlier one scored higher."""
+    """(workdir, experiment, step -> state): untrained states, the earlier with the higher mAP."""
     workdir = tmp_path_factory.mktemp("evaluation") / "run"
     config = smoke.get_config()
     experiment = prepare(config, workdir)
@@ -55,7 +55,7 @@ def test_the_checkpoint_asked_for_makes_the_codes(made, which, step):
     assert result["run"] == RUN
     assert result == json.loads((workdir / "eval.json").read_text())
 
-    # All of a role in one call and without padding; a code on the edge may round either way.
+    # All items of a role in one call, without padding; bits close to 0.5 may round either way.
     codes = np.load(workdir / "codes.npz")
     for role in ("query", "database"):
         ids = getattr(experiment.split, role)
@@ -120,11 +120,11 @@ def test_the_classifiers_label_as_a_code(made):
 
 def test_the_conventions_asked_for_measure(made):
     workdir, _, _ = made
-    expected, peers = measure(workdir), measure(workdir, conventions="stable/hits_in_top_k")
+    expected, stable = measure(workdir), measure(workdir, conventions="stable/hits_in_top_k")
     assert expected["conventions"] == "expected/reachable/zero"
-    assert peers["conventions"] == "stable/hits_in_top_k/zero"
+    assert stable["conventions"] == "stable/hits_in_top_k/zero"
     worst, best = expected["tie_band"]["map"]
-    assert worst <= peers["map"] <= best and peers["map"] != expected["map"]
+    assert worst <= stable["map"] <= best and stable["map"] != expected["map"]
 
 
 def test_the_report_is_made_from_the_counts_of_the_evaluation(made, monkeypatch):

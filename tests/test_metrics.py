@@ -116,8 +116,8 @@ def test_properties_of_evaluate(seed, cut, multi):
         )
 
 
-def peers_map(query, query_labels, database, labels, top):
-    """Mean AP as public hashing code has it: sort each query, divide by the hits in the top."""
+def sorted_map(query, query_labels, database, labels, top):
+    """mAP as in public hashing code: sort for each query, divide by the hits in the top."""
     scores = []
     for code, label in zip(query, query_labels, strict=True):
         order = np.argsort(np.sum(database != code, axis=1), kind="stable")[:top]
@@ -127,10 +127,10 @@ def peers_map(query, query_labels, database, labels, top):
 
 
 @pytest.mark.parametrize("top", [1, 7, 40])
-def test_stable_with_hits_in_top_k_is_what_peers_compute(top):
+def test_stable_with_hits_in_top_k_is_what_public_code_computes(top):
     problem = random_problem(7)
     result = evaluate(*problem, num_bits=6, cuts=(top,), conventions="stable/hits_in_top_k")
-    assert result[f"map_at_{top}"] == pytest.approx(peers_map(*problem, top), abs=1e-12)
+    assert result[f"map_at_{top}"] == pytest.approx(sorted_map(*problem, top), abs=1e-12)
     assert result["conventions"] == "stable/hits_in_top_k/zero"
     assert set(result["rules"]) == {"stable", "hits_in_top_k", "zero", "empty_ball"}
 
@@ -270,12 +270,12 @@ CODES, LABELS = np.zeros((3, 2), np.uint8), np.zeros(3, int)
         ({"query_codes": np.full((3, 12), 2)}, r"query_codes int64 \(3, 12\).*0 and 1"),
         ({"query_codes": np.array([[-1, 0, 1] * 4] * 3)}, r"\(3, 12\).*-1 and 1"),
         ({"database_codes": np.full((3, 2), 1, np.uint8)}, r"database_codes \(3, 2\).*padding"),
-        ({"query_labels": np.zeros(4, int)}, r"as many labels.*\(4,\) and \(3,\), codes 3 and 3"),
+        ({"query_labels": np.zeros(4, int)}, r"same length.*\(4,\) and \(3,\), codes 3 and 3"),
         ({"database_labels": np.zeros((3, 2), int)}, r"\[n, classes\].*\(3,\) and \(3, 2\)"),
         ({"query_labels": np.zeros(3)}, "integers, got float64"),
         ({"query_labels": np.full((3, 1), 4), "database_labels": np.ones((3, 1))}, "multi-hot"),
         ({"query_labels": np.zeros((3, 2)), "database_labels": np.zeros((3, 5))}, r"\(3, 5\)"),
-        ({"query_codes": CODES[:0], "query_labels": LABELS[:0]}, "there must be a query"),
+        ({"query_codes": CODES[:0], "query_labels": LABELS[:0]}, "at least one query"),
         ({"database_codes": CODES[:0], "database_labels": LABELS[:0]}, "codes 3 and 0"),
         ({"cuts": (10, 0)}, "cuts"),
         ({"radius": -1}, "radius"),

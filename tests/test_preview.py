@@ -9,7 +9,7 @@ from dsh_jax.report.preview import count_table, write_preview
 
 
 def plain(values, side=8, channels=3):
-    """An image of one grey a value: `[n, side, side, channels]`."""
+    """One grey image per value: `[n, side, side, channels]`."""
     values = np.array(values, np.uint8)
     return np.broadcast_to(values[:, None, None, None], (len(values), side, side, channels))
 
@@ -33,11 +33,11 @@ def test_counts_by_class():
 
 
 def test_single_label(tmp_path):
-    told = write_preview(
+    text = write_preview(
         tmp_path / "new", images=plain([10, 20, 30]), labels=np.array([0, 1, 1], np.int32),
         class_names=("a", "b"), parts={"labeled": np.array([1]), "unlabeled": np.array([0, 2])},
     )  # fmt: skip
-    assert told.splitlines() == [
+    assert text.splitlines() == [
         "class   all  labeled  unlabeled",
         "a         1        0          1",
         "b         2        1          1",
@@ -45,7 +45,7 @@ def test_single_label(tmp_path):
         "",
         "Nothing was left out.",
     ]
-    assert (tmp_path / "new/preview.txt").read_text() == told + "\n"
+    assert (tmp_path / "new/preview.txt").read_text() == text + "\n"
     places = [(0, 0), (1, 0), (1, 1)]
     assert [thumbnail(tmp_path / "new", *at).tolist() for at in places] == [[10], [20], [30]]
     assert thumbnail(tmp_path / "new", 0, 1).tolist() == [255]  # a has just one image
@@ -56,10 +56,10 @@ def test_single_label(tmp_path):
 
 def test_multi_label_with_unlabeled_images_and_an_empty_class(tmp_path):
     labels = np.array([[1, 0, 1], [1, 0, 0], [0, 0, 0]], np.uint8)
-    told = write_preview(
+    text = write_preview(
         tmp_path, images=plain([10, 20, 30]), labels=labels, class_names=("a", "b", "c"), parts={}
     )
-    assert [line.split() for line in told.splitlines()[:6]] == [
+    assert [line.split() for line in text.splitlines()[:6]] == [
         ["class", "all"], ["a", "2"], ["b", "0"], ["c", "1"], ["(no", "label)", "1"],
         ["images", "3"],
     ]  # fmt: skip
@@ -71,14 +71,14 @@ def test_multi_label_with_unlabeled_images_and_an_empty_class(tmp_path):
 def test_all_that_was_left_out_is_in_the_file(tmp_path):
     skipped = [f"{number}.jpg: it is empty" for number in range(1234)]
     options = {"labels": np.zeros(1, np.int32), "class_names": ("a",), "parts": {}}
-    told = write_preview(tmp_path, images=plain([0]), skipped=skipped, **options)
-    assert "Left out: 1,234" in told and "9.jpg: it is empty" in told and "10.jpg" not in told
-    assert told.endswith("and 1,224 more, in preview.txt")
+    text = write_preview(tmp_path, images=plain([0]), skipped=skipped, **options)
+    assert "Left out: 1,234" in text and "9.jpg: it is empty" in text and "10.jpg" not in text
+    assert text.endswith("and 1,224 more, in preview.txt")
     written = (tmp_path / "preview.txt").read_text().splitlines()
     assert [line.strip() for line in written[-1234:]] == skipped
 
 
-def test_thumbnails_come_from_all_along_a_class(tmp_path):
+def test_thumbnails_are_spread_over_a_class(tmp_path):
     labels = np.zeros(100, np.int32)
     write_preview(
         tmp_path, images=plain(range(100)), labels=labels, class_names=("a",), parts={}, columns=4
@@ -90,10 +90,10 @@ def test_thumbnails_come_from_all_along_a_class(tmp_path):
 def test_many_classes_have_thumbnails_of_the_first(tmp_path):
     names = [str(number) for number in range(150)]
     labels = np.arange(150, dtype=np.int32)
-    told = write_preview(
+    text = write_preview(
         tmp_path, images=plain(range(150)), labels=labels, class_names=names, parts={}
     )
-    assert "Thumbnails are of the first 100 classes." in told
+    assert "Thumbnails are of the first 100 classes." in text
     assert Image.open(tmp_path / "preview.png").height == 100 * 68 + 4
     assert thumbnail(tmp_path, 99, 0).tolist() == [99]
 

@@ -199,6 +199,6 @@ def test_without_relevant_items_all_is_0():
         (lambda c: ranking.within_radius(-c), "negative"),
     ],
 )
-def test_refuses_what_are_no_counts(function, message):
+def test_refuses_invalid_counts_and_cuts(function, message):
     with pytest.raises(ValueError, match=message):
         function(np.ones((1, 2, 2), np.int64))

@@ -1,4 +1,4 @@
-"""Reports and comparisons: what the pages hold, and which results are not set side by side."""
+"""Reports and comparisons: the contents of pages, and which results are not compared."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ def counted(codes):
 
 
 def problem(multi=False, n=60, num_bits=12):
-    """(result, codes, dataset): codes that say something of their class."""
+    """(result, codes, dataset): codes that correlate with their class."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, n)
     bits = rng.integers(0, 2, (3, num_bits))[labels] ^ (rng.random((n, num_bits)) < 0.2)
@@ -154,7 +154,7 @@ def test_runs_side_by_side(workdirs, tmp_path):
         ("conventions", "stable/reachable/zero", "conventions"),
     ],
 )
-def test_results_of_different_protocols_are_not_compared(workdirs, field, other, what):
+def test_results_measured_differently_are_not_compared(workdirs, field, other, what):
     path = workdirs[0] / "eval.json"
     result = json.loads(path.read_text())
     path.write_text(json.dumps(result | {field: other}))

@@ -1,11 +1,11 @@
 """A 2-D convolution whose gradients are fast on the CPU as well.
 
-XLA's CPU back end brings a convolution into the one layout it has a fast kernel for (NHWC images,
-HWIO kernel) only at the top level of a program. In the body of a `lax.scan`, `lax.fori_loop` or
+XLA's CPU back end has a fast kernel for one layout (NHWC images, HWIO kernel), and converts other
+layouts to it only at the top level of a program. In the body of a `lax.scan`, `lax.fori_loop` or
 `lax.cond` it runs the gradients, whose layouts differ, in a naive loop, a hundred times slower
-(https://github.com/jax-ml/jax/issues/12868). Here the gradients are written in the fast layout to
-begin with, and the shapes the fast kernel is slow at are rewritten. On GPU and TPU every part is
-XLA's own convolution.
+(https://github.com/jax-ml/jax/issues/12868). Here the gradients are written in the fast layout, and
+shapes that the fast kernel handles slowly are rewritten. On GPU and TPU forward and gradients are
+XLA's own convolutions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _native(x: jax.Array, kernel: jax.Array, strides: _Pair, padding: str | _Pad
 
 
 def _even_channels(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Adds a channel of zeros to an odd number: RGB images take a sixth of the time so."""
+    """Adds a channel of zeros to an odd number: RGB images are then six times as fast."""
     if x.shape[-1] % 2 == 0 or x.shape[-1] == 1:
         return x, kernel
     return (
@@ -45,7 +45,7 @@ def _forward_cpu(x: jax.Array, kernel: jax.Array, strides: _Pair, padding: str) 
 def _image_gradient_cpu(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, strides: _Pair, padding: str
 ) -> jax.Array:
-    """The gradient with respect to `x`: `dy`, spread by the strides, with the mirrored kernel."""
+    """Gradient with respect to `x`: `dy`, dilated by the strides, with the mirrored kernel."""
     pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     geometry = zip(x.shape[1:3], kernel.shape[:2], dy.shape[1:3], strides, pads, strict=True)
     full = [(k - 1 - low, n - (m - 1) * s - 1 + low) for n, k, m, s, (low, _) in geometry]
@@ -60,8 +60,8 @@ def _correlate(
 ) -> jax.Array:
     """Sums `x` times `dy` at every kernel offset: `[kh, kw, channels of x, channels of dy]`.
 
-    The channels play the batch and the batch the channels. `low` is the zeros before each row
-    and column of `x`; those after are as many as give `kernel_size` offsets.
+    A convolution in which batch and channels swap roles. `low` is the number of zeros padded
+    before the rows and the columns of `x`; after them as many as `kernel_size` offsets need.
     """
     geometry = zip(x.shape[1:3], dy.shape[1:3], kernel_size, strides, low, strict=True)
     pads = [(before, (m - 1) * s + k - n - before) for n, m, k, s, before in geometry]
@@ -80,7 +80,7 @@ def _correlate(
 def _products(
     x: jax.Array, dy: jax.Array, kernel_size: _Pair, strides: _Pair, pads: _Pads
 ) -> jax.Array:
-    """The same sums, by one matrix product an offset."""
+    """The same sums, by one matrix product per offset."""
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     rows, columns = ((m - 1) * s + 1 for m, s in zip(dy.shape[1:3], strides, strict=True))
     products = [
@@ -102,11 +102,11 @@ def _kernel_gradient_cpu(
     size = (kernel.shape[0], kernel.shape[1])
     pads = lax.padtype_to_pads(x.shape[1:3], size, strides, padding)
     low = [before for before, _ in pads]
-    if size[0] * size[1] <= 4:  # 1x1 and 2x2: so few products are faster than a convolution
+    if size[0] * size[1] <= 4:  # 1x1 and 2x2: few products, faster than a convolution
         gradient = _products(x, dy, size, strides, pads)
     elif dy.shape[-1] < x.shape[-1] and dy.shape[1:3] == x.shape[1:3]:
-        # Few output channels make a thin matrix product: let x and dy change places. Not where x
-        # is larger: it plays the kernel then, and one larger than its image has no fast path.
+        # Few output channels make a thin matrix product: swap x and dy. Not where x is larger
+        # than dy: it becomes the kernel, and a kernel larger than its image has no fast path.
         mirrored = [k - 1 - before for k, before in zip(size, low, strict=True)]
         gradient = _correlate(dy, x, size, strides, mirrored)[::-1, ::-1].swapaxes(2, 3)
     else:
@@ -155,21 +155,21 @@ _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 def conv2d(
     x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int] = (1, 1), padding: str = "SAME"
 ) -> jax.Array:
-    """Convolves images with a kernel; same numbers as `jax.lax.conv_general_dilated`.
+    """Convolves images with a kernel, as `jax.lax.conv_general_dilated` does.
 
     Differentiable once, in reverse mode.
 
     Args:
       x: images `[batch, height, width, channels_in]`.
       kernel: `[kernel_height, kernel_width, channels_in, channels_out]`, of the dtype of `x`.
-      strides: step in rows and in columns.
+      strides: in rows and in columns.
       padding: `"SAME"` or `"VALID"`.
 
     Returns:
       `[batch, height_out, width_out, channels_out]`, of the dtype of `x`.
 
     Raises:
-      ValueError: the shapes do not fit, or the padding is unknown.
+      ValueError: the shapes do not match, or the padding is unknown.
     """
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[2]:
         raise ValueError(f"conv2d got images {x.shape} (NHWC) and a kernel {kernel.shape} (HWIO)")
@@ -180,12 +180,12 @@ def conv2d(
 
 
 class Conv(nn.Module):
-    """`nn.Conv` for images, by `conv2d`; the parameters are named and shaped as `nn.Conv`'s.
+    """`nn.Conv` for images, using `conv2d`, with the same parameter names and shapes.
 
     Attributes:
       features: number of output channels.
       kernel_size: rows and columns of the kernel.
-      strides: step in rows and in columns.
+      strides: in rows and in columns.
       padding: `"SAME"` or `"VALID"`.
       use_bias: whether a bias is added.
       kernel_init: initializer of the kernel.

@@ -1,7 +1,7 @@
-"""The class-conditional generator: noise and class vector to image, in the shape of DCGAN.
+"""The class-conditional generator, after DCGAN: maps noise and a class vector to an image.
 
 Radford, Metz, Chintala: "Unsupervised representation learning with deep convolutional generative
-adversarial networks", ICLR 2016. DSH-GANs publishes no layers; these are our choice.
+adversarial networks", ICLR 2016. The DSH-GANs paper does not give its layers; these are our choice.
 """
 
 import math
@@ -19,9 +19,9 @@ _INIT = nn.initializers.normal(0.02)
 class Upsample(nn.Module):
     """DCGAN's 4x4 transposed convolution of stride 2, written as one 2x2 convolution.
 
-    Each output pixel of such a layer sees a 2x2 window of the input, and which weights it uses
-    depends only on whether its row and column are even or odd. So one 2x2 convolution with four
-    times the channels holds all four cases, and they are woven into an image of twice the size.
+    Each output pixel of such a layer sees a 2x2 window of the input, and its weights depend only on
+    whether its row and column are even or odd. So one 2x2 convolution with four times the channels
+    computes all four cases, which are then interleaved into an image of twice the size.
 
     Attributes:
       features: number of output channels.
@@ -81,7 +81,7 @@ class Generator(nn.Module):
           Images in [-1, 1], float32, `[batch, height, width, channels]`.
 
         Raises:
-          UserError: an image size that 4 x 4 does not reach by doubling.
+          UserError: an image size that is not reached from 4 x 4 by doubling.
         """
         height, width, channels = self.image_shape
         doublings = round(math.log2(height / 4)) if height >= 4 else 0

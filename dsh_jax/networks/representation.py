@@ -2,7 +2,7 @@
 
 Each maps images in [-1, 1] `[batch, height, width, channels]` to features `[batch, features]`.
 There is no batch normalisation here: real and synthetic images pass through the same network, and
-statistics over a batch of both would tell the adversary which is which.
+batch statistics would reveal to the adversary which images are which.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 class _Norm(nn.Module):
-    """Group normalisation with at least 8 channels a group, or nothing."""
+    """Group normalisation with at least 8 channels per group, or the identity."""
 
     kind: str
     dtype: jnp.dtype
@@ -44,7 +44,7 @@ class _Norm(nn.Module):
 
 
 class _SpectralConv(nn.Module):
-    """A 3x3 or 5x5 convolution, spectrally normalised or plain."""
+    """A square convolution, optionally spectrally normalised."""
 
     features: int
     size: int
@@ -66,8 +66,8 @@ class Conv3(nn.Module):
     """CNNH's network: three blocks of 5x5 convolution and pooling, one dense layer.
 
     Xia, Pan, Lai, Liu, Yan: "Supervised Hashing for Image Retrieval via Image Representation
-    Learning", AAAI 2014: `width` 32, `features` 500, dropout 0.5. On images smaller than the
-    paper's a kernel shrinks with its map, never larger than it.
+    Learning", AAAI 2014: `width` 32, `features` 500, dropout 0.5. On small images
+    kernels shrink so that they are no larger than their feature map.
 
     Attributes:
       width: filters of the first block; the next two have 2 and 4 times as many.
@@ -101,12 +101,12 @@ class Conv3(nn.Module):
 class AlexNet(nn.Module):
     """Five convolutions and two dense layers of AlexNet's size (Krizhevsky et al., NIPS 2012).
 
-    Images of 128 pixels and more start with a stride of 4, smaller ones with a stride of 1.
+    The first stride is 4 for images of 128 pixels or more, and 1 for smaller ones.
 
     Attributes:
-      width: filters of the first layer (64 in the one-tower form); the others keep its ratios.
+      width: filters of the first layer (64 in the one-tower form); the others scale with it.
       features: outputs of each dense layer (4096 in the original).
-      dropout, norm, spectral_norm, dtype: as `Conv3`.
+      dropout, norm, spectral_norm, dtype: as for `Conv3`.
     """
 
     width: int
@@ -146,8 +146,8 @@ class WideResNet(nn.Module):
     Attributes:
       depth: number of layers, `6 n + 4`; 16 with `width` 64 is WideResNet-16-4.
       width: channels of the first of the three groups; the next have 2 and 4 times as many.
-      features: outputs of a dense layer after the mean over pixels; 0 leaves it out.
-      dropout, norm, spectral_norm, dtype: as `Conv3`; dropout is on the features.
+      features: outputs of a dense layer after the mean over pixels; 0 for no such layer.
+      dropout, norm, spectral_norm, dtype: as for `Conv3`; dropout is on the features.
     """
 
     depth: int
@@ -195,10 +195,10 @@ def build(
     spectral_norm: bool,
     dtype: jnp.dtype,
 ) -> nn.Module:
-    """The representation that a config names.
+    """Builds the representation that a config names.
 
     Raises:
-      UserError: an unknown name or normalisation, or a depth that the network cannot have.
+      UserError: an unknown name or normalisation, or an invalid depth or number of features.
     """
     if norm not in ("none", "group"):
         raise UserError(f"representation.norm is 'none' or 'group', not {norm!r}.")

@@ -1,6 +1,7 @@
 """The three streams on the shared representation: hash, adversary and classification.
 
-All compute in float32 whatever the representation computes in: losses and codes are made from them.
+All compute in float32, whatever the dtype of the representation, because losses and codes are
+computed from their outputs.
 """
 
 import flax.linen as nn
@@ -11,11 +12,11 @@ import jax.numpy as jnp
 class HashStream(nn.Module):
     """`num_bits` outputs; their sigmoid is the relaxed code in [0, 1].
 
-    With a `sharpness` (our choice; the paper's stream is not described) each output is standardised
-    over the batch and multiplied by it. The triplet loss alone moves all bits along the same few
-    directions that part most classes; there they saturate, and two classes that share a code then
-    give no gradient that could part them. Standardised bits stay balanced, and sharp ones begin as
-    random hyperplanes do, all different.
+    With a `sharpness` (our choice; the paper does not describe its stream) each output is
+    standardised over the batch and multiplied by it. The triplet loss alone moves all bits along
+    the few directions that separate most classes. There the bits saturate, and two classes with
+    the same code get no gradient that could separate them. Standardised bits stay balanced, and
+    sharp ones start out different from each other, like random hyperplanes.
 
     Attributes:
       num_bits: length of the code.
@@ -41,7 +42,7 @@ class HashStream(nn.Module):
 
 
 class AdversaryStream(nn.Module):
-    """Real or synthetic, one logit.
+    """Real or synthetic: one logit.
 
     Attributes:
       spectral_norm: divide the weights by their largest singular value (for the hinge loss).
@@ -61,7 +62,7 @@ class AdversaryStream(nn.Module):
 
 
 class ClassificationStream(nn.Module):
-    """Which class: logits for a softmax (single label) or for sigmoids (multi-label).
+    """Class logits, for a softmax (single label) or for sigmoids (multi-label).
 
     Attributes:
       num_classes: number of classes.
@@ -72,5 +73,5 @@ class ClassificationStream(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array, *, train: bool) -> jax.Array:
         """Maps features `[batch, features]` to class logits `[batch, num_classes]`."""
-        del train  # the streams are called alike
+        del train  # all streams have the same signature
         return nn.Dense(self.num_classes)(features.astype(jnp.float32))

@@ -1,4 +1,4 @@
-"""Networks of documents: they read sparse rows of words, never a dense array of a whole corpus."""
+"""Networks for documents. They read sparse rows of words; a corpus is never a dense array."""
 
 import flax.linen as nn
 import jax
@@ -24,17 +24,17 @@ class WordLayer(nn.Module):
         )
         if not train:
             return bag(kernel, word, weight)
-        # Gradients of a gather are scattered row by row, which is slow; a matrix product is not.
+        # The gradient of a gather is a slow row-by-row scatter; that of a matrix product is fast.
         return as_dense(word, weight, self.num_words) @ kernel
 
 
 def bag(kernel: jax.Array, word: jax.Array, weight: jax.Array) -> jax.Array:
-    """The weighted sum of the kernel's rows that a document's words name.
+    """The weighted sum of the kernel rows of a document's words.
 
     Args:
       kernel: `[words, features]`.
       word: int `[batch, width]`, rows of the kernel.
-      weight: `[batch, width]`; 0 where a row of words is only filled up.
+      weight: `[batch, width]`; 0 for padding.
 
     Returns:
       `[batch, features]`.
@@ -44,19 +44,19 @@ def bag(kernel: jax.Array, word: jax.Array, weight: jax.Array) -> jax.Array:
         word, weight = column
         return total + weight[:, None] * jnp.take(kernel, word, axis=0), None
 
-    # A word a turn, so that no array [batch, width, features] is made.
+    # One word per iteration, so that no array [batch, width, features] is made.
     total = jnp.zeros((len(word), kernel.shape[1]), kernel.dtype)
     return jax.lax.scan(add, total, (word.T, weight.T))[0]
 
 
 def as_dense(word: jax.Array, weight: jax.Array, num_words: int) -> jax.Array:
-    """One batch as a dense array: `[batch, width]` each -> `[batch, num_words]`."""
+    """One batch as a dense array: both `[batch, width]` -> `[batch, num_words]`."""
     rows = jnp.arange(len(word))[:, None]
     return jnp.zeros((len(word), num_words), weight.dtype).at[rows, word].add(weight)
 
 
 class WordEncoder(nn.Module):
-    """Words to code logits, in one linear layer or with one hidden layer.
+    """Maps words to code logits by one linear layer, or with one hidden layer.
 
     Attributes:
       num_words: length of the vocabulary.
@@ -64,8 +64,8 @@ class WordEncoder(nn.Module):
       hidden: width of the hidden layer; 0 for none.
       dropout: probability for a hidden unit.
       word_dropout: probability for a word of a document.
-      sharpness: standard deviation of a logit over the batch, as for `streams.HashStream`: bits
-        stay balanced.
+      sharpness: standard deviation of a logit over the batch, as for `streams.HashStream`; keeps
+        bits balanced.
       axis_name: device axis over which batch statistics are averaged.
     """
 
@@ -82,7 +82,7 @@ class WordEncoder(nn.Module):
         """Maps rows of words `[batch, width]` to logits `[batch, num_bits]`."""
         tfidf = nn.Dropout(self.word_dropout, deterministic=not train)(tfidf)
         layer = WordLayer(self.num_words, self.hidden or self.num_bits, name="words")
-        # A row of tf-idf has length 1 and some dozens of entries: this brings them near 1.
+        # A tf-idf row has norm 1 and some dozens of entries; this scales the entries to about 1.
         x = layer(word, 8.0 * tfidf, train=train)
         if self.hidden:
             bias = self.param("bias", nn.initializers.zeros, (self.hidden,))
@@ -131,7 +131,7 @@ class TagRecall(nn.Module):
 
 
 class TagDecoder(nn.Module):
-    """Codes to logits of tags: inner products with tag factors, or of a hidden layer.
+    """Maps codes to tag logits: inner products of tag factors with the code or a hidden layer.
 
     Attributes:
       num_tags: number of tags.
@@ -144,14 +144,14 @@ class TagDecoder(nn.Module):
     @nn.compact
     def __call__(self, codes: jax.Array, *, train: bool) -> jax.Array:
         """Maps codes `[batch, num_bits]` to logits `[batch, tags]`."""
-        del train  # networks are called alike
+        del train  # all networks have the same signature
         if self.hidden:
             codes = nn.relu(nn.Dense(self.hidden)(codes))
         return nn.Dense(self.num_tags, name="factors")(codes)
 
 
 class TopicDecoder(nn.Module):
-    """Codes to a distribution over words: each bit is a topic that is for words or against them.
+    """Maps codes to a distribution over words; each bit is a topic that raises or lowers words.
 
     Attributes:
       num_words: length of the vocabulary.
@@ -162,5 +162,5 @@ class TopicDecoder(nn.Module):
     @nn.compact
     def __call__(self, codes: jax.Array, *, train: bool) -> jax.Array:
         """Maps codes `[batch, num_bits]` to log-probabilities `[batch, words]`."""
-        del train
+        del train  # all networks have the same signature
         return nn.log_softmax(nn.Dense(self.num_words, name="topics")(codes))

@@ -1,1 +1,1 @@
-"""Results to look at: one self-contained page for a run, and runs side by side."""
+"""Reports: one self-contained page per run, comparisons of runs, and previews of a data set."""

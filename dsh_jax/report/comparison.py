@@ -1,4 +1,4 @@
-"""Evaluated runs side by side: one table and one plot, if they were measured alike."""
+"""Comparison of evaluated runs, if they were measured in the same way: one table and one plot."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from dsh_jax.files import read_json, replacing
 from dsh_jax.report import figures
 
 COLUMNS = ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2")
-# What two results must share to be compared, and how the error calls it.
+# Fields that comparable results have in common -> their names in the error.
 _SAME = {
     "dataset": "data set",
     "dataset_version": "version of the data",
@@ -20,11 +20,11 @@ _SAME = {
 
 
 def load_results(workdirs: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """The results in some workdirs, baselines too, by name: the workdir, or workdir and baseline.
+    """The results in some workdirs by name: the workdir, or the workdir and the baseline.
 
     Raises:
-      UserError: a workdir without a result, two results of one name, or results that were not
-        measured alike; the error has both names.
+      UserError: a workdir without a result, fewer than two results, a result that lacks a field,
+        or results that were measured differently; the error then has both names.
     """
     results: dict[str, dict[str, Any]] = {}
     for workdir in workdirs:
@@ -61,7 +61,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def write_comparison(results: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-    """Writes `compare.md` and `compare.png`, the precision-recall curves of all."""
+    """Writes `compare.md` and `compare.png`, the precision-recall curves of all results."""
     with replacing(folder / "compare.md") as beside:
         beside.write_text(table(results) + "\n")
     with replacing(folder / "compare.png") as beside:

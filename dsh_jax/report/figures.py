@@ -15,7 +15,7 @@ _RIGHT, _WRONG = "#2a9d4a", "#d1343a"
 
 
 def radius_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Precision over recall of looking up all items within a radius, a point for each radius.
+    """Precision over recall of looking up all items within a radius, with one point per radius.
 
     Args:
       results: name -> what `retrieval.evaluate` returns.
@@ -23,7 +23,7 @@ def radius_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     figure, axes = _axes("recall", "precision", "Precision and recall by Hamming radius")
     for name, result in results.items():
         curve = result["radius_curve"]
-        # Where most balls are empty, precision says nothing of the codes.
+        # Where most lookups find nothing, precision says little about the codes.
         shown = np.asarray(curve["empty_ball_rate"]) < 0.5
         axes.plot(
             np.asarray(curve["recall"])[shown], np.asarray(curve["precision"])[shown],
@@ -35,7 +35,7 @@ def radius_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def precision_at_k(counts: np.ndarray) -> Figure:
-    """Mean precision of the first k items, with the band that orders of ties span.
+    """Mean precision of the first k items, with its range over all orders of ties.
 
     Args:
       counts: `[n_query, num_bits + 1, levels]` of `retrieval.counts.distance_counts`.
@@ -55,7 +55,7 @@ def precision_at_k(counts: np.ndarray) -> Figure:
 
 
 def bit_means(health: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """The share of ones of each bit.
+    """The share of ones per bit.
 
     Args:
       health: name of a set of codes -> its `retrieval.health.code_health`.
@@ -72,7 +72,7 @@ def bit_means(health: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def distances(counts: np.ndarray) -> Figure:
-    """How far similar and dissimilar items are from the queries; `counts` as above."""
+    """Distances of similar and dissimilar items from the queries; `counts` as above."""
     figure, axes = _axes("Hamming distance", "share of pairs", "Similar and dissimilar pairs")
     for name, pairs, color in (
         ("similar", counts[..., 1:].sum(axis=(0, 2)), _RIGHT),
@@ -85,7 +85,7 @@ def distances(counts: np.ndarray) -> Figure:
 
 
 def class_scores(names: Sequence[str], scores: Sequence[float], mean: float) -> Figure:
-    """Mean average precision of the queries of each class, beside that of all."""
+    """Mean average precision by class of the query, with the mean over all queries."""
     figure, axes = _axes("", "mAP", "mAP by class of the query")
     axes.bar(np.arange(len(names)), scores)
     axes.axhline(mean, color="black", linewidth=0.8, label=f"all queries: {mean:.3f}")
@@ -102,7 +102,7 @@ def gallery(
 
     Args:
       queries: uint8 `[rows, height, width, channels]`.
-      titles: of the rows.
+      titles: one per row.
       nearest: uint8 `[rows, columns, height, width, channels]`.
       is_right: bool `[rows, columns]`.
     """
@@ -122,11 +122,11 @@ def code_map(bits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figu
     """Codes in the plane (t-SNE of their Hamming distances), coloured by class.
 
     Args:
-      bits: {0, 1} `[n, num_bits]`, some hundreds.
+      bits: {0, 1} `[n, num_bits]`, up to some thousand codes.
       labels: class ids `[n]`.
       names: of the classes.
     """
-    # A little noise lets equal codes, which have no distance to keep, spread.
+    # A little noise spreads equal codes, which would otherwise coincide.
     noise = np.random.default_rng(0).normal(0, 0.05, bits.shape)
     perplexity = min(30.0, (len(bits) - 1) / 3)
     places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(bits + noise)

@@ -1,4 +1,4 @@
-"""The report of one evaluated workdir: PNGs, and one HTML page that holds them all."""
+"""The report of one evaluated workdir: PNGs, and one HTML page that embeds them."""
 
 import base64
 import io
@@ -21,9 +21,9 @@ from dsh_jax.retrieval import ranking
 from dsh_jax.retrieval.health import code_health
 
 GALLERY_ROWS, GALLERY_COLUMNS = 10, 10
-SNIPPETS, SNIPPET_LENGTH = 5, 200  # a query, characters each
+SNIPPETS, SNIPPET_LENGTH = 5, 200  # per query; in characters
 MAP_ITEMS = 1000
-MOST_CLASSES = 20  # shown in a picture
+MOST_CLASSES = 20  # in a picture
 
 
 def write_report(
@@ -38,12 +38,12 @@ def write_report(
     """Writes `report.html`, which needs no other file, and its pictures as PNGs.
 
     Args:
-      folder: where to.
+      folder: where to write.
       result: what `eval.json` holds.
       codes: what `codes.npz` holds.
       counts: `retrieval.counts.distance_counts` of these codes and labels.
-      dataset: whose rows the codes' ids are.
-      samples: a picture of synthetic images, a row a class, if there is one.
+      dataset: the items that the ids in `codes` refer to.
+      samples: a picture of synthetic images, one row per class; None leaves it out.
 
     Returns:
       The page's path.
@@ -96,7 +96,7 @@ def _class_scores(counts: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
     scores = ranking.average_precision(counts)
     member = labels if labels.ndim == 2 else np.eye(len(names))[labels]
     sizes = member.sum(axis=0)
-    # Of many classes, those with the most queries, in the order of the names.
+    # The classes with the most queries, in the order of the names.
     shown = np.sort(np.argsort(-sizes, kind="stable")[:MOST_CLASSES])
     means = (member.T @ scores / np.maximum(sizes, 1))[shown]
     return figures.class_scores(
@@ -106,11 +106,11 @@ def _class_scores(counts: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
 
 @dataclass(frozen=True)
 class _Found:
-    """Some queries and what is nearest to them.
+    """Some queries and the items nearest to them.
 
     Attributes:
       queries: rows of the data set, `[rows]`.
-      titles: their labels.
+      titles: the names of their labels.
       items: rows of the data set, the nearest first, `[rows, columns]`.
       distances: Hamming distances, `[rows, columns]`.
       is_right: whether an item shares a label with its query, bool `[rows, columns]`.
@@ -124,11 +124,11 @@ class _Found:
 
 
 def _search(codes: Mapping[str, np.ndarray], dataset: Dataset, num_bits: int) -> _Found:
-    """Queries of all classes; among equally near items chance decides, as in the scores."""
+    """The nearest items of some queries, of as many classes as fit; ties are broken at random."""
     rng = np.random.default_rng(0)
     labels = codes["query_labels"]
     rows = rng.permutation(len(labels))[:GALLERY_ROWS]
-    if labels.ndim == 1:  # one query a class first, then the others
+    if labels.ndim == 1:  # one query per class first, then the others
         shuffled = rng.permutation(len(labels))
         _, first = np.unique(labels[shuffled], return_index=True)
         rows = np.concatenate([shuffled[first], np.delete(shuffled, first)])[:GALLERY_ROWS]
@@ -153,7 +153,7 @@ def _label_names(dataset: Dataset, row: int) -> str:
 
 
 def _snippets(found: _Found, dataset: TextDataset) -> list[dict[str, Any]]:
-    """The beginnings of queries and of the documents nearest to them."""
+    """The first words of queries and of the documents nearest to them."""
 
     def shown(row: int) -> dict[str, Any]:
         text = snippet(dataset.texts[row], SNIPPET_LENGTH)
@@ -181,11 +181,11 @@ def _map(
     database: np.ndarray, labels: np.ndarray, names: tuple[str, ...], num_bits: int
 ) -> Figure:
     chosen = np.random.default_rng(0).permutation(len(database))[:MAP_ITEMS]
-    # Of several labels, the first colours the point.
+    # The first label gives the colour.
     classes = labels[chosen] if labels.ndim == 1 else labels[chosen].argmax(axis=1)
     sizes = np.bincount(classes, minlength=len(names))
     shown = np.sort(np.argsort(-sizes, kind="stable")[:MOST_CLASSES])
-    # Classes beyond those shown are one: the last.
+    # Classes that are not shown share the last place.
     place = np.full(len(names), len(shown))
     place[shown] = np.arange(len(shown))
     shown_names = [names[label] for label in shown] + ["others"] * (len(names) > len(shown))

@@ -1,4 +1,4 @@
-"""A dry run: how many images each class has, what was left out, and what the images look like."""
+"""Preview of a data set: images per class, what was left out, and thumbnails."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 
 from dsh_jax.files import replacing
 
-_SIDE, _GAP, _NAME = 64, 4, 160  # pixels: of a thumbnail, around it, for a class' name
-_AT_MOST = 100  # classes with thumbnails
+_SIDE, _GAP, _NAME = 64, 4, 160  # pixels: thumbnail, gap, class name
+_MOST_CLASSES = 100  # with thumbnails
 _NO_LABEL = "(no label)"
 
 
@@ -24,16 +24,16 @@ def write_preview(
     skipped: Sequence[str] = (),
     columns: int = 10,
 ) -> str:
-    """Writes `preview.txt` and `preview.png`, whole or not at all.
+    """Writes `preview.txt` and `preview.png`, each completely or not at all.
 
     Args:
       folder: where to write them.
       images: uint8 `[n, height, width, 1 or 3]`, an array or `CachedImages`.
       labels: int32 `[n]`, class ids; or uint8 `[n, classes]`, multi-hot.
       class_names: of the classes.
-      parts: ids by name, to count one by one: the labeled images, the unlabeled ones, ...
-      skipped: what was left out, "name: reason" each; `preview.txt` has them all.
-      columns: thumbnails a class, at most.
+      parts: name -> ids, each counted in a column of its own: labeled images, unlabeled ones, ...
+      skipped: what was left out, as "name: reason"; `preview.txt` lists all of it.
+      columns: most thumbnails per class.
 
     Returns:
       The text, with the first ten of `skipped`.
@@ -42,7 +42,7 @@ def write_preview(
     rows = dict(zip([*class_names, _NO_LABEL], has.T, strict=True))
     if not rows[_NO_LABEL].any():
         del rows[_NO_LABEL]
-    shown = dict(list(rows.items())[:_AT_MOST])
+    shown = dict(list(rows.items())[:_MOST_CLASSES])
     table = count_table(rows, {"all": np.arange(len(labels)), **parts})
     if len(shown) < len(rows):
         table += f"\n\nThumbnails are of the first {len(shown)} classes."
@@ -55,11 +55,11 @@ def write_preview(
 
 
 def count_table(rows: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray]) -> str:
-    """A line a class, with how many images of each part it has, and a line for the parts.
+    """One line per class with its number of images in each part, and a last line of totals.
 
     Args:
-      rows: which images are in a class, bool `[n]`, by the class' name.
-      parts: ids by name.
+      rows: class name -> which images are in the class, bool `[n]`.
+      parts: name -> ids.
     """
     lines = [["class", *parts]]
     for name, is_in in rows.items():
@@ -73,23 +73,23 @@ def count_table(rows: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray])
 
 
 def _has(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Which images are in which class, and in the last column those in none."""
+    """Bool `[n, classes + 1]`: which images are in which class; the last column is for no class."""
     if labels.ndim == 1:
         labels = np.arange(num_classes) == labels[:, None]
     return np.column_stack([labels.astype(bool), ~labels.any(axis=1)])
 
 
-def _left_out(skipped: Sequence[str], at_most: int) -> str:
+def _left_out(skipped: Sequence[str], most: int) -> str:
     if not skipped:
         return "Nothing was left out."
-    lines = [f"Left out: {len(skipped):,}", *(f"  {line}" for line in skipped[:at_most])]
-    if len(skipped) > at_most:
-        lines.append(f"  and {len(skipped) - at_most:,} more, in preview.txt")
+    lines = [f"Left out: {len(skipped):,}", *(f"  {line}" for line in skipped[:most])]
+    if len(skipped) > most:
+        lines.append(f"  and {len(skipped) - most:,} more, in preview.txt")
     return "\n".join(lines)
 
 
 def _thumbnails(images: Any, rows: Mapping[str, np.ndarray], columns: int) -> Image.Image:
-    """A row of thumbnails a class, taken from all along its images."""
+    """One row of thumbnails per class, spread evenly over its images."""
     step = _SIDE + _GAP
     sheet = Image.new("RGB", (_NAME + columns * step + _GAP, len(rows) * step + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
@@ -105,7 +105,7 @@ def _thumbnails(images: Any, rows: Mapping[str, np.ndarray], columns: int) -> Im
 
 
 def _scaled(image: Image.Image) -> Image.Image:
-    """Few pixels are enlarged sharply, so that they are seen as they are."""
+    """A thumbnail; images smaller than it are enlarged without smoothing, so that pixels show."""
     sharp = max(image.size) < _SIDE
     how = Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
     return image.resize((_SIDE, _SIDE), how)

@@ -1,4 +1,4 @@
-"""Retrieval: how good codes are (`evaluate`), and what simple codes reach (`baselines`)."""
+"""Retrieval: encoding, metrics of codes (`evaluate`), and baselines."""
 
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.metrics import evaluate

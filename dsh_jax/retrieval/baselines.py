@@ -1,8 +1,8 @@
 """Baselines: PCA-ITQ and LSH on any feature matrix, thresholded topics, and a classifier's label.
 
-What a learned code must beat. Each `fit_*` needs no labels and returns an encoder, features
-`[n, dim]` -> bits `[n, num_bits]`, that keeps only a mean and a projection. SciPy's sparse features
-(tf-idf) are taken as well as dense ones (pixels), and never made dense.
+Learned codes should beat them. Each `fit_*` needs no labels and returns an encoder, features
+`[n, dim]` -> bits `[n, num_bits]`, that holds only a mean and a projection. Features are dense
+(pixels) or SciPy sparse (tf-idf); sparse features are never made dense.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.decomposition import PCA
 
 from dsh_jax.errors import UserError
 
@@ -19,7 +18,7 @@ Encoder: TypeAlias = Callable[[Features], np.ndarray]
 
 
 def fit_itq(features: Features, *, num_bits: int, seed: int, iterations: int = 50) -> Encoder:
-    """PCA-ITQ: principal components, rotated so that their signs lose the least.
+    """PCA-ITQ: signs of principal components, rotated to minimise the quantisation error.
 
     Source: Gong & Lazebnik, "Iterative quantization" (CVPR 2011).
 
@@ -30,20 +29,22 @@ def fit_itq(features: Features, *, num_bits: int, seed: int, iterations: int = 5
       iterations: of the rotation.
 
     Returns:
-      An encoder: features `[m, dim]` -> bits uint8 {0, 1} `[m, num_bits]`; ValueError for another
-      width.
+      An encoder: features `[m, dim]` -> bits uint8 {0, 1} `[m, num_bits]`; ValueError for
+      features of the wrong width.
 
     Raises:
       UserError: num_bits is below 1, or too large for the dimension or the number of rows.
-      ValueError: features are no matrix of finite numbers; iterations < 0.
+      ValueError: features are not a matrix of finite numbers, or iterations < 0.
     """
     features = _as_features(features)
-    most = min(features.shape) - sp.issparse(features)  # a sparse PCA cannot find them all
+    most = min(features.shape) - sp.issparse(features)  # sparse PCA cannot find the last one
     if not 1 <= num_bits <= most:
         raise UserError(
             f"ITQ cannot make codes of {num_bits} bits from {features.shape[0]} rows of "
             f"{features.shape[1]} features: choose between 1 and {most} bits."
         )
+    from sklearn.decomposition import PCA  # slow to import
+
     pca = PCA(num_bits, random_state=seed).fit(features)
     components = pca.components_.T.astype(np.float64)
     projected = _project(features, pca.mean_, components)
@@ -54,23 +55,23 @@ def fit_itq(features: Features, *, num_bits: int, seed: int, iterations: int = 5
 def itq_rotation(
     projected: np.ndarray, *, seed: int, iterations: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rotation R that brings `projected @ R` close to its own signs.
+    """The rotation R that minimises the distance of `projected @ R` to its signs.
 
-    Alternates B = sign(V R) with the orthogonal Procrustes solution of min |B - V R|, so the error
-    never rises.
+    Alternates B = sign(V R) with the orthogonal Procrustes solution of min |B - V R|; the error
+    never increases.
 
     Args:
       projected: V, centred float `[n, num_bits]`.
-      seed: of the random rotation to start from.
+      seed: of the random initial rotation.
       iterations: >= 0.
 
     Returns:
       (rotation, errors): an orthogonal `[num_bits, num_bits]`, and the mean squared quantisation
-      error a row, |B - V R|^2 / n, of the initial rotation and after each iteration,
+      error per row, |B - V R|^2 / n, of the initial rotation and after each iteration,
       `[iterations + 1]`.
 
     Raises:
-      ValueError: `projected` is no matrix; iterations < 0.
+      ValueError: `projected` is not a matrix, or iterations < 0.
     """
     if projected.ndim != 2 or iterations < 0:
         raise ValueError(
@@ -91,21 +92,21 @@ def itq_rotation(
 
 
 def fit_lsh(features: Features, *, num_bits: int, seed: int) -> Encoder:
-    """LSH: the sides of random Gaussian hyperplanes through the mean of the features.
+    """LSH: a bit per random Gaussian hyperplane through the mean of the features, 1 on one side.
 
     Source: Charikar, "Similarity estimation techniques from rounding algorithms" (STOC 2002).
 
     Args:
       features: `[n, dim]` of real numbers; only their mean is used.
-      num_bits: length of a code, >= 1, also above dim.
+      num_bits: length of a code, >= 1; may exceed dim.
       seed: of the hyperplanes.
 
     Returns:
-      An encoder as `fit_itq`'s.
+      An encoder, as `fit_itq` does.
 
     Raises:
       UserError: num_bits < 1.
-      ValueError: features are no matrix of finite numbers.
+      ValueError: features are not a matrix of finite numbers.
     """
     features = _as_features(features)
     if num_bits < 1:
@@ -115,35 +116,36 @@ def fit_lsh(features: Features, *, num_bits: int, seed: int) -> Encoder:
 
 
 def median_codes(topics: np.ndarray) -> Encoder:
-    """Topics, thresholded: an encoder, bit = above the median of the training documents.
+    """An encoder that sets the bits of topics above their medians over the training documents.
 
     Args:
-      topics: of the training documents, `[n, num_bits]`; the encoder takes `[m, num_bits]`.
+      topics: of the training documents, `[n, num_bits]`. The encoder takes `[m, num_bits]`.
 
     Raises:
-      ValueError: topics are no matrix of finite numbers.
+      ValueError: topics are not a matrix of finite numbers.
     """
     medians = np.median(_as_features(topics), axis=0)
     return _linear_encoder(medians, np.eye(len(medians)))
 
 
 def label_codes(predicted: np.ndarray, *, num_bits: int) -> np.ndarray:
-    """The label that a classifier predicts, written as a code.
+    """The labels that a classifier predicts, written as codes.
 
-    A code that was learned from the same labels should do better than this one, which has nothing
-    to say of images inside a class (Sablayrolles et al., "How should we evaluate supervised
+    Codes learned from the same labels should do better than these, which cannot tell apart images
+    of the same class (Sablayrolles et al., "How should we evaluate supervised
     hashing?", ICASSP 2017).
 
     Args:
       predicted: multi-hot {0, 1} `[n, classes]`.
-      num_bits: length of a code. With a bit for each class, a class is its bit, as often as there
-        is room; with fewer, its number in binary, which needs one label an item.
+      num_bits: length of a code. With at least one bit per class, a code is the label vector,
+        repeated as often as it fits; with fewer, it is the class number in binary, which needs
+        exactly one label per item.
 
     Returns:
       bits uint8 {0, 1} `[n, num_bits]`.
 
     Raises:
-      UserError: too few bits for the number of classes.
+      UserError: too few bits for the classes, or for several labels per item.
     """
     n, classes = predicted.shape
     bits = np.zeros((n, num_bits), np.uint8)
@@ -153,14 +155,14 @@ def label_codes(predicted: np.ndarray, *, num_bits: int) -> np.ndarray:
         return bits
     if classes > 2**num_bits or np.any(predicted.sum(axis=1) != 1):
         raise UserError(
-            f"the label of {classes} classes cannot be a code of {num_bits} bits: "
-            f"compare with it at {classes} bits or more."
+            f"labels of {classes} classes do not fit into codes of {num_bits} bits: "
+            f"this baseline needs {classes} bits or more."
         )
     return bits | (predicted.argmax(axis=1)[:, None] >> np.arange(num_bits) & 1).astype(np.uint8)
 
 
 def _as_features(features: Features) -> Features:
-    """Floats `[n, dim]`: float64 stays, the rest (pixels) becomes float32 to save memory."""
+    """Floats `[n, dim]`: float64 stays, anything else (pixels) becomes float32 to save memory."""
     features = _as_array(features)
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"features must be a non-empty [n, dim], got {features.shape}")
@@ -175,7 +177,7 @@ def _as_array(features: Features) -> Features:
 
 
 def _project(features: Features, mean: np.ndarray, projection: np.ndarray) -> np.ndarray:
-    """(features - mean) @ projection, without centring sparse features: they would be dense."""
+    """(features - mean) @ projection, without centring (and so densifying) sparse features."""
     if sp.issparse(features):
         return features @ projection - mean @ projection
     return (features - mean) @ projection

@@ -1,4 +1,4 @@
-"""The conventions by which retrieval is measured: published scores differ with them by points.
+"""Conventions of measuring retrieval; scores of the same codes differ by several points with them.
 
 Conventions are written as words joined by slashes, `stable/hits_in_top_k/skip`. Each word sets the
 field it belongs to; a field without a word keeps its default.
@@ -29,9 +29,10 @@ class Conventions:
     """How ties, denominators and queries without a relevant item are treated.
 
     Attributes:
-      ties: "expected" under a random order, or "stable": the database's order, as sorting gives it.
-      denominator: of mAP at a cut; see `ranking.average_precision`. Public hashing code has
-        "hits_in_top_k".
+      ties: "expected": the expectation under a random order; "stable": the database's order, as a
+        stable sort gives.
+      denominator: of mAP at a cut; see `ranking.average_precision`. Most public hashing code
+        uses "hits_in_top_k".
       without_relevant: whether a query without a relevant item in the database counts "zero" in the
         means of the ranked metrics or is left out ("skip").
     """

@@ -1,7 +1,7 @@
-"""How many items lie at each distance from each query, and how many labels they share with it.
+"""Counts of database items by their distance to each query and the labels they share with it.
 
-All ranked metrics follow from these counts (`ranking`), so neither a distance matrix nor a sort is
-ever needed: queries and database are taken a block at a time, on all the devices given.
+Ranked metrics follow from these counts (`ranking`), so no full distance matrix and no sort is
+needed: queries and database are compared block by block, on all the devices given.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def distance_counts(
     query_block: int = QUERY_BLOCK,
     database_block: int = DATABASE_BLOCK,
 ) -> np.ndarray:
-    """Counts the database items by distance to, and number of labels shared with, each query.
+    """Counts, for each query, the database items by distance and number of shared labels.
 
     Args:
       query_codes: uint8 `[n_query, ceil(num_bits / 8)]`, packed; or bits `[n_query, num_bits]`,
@@ -41,9 +41,9 @@ def distance_counts(
       database_labels: as the queries', `[n_database, ...]`.
       num_bits: bits of a code.
       devices: where to count; None for all local devices.
-      query_block: queries that a device takes at a time.
-      database_block: items that a query block is compared with at a time; memory on a device grows
-        with the product of the two.
+      query_block: most queries that a device compares at a time.
+      database_block: most items that a query block is compared with at a time; memory on a device
+        grows with the product of the two.
 
     Returns:
       int64 `[n_query, num_bits + 1, levels]`: `[q, d, l]` items are d bits away from query q and
@@ -51,7 +51,8 @@ def distance_counts(
       labels of a query.
 
     Raises:
-      ValueError: codes or labels of the wrong shape or content, an empty set, a block below 1.
+      ValueError: codes or labels of the wrong shape or content; no queries or no items; a block
+        below 1.
     """
     query = hamming.as_packed(query_codes, num_bits, "query_codes")
     database = hamming.as_packed(database_codes, num_bits, "database_codes")
@@ -62,7 +63,7 @@ def distance_counts(
     levels = 2 if query_labels.ndim == 1 else 1 + int(query_labels.sum(axis=1).max())
 
     devices = jax.local_devices() if devices is None else devices
-    # Equal blocks, so that little is padding.
+    # Blocks of equal size keep padding small.
     query_block = _even_block(-(-len(query) // len(devices)), query_block)
     database_block = _even_block(len(database), database_block)
     query_labels, database_labels = _for_device(query_labels, database_labels)
@@ -90,14 +91,14 @@ def distance_counts(
             summed = add(summed, shared["codes"], shared["labels"], block)
         counts[rows] = np.asarray(summed).reshape(chunk, -1)[: len(counts[rows])]
 
-    # The CPU back end counts in one thread, so several chunks are counted at a time.
+    # The CPU back end runs a program on one thread, so several chunks are counted at a time.
     with ThreadPoolExecutor(_THREADS) as threads:
         list(threads.map(count, _slices(len(query), chunk)))
     return counts.reshape(len(query), num_bits + 1, levels)
 
 
 def without_self(counts: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Counts of a set searched with its own items, each left out of its own ranking.
+    """Counts of a set searched with its own items, with each item left out of its own ranking.
 
     Args:
       counts: of the set against itself, `[n, num_bits + 1, levels]`.
@@ -110,18 +111,18 @@ def without_self(counts: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def check_labels(query: np.ndarray, database: np.ndarray, n_query: int, n_database: int) -> None:
-    """Refuses labels that do not fit each other or the codes.
+    """Checks that labels match each other and the codes.
 
     Raises:
-      ValueError: with all shapes.
+      ValueError: they do not; the message gives all shapes.
     """
     shapes = f"labels {query.shape} and {database.shape}, codes {n_query} and {n_database}"
     if not n_query or not n_database:
-        raise ValueError(f"there must be a query and a database item: {shapes}")
+        raise ValueError(f"at least one query and one database item are needed: {shapes}")
     if query.ndim not in (1, 2) or query.shape[1:] != database.shape[1:]:
         raise ValueError(f"labels must both be [n] or both [n, classes]: {shapes}")
     if len(query) != n_query or len(database) != n_database:
-        raise ValueError(f"there must be as many labels as codes: {shapes}")
+        raise ValueError(f"labels and codes must have the same length: {shapes}")
     for labels in (query, database):
         if query.ndim == 1 and labels.dtype.kind not in "iu":
             raise ValueError(f"class ids must be integers, got {labels.dtype}: {shapes}")
@@ -130,7 +131,7 @@ def check_labels(query: np.ndarray, database: np.ndarray, n_query: int, n_databa
 
 
 def shared_labels(query_labels: jax.Array, database_labels: jax.Array) -> jax.Array:
-    """How many labels each pair shares, int32 `[n_query, n_database]`; class ids share 0 or 1."""
+    """Number of labels each pair shares, int32 `[n_query, n_database]`; 0 or 1 for class ids."""
     if query_labels.ndim == 1:
         return (query_labels[:, None] == database_labels[None, :]).astype(jnp.int32)
     shared = jnp.matmul(query_labels, database_labels.T, precision="highest")
@@ -156,7 +157,7 @@ def _compiled(levels: int, devices: tuple[jax.Device, ...]) -> Callable[..., jax
         distance = _distances(codes, block["codes"])
         level = shared_labels(labels, block["labels"])
         row = jnp.arange(len(codes))[:, None] * counts.shape[1]
-        # Padding falls outside, and is dropped.
+        # Padding gets an index out of bounds, which is dropped.
         place = jnp.where(block["is_real"], row + distance * levels + level, counts.size)
         return counts.ravel().at[place].add(1, mode="drop").reshape(counts.shape)
 
@@ -169,7 +170,7 @@ def _words(packed: np.ndarray, num_bits: int) -> np.ndarray:
 
 
 def _for_device(query: np.ndarray, database: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Class ids numbered anew as int32; multi-hot labels as float32 for a matrix product."""
+    """Class ids renumbered from 0 as int32; multi-hot labels as float32 for a matrix product."""
     if query.ndim == 2:
         return query.astype(np.float32), database.astype(np.float32)
     _, ids = np.unique(np.concatenate([query, database]), return_inverse=True)
@@ -177,7 +178,7 @@ def _for_device(query: np.ndarray, database: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _padded(array: np.ndarray, length: int) -> np.ndarray:
-    """Zeros appended until `[length, ...]`."""
+    """Appends zeros up to `[length, ...]`."""
     missing = [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1)
     return np.pad(array, missing) if length > len(array) else array
 
@@ -187,5 +188,5 @@ def _slices(length: int, block: int) -> list[slice]:
 
 
 def _even_block(length: int, most: int) -> int:
-    """The size of the fewest equal blocks, none above `most`, that hold `length` rows."""
+    """Size of equal blocks, at most `most`, so that as few as possible hold `length` rows."""
     return -(-length // -(-length // most))

@@ -1,4 +1,4 @@
-"""How well a set of codes uses its bits, whatever the labels are."""
+"""How well a set of codes uses its bits, regardless of labels."""
 
 from typing import Any
 
@@ -15,20 +15,20 @@ def code_health(codes: np.ndarray, *, num_bits: int) -> dict[str, Any]:
       num_bits: bits of a code.
 
     Returns:
-      `bit_means` (share of ones of each bit, `[num_bits]`), `bit_imbalance` (mean distance of these
-      from 1/2: 0 is balanced, 1/2 constant), `constant_bits` (how many never change),
-      `bit_correlation` (mean absolute correlation of two bits that do change; 0 is independent),
+      `bit_means` (share of ones per bit, `[num_bits]`), `bit_imbalance` (mean distance of these
+      from 1/2: 0 is balanced, 1/2 constant), `constant_bits` (number of bits equal in all codes),
+      `bit_correlation` (mean absolute correlation of two non-constant bits; 0 is independent),
       `bit_entropy` (mean entropy of a bit, at most 1 bit), `code_entropy` (entropy of the
       distribution of whole codes, in bits, at most log2 n), `distinct_codes`, `collisions` (items
       that share their code with another), `largest_bucket` (items with the most frequent code).
 
     Raises:
-      ValueError: codes of another width or content, or none.
+      ValueError: codes of the wrong width or content, or no codes.
     """
     packed = hamming.as_packed(codes, num_bits)
     if not len(packed):
         raise ValueError(f"codes {packed.shape} must not be empty")
-    # Bits as rows, 64 items a word: counting is exact, and no order of items matters.
+    # Bits as rows, 64 items per word: counts are exact and do not depend on the order of items.
     bits = hamming.unpack(packed, num_bits).T
     padded = np.pad(bits, ((0, 0), (0, -len(packed) % 64)))
     rows = np.ascontiguousarray(np.packbits(padded, axis=1)).view(np.uint64)
@@ -39,7 +39,7 @@ def code_health(codes: np.ndarray, *, num_bits: int) -> dict[str, Any]:
     covariance = (both / len(packed) - np.outer(means, means))[pairs]
     correlations = np.abs(covariance / np.outer(deviation, deviation)[pairs])
     whole = hamming.words(packed)
-    one_word = whole.shape[1] == 1  # then numbers are sorted, not rows
+    one_word = whole.shape[1] == 1  # then np.unique sorts numbers, which is faster than rows
     _, sizes = np.unique(whole[:, 0] if one_word else whole, axis=0, return_counts=True)
     return {
         "bit_means": means.tolist(),

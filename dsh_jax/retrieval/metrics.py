@@ -1,4 +1,4 @@
-"""Retrieval measured whole: codes and labels in, all metrics out, with the rules they follow."""
+"""All retrieval metrics of codes and labels, with the conventions they follow."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -52,8 +52,8 @@ def evaluate(
       -> the one used in its place; `conventions`: their words, and `rules`: what each means.
 
     Raises:
-      ValueError: codes or labels that do not fit, with their shapes; a cut below 1; a radius below
-        0; unknown conventions.
+      ValueError: codes or labels of the wrong shape or content; a cut below 1; a radius below 0;
+        unknown conventions.
     """
     conventions = _checked(cuts, radius, conventions)  # before counting, which may take long
     codes_and_labels = (
@@ -169,10 +169,10 @@ def _metrics(cuts: Sequence[int], denominator: str, *, graded: bool) -> dict[str
 def _tie_band(
     counts: np.ndarray, metrics: dict[str, Metric], cuts: Sequence[int], denominator: str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(worst, best) over all orders of the ties, of each metric that has such bounds."""
+    """(worst, best) over all orders of the ties, for the metrics with known bounds."""
     orders = [ranking.in_order(counts, order) for order in ("worst", "best")]
     band = {name: (metric(orders[0]), metric(orders[1])) for name, metric in metrics.items()}
-    if denominator == "hits_in_top_k":  # there the best order is not the most similar first
+    if denominator == "hits_in_top_k":  # the best order need not have the most similar items first
         for k in cuts:
             band.pop(f"weighted_map_at_{k}", None)
             band[f"map_at_{k}"] = ranking.average_precision_bounds_over_hits(counts, k)
@@ -186,7 +186,7 @@ def _ranked_by_database(
     num_bits: int,
     levels: int,
 ) -> Iterator[np.ndarray]:
-    """Each query's ranking with ties in the database's order: counts with one item a bucket."""
+    """Rankings with ties in the database's order, per query: counts with one item per bucket."""
     for start in range(0, len(query), _STABLE_BLOCK):
         rows = slice(start, start + _STABLE_BLOCK)
         distances = hamming.distances(query[rows], database, num_bits)

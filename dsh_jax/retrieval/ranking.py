@@ -1,15 +1,16 @@
 """Ranked metrics from counts of items by distance, exact about ties.
 
-A code of K bits has K + 1 distances, so most of a ranking is ties, and the order among them is
-nobody's merit. Every function here gives the expectation under a uniformly random order of the
-items at the same distance (McSherry & Najork, "Computing information retrieval performance measures
-efficiently in the presence of tied scores", ECIR 2008). `in_order` makes counts whose ties have the
-best or the worst order, for the same functions.
+Codes of K bits have only K + 1 distances, so most of a ranking is ties, and the codes do not
+determine the order within a tie. Every function here gives the expectation under a uniformly random
+order of the items at the same distance (McSherry & Najork, "Computing information retrieval
+performance measures efficiently in the presence of tied scores", ECIR 2008). For the best or the
+worst order of ties, pass the counts through `in_order` first.
 
-`counts` are integers `[n_query, buckets, levels]`: in the bucket that is b-th in rank, so many
-items share l labels with the query (`counts.distance_counts`, where a bucket is a distance). An
-item is relevant if it shares a label. Results are float64 `[n_query]`. `cut` is the last rank that
-counts, clipped to the size of the database. ValueError: no counts, or a cut below 1.
+`counts[q, b, l]` is the number of items in the b-th nearest bucket of query q that share l labels
+with it: integers `[n_query, buckets, levels]` from `counts.distance_counts`, where each bucket is a
+distance. An item is relevant if it shares a label. Results are float64 `[n_query]`. `cut` is the
+last rank considered, clipped to the size of the database. Invalid counts or a cut below 1 raise a
+ValueError.
 """
 
 import numpy as np
@@ -23,10 +24,10 @@ def in_order(counts: np.ndarray, order: str) -> np.ndarray:
 
     Args:
       counts: `[n_query, buckets, levels]`.
-      order: "best": the most similar items first inside each bucket; "worst": last.
+      order: "best": the most similar items first within each bucket; "worst": last.
 
     Returns:
-      `[n_query, buckets * levels, levels]`, each bucket with items of one level.
+      `[n_query, buckets * levels, levels]`, where all items of a bucket have the same level.
     """
     n_query, buckets, levels = check_counts(counts).shape
     step = {"best": -1, "worst": 1}[order]
@@ -43,23 +44,23 @@ def average_precision(
 ) -> np.ndarray:
     """Average precision; graded: weighted by shared labels ("weighted mAP").
 
-    The sum over the relevant items up to rank `cut`, of the precision at their rank, or, graded,
-    of the mean number of shared labels up to it (ACG), is divided by a number of items.
+    The precision at the rank of each relevant item up to rank `cut` (graded: the mean number of
+    labels shared by the items up to that rank, ACG), summed and divided by a number of items.
 
     Args:
       counts: see above.
       cut: None for the whole database.
       denominator: "reachable": min(cut, relevant items in the database), so that 1 is the best
         possible ranking; "all_relevant": all of them; "hits_in_top_k": those found up to the cut,
-        as most published hashing code does, so that finding fewer may score more. Without a cut
-        the three are the same.
-      graded: count shared labels in place of relevant items.
+        as in most published hashing code; finding fewer may then raise the score. Without a cut
+        the three are equal.
+      graded: use the number of shared labels in place of relevance.
 
     Returns:
-      `[n_query]`; 0 for a query without relevant items (or hits, if they divide).
+      `[n_query]`; 0 where the denominator is 0.
 
     Raises:
-      ValueError: see above; no such denominator.
+      ValueError: invalid counts, a cut below 1, an unknown denominator.
     """
     if denominator not in DENOMINATORS:
         raise ValueError(f"denominator is one of {DENOMINATORS}, not {denominator!r}")
@@ -80,10 +81,10 @@ def average_precision(
 def average_precision_bounds_over_hits(
     counts: np.ndarray, cut: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the largest average precision over all orders of ties, if hits divide.
+    """Bounds of average precision over all orders of ties, with denominator "hits_in_top_k".
 
-    One hit more may lower the mean of the precisions, so for this denominator the best order is not
-    simply the relevant items first.
+    With this denominator an additional hit may lower the score, so the best order is not always
+    that with the relevant items first.
 
     Returns:
       (worst, best), each `[n_query]`.
@@ -96,7 +97,7 @@ def average_precision_bounds_over_hits(
         hits, _ = _hypergeometric(n, r, m)
         items, found = total[query, :last].sum(), relevant[query, :last].sum()
         full = counts[query : query + 1, :last]
-        # However many hits the last bucket gives, its best order has them first, its worst last.
+        # Whatever the number of hits in the last bucket, hits first is best and hits last is worst.
         for bound, order, missed in ((0, "worst", m - hits), (1, "best", 0 * hits)):
             before = average_precision(in_order(full, order)) * found if last else 0.0
             start = items + missed
@@ -114,7 +115,7 @@ def precision_at(counts: np.ndarray, cut: int) -> np.ndarray:
 
 
 def recall_at(counts: np.ndarray, cut: int) -> np.ndarray:
-    """Share of all relevant items that are in the first `cut` ranks; 0 if there are none."""
+    """Share of all relevant items found in the first `cut` ranks; 0 without relevant items."""
     total, relevant, _ = _sums(counts)
     return _ratio(_found(total, relevant, _inside(total, cut)), relevant.sum(axis=1))
 
@@ -137,24 +138,24 @@ def ndcg(counts: np.ndarray, cut: int | None = None) -> np.ndarray:
 
 
 def within_radius(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lookup of all items at most r bits away, for every radius r; ties do not matter.
+    """Lookup of all items at most r bits away, for every radius r; independent of ties.
 
     Args:
-      counts: one bucket a distance.
+      counts: with one bucket per distance.
 
     Returns:
-      (precision, recall, empty), each `[n_query, num_bits + 1]`: precision is 0 where the ball is
-      empty, `empty` says where it is (bool).
+      (precision, recall, empty), each `[n_query, num_bits + 1]`: `empty` (bool) is true where no
+      item lies within the radius; precision is 0 there.
     """
     total, relevant, _ = (np.cumsum(x, axis=1) for x in _sums(counts))
     return _ratio(relevant, total), _ratio(relevant, relevant[:, -1:]), total == 0
 
 
 def check_counts(counts: np.ndarray) -> np.ndarray:
-    """The counts themselves.
+    """Checks counts and returns them.
 
     Raises:
-      ValueError: they are not integers `[n_query, buckets, levels >= 2]`, or negative.
+      ValueError: they are not integers `[n_query, buckets, levels >= 2]`, or are negative.
     """
     if counts.ndim != 3 or counts.shape[2] < 2 or counts.dtype.kind not in "iu":
         raise ValueError(
@@ -170,19 +171,19 @@ def _sums(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Items, relevant items and shared labels of each bucket, int64 `[n_query, buckets]`."""
     counts = check_counts(counts).astype(np.int64, copy=False)
     relevant, gain = np.zeros((2, *counts.shape[:2]), np.int64)
-    for level in range(1, counts.shape[2]):  # a few: summing a short axis is slow
+    for level in range(1, counts.shape[2]):  # a loop: NumPy sums a short axis slowly
         relevant += counts[..., level]
         gain += level * counts[..., level]
     return counts[..., 0] + relevant, relevant, gain
 
 
 def _before(values: np.ndarray) -> np.ndarray:
-    """Sum over the buckets before each."""
+    """Sums over the buckets before each bucket."""
     return np.asarray(np.cumsum(values, axis=-1) - values)
 
 
 def _inside(total: np.ndarray, cut: int | None) -> np.ndarray:
-    """How many items of each bucket fall in the first `cut` ranks."""
+    """Number of items of each bucket within the first `cut` ranks."""
     if cut is None:
         return total
     if cut < 1:
@@ -205,11 +206,11 @@ def _precisions(
 ) -> np.ndarray:
     """Expected sum of the precisions at the relevant items in the first places of a bucket.
 
-    Arguments that broadcast: N items with a gain of G come before the bucket of n items, r of
-    them relevant with a mean gain of g (1 where gains are not graded), n' of them inside the cut.
+    The arguments broadcast: N items with a total gain of G come before a bucket of n items, of
+    which r are relevant with a mean gain of g (1 if not graded), and n' are inside the cut.
     """
-    # At the i-th place stands a relevant item with probability r / n; then (i - 1)(r - 1) / (n - 1)
-    # more are expected before it in the bucket. With slope = g (r - 1) / (n - 1) the precision is
+    # The i-th place has a relevant item with probability r / n; then (i - 1)(r - 1) / (n - 1) more
+    # are expected before it in the bucket. With slope = g (r - 1) / (n - 1) the precision is
     # (G + g + (i - 1) slope) / (N + i), and as (i - 1) / (N + i) = 1 - (N + 1) / (N + i), the sum
     # over i = 1..n' is n' slope + (G + g - (N + 1) slope) (H[N + n'] - H[N]), H harmonic numbers.
     slope = mean_gain * (relevant - 1) / np.maximum(total - 1, 1)
@@ -221,7 +222,7 @@ def _precisions(
 def _over_hits(
     total: np.ndarray, relevant: np.ndarray, gain: np.ndarray, terms: np.ndarray, inside: np.ndarray
 ) -> np.ndarray:
-    """Expected AP when the hits inside the cut divide: their number is itself at chance."""
+    """Expected AP over the hits inside the cut, whose number is itself random."""
     result = np.zeros(len(total))
     for query, last in enumerate(_last_bucket(inside)):
         n, r, m = (int(x[query, last]) for x in (total, relevant, inside))
@@ -242,7 +243,7 @@ def _last_bucket(inside: np.ndarray) -> np.ndarray:
 
 
 def _hypergeometric(n: int, r: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of relevant items among m of n, r of them relevant, and their probabilities."""
+    """Possible numbers of hits when m of n items are drawn, r of the n relevant; probabilities."""
     hits = np.arange(max(0, m - (n - r)), min(m, r) + 1)
 
     def log_choose(a: int, b: np.ndarray) -> np.ndarray:

@@ -250,7 +250,9 @@ class _Trainer:
         )
         labels = experiment.dataset.labels[ids]
         num_bits = experiment.config.num_bits
-        counts = distance_counts(codes, labels, codes, labels, num_bits=num_bits)
+        counts = distance_counts(
+            codes, labels, codes, labels, num_bits=num_bits, devices=experiment.devices
+        )
         return float(average_precision(without_self(counts, labels)).mean())
 
     def _sample_grid(self, state: State) -> np.ndarray:
