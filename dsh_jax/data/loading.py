@@ -1,16 +1,17 @@
 """From the fields `data` of a config to a data set and its split."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.documents import collections as documents
+from dsh_jax.data.documents import collections
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.dataset import TextDataset, as_dataset
 from dsh_jax.data.documents.vocabulary import Vocabulary, fit_vocabulary
-from dsh_jax.data.images import built_in as sources
-from dsh_jax.data.images.dataset import ImageFiles, load_images
+from dsh_jax.data.images import built_in
+from dsh_jax.data.images.dataset import ImageDataset, ImageFiles, load_images
 from dsh_jax.data.images.listing import list_images
 from dsh_jax.data.images.nus_wide import list_nus_wide
 from dsh_jax.data.splits import by_class
@@ -20,8 +21,6 @@ from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.errors import UserError
 
-IMAGE_FILES = ("image_files", "nus_wide")
-
 
 def load_dataset(data: ConfigDict) -> Dataset:
     """The images or the documents that `data.source` names.
@@ -29,15 +28,18 @@ def load_dataset(data: ConfigDict) -> Dataset:
     Raises:
       UserError: no such source, or its data is missing or damaged.
     """
-    source, place = data.source, data.data_dir or None
-    if source in IMAGE_FILES:
-        return _load_image_files(data)
-    if source in documents.NAMES:
-        return documents.load_documents(source, Path(place) if place else None)
-    if source in sources.NAMES:
-        return sources.load(source, place)
-    names = ", ".join((*sources.NAMES, *IMAGE_FILES, *documents.NAMES))
-    raise UserError(f"data.source is {source!r}; set it to one of {names}.")
+    if data.source not in SOURCES:
+        raise UserError(f"data.source is {data.source!r}; set it to one of {', '.join(SOURCES)}.")
+    return SOURCES[data.source](data)
+
+
+def _load_built_in(data: ConfigDict) -> ImageDataset:
+    return built_in.load(data.source, data.data_dir or None)
+
+
+def _load_documents(data: ConfigDict) -> Documents:
+    path = Path(data.data_dir) if data.data_dir else None
+    return collections.load_documents(data.source, path)
 
 
 def _load_image_files(data: ConfigDict) -> ImageFiles:
@@ -60,6 +62,15 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
         cache=Path(data.cache_dir),
         memory_limit_gb=data.memory_limit_gb,
     )
+
+
+IMAGE_FILES = ("image_files", "nus_wide")
+SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = {
+    **dict.fromkeys(built_in.NAMES, _load_built_in),
+    **dict.fromkeys(IMAGE_FILES, _load_image_files),
+    **dict.fromkeys(collections.NAMES, _load_documents),
+}
+"""What a config's `data.source` may name: the fields `data` of a config -> the data set."""
 
 
 def read_words(
