@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from signatures import build_for_images
 
 from configs import smoke
 from dsh_jax.devices import compile_step, replicate, shard, unreplicate
-from dsh_jax.methods import dsh_gan, dsh_gan_steps
+from dsh_jax.methods import dsh_gan_steps
 
 IMAGE_SHAPE, NUM_CLASSES, BATCH = (8, 8, 1), 3, 8
 LABEL = np.eye(NUM_CLASSES, dtype=np.float32)[[0, 1, 2, 0, 1, 1, 0, 2]]
@@ -36,7 +37,7 @@ def make_config(**changes):
 
 
 def build(**changes):
-    return dsh_gan.build(make_config(**changes), IMAGE_SHAPE, NUM_CLASSES)
+    return build_for_images(make_config(**changes), IMAGE_SHAPE, NUM_CLASSES)
 
 
 @lru_cache

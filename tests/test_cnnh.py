@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from signatures import classify
 
 from configs import cnnh_plus_digits_16bit, smoke
 from dsh_jax.data import targets
@@ -16,7 +17,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.methods import cnnh
 from dsh_jax.training import loop
-from dsh_jax.training.experiment import build_method, prepare
+from dsh_jax.training.experiment import build_method, prepare, signature_of
 
 
 def small(**changes):
@@ -110,7 +111,7 @@ def test_a_step_by_its_definition(tmp_path, class_outputs):
     assert metrics["network/right_bits"] == pytest.approx((right > 0.5).mean())
     wanted = code_loss
     if class_outputs:
-        logits = np.asarray(method.classify(state, batch), np.float64)
+        logits = np.asarray(classify(method, state, batch), np.float64)
         log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         classification = -(batch["label"] * log_softmax).sum(axis=1).mean()
         assert metrics["network/classification"] == pytest.approx(classification, rel=1e-4)
@@ -132,7 +133,8 @@ def test_a_config_whose_values_cannot_be():
         ({"codes__sweeps": 0}, "sweep"),
     ):
         with pytest.raises(UserError, match=named):
-            method = build_method(small(**change), dataset)
+            config = small(**change)
+            method = build_method(config, signature_of(config, dataset))
             method.learn_targets(dataset, np.arange(3))
 
 
@@ -154,9 +156,9 @@ def test_training_keeps_its_targets_and_resumes(tmp_path):
     assert (tmp_path / "whole/targets.npz").stat().st_mtime_ns == before
     for a, b in zip(*(jax.tree.leaves(s) for s in (first, again)), strict=True):
         np.testing.assert_array_equal(a, b)
-    result, _ = evaluate_workdir(tmp_path / "whole")
+    result = evaluate_workdir(tmp_path / "whole")
     assert result["codes"] == "cnnh_plus" and result["method"] == "cnnh"
-    assert evaluate_workdir(tmp_path / "whole", baseline="classifier")[0]["map"] > 0
+    assert evaluate_workdir(tmp_path / "whole", baseline="classifier")["map"] > 0
 
 
 def test_targets_of_other_images_are_refused(tmp_path):

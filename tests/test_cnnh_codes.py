@@ -12,10 +12,9 @@ from dsh_jax.methods.cnnh_codes import (
     initial_codes,
     learn_class_codes,
     learn_codes,
-    newton_step,
-    objective_change,
     sweep_order,
 )
+from dsh_jax.methods.cnnh_sweep import newton_step, objective_change
 from dsh_jax.methods.similarity import check_memory, required_bytes, similarity_from_labels
 
 

@@ -21,7 +21,7 @@ from dsh_jax.devices import AXIS, compile_step, replicate, shard, unreplicate
 from dsh_jax.errors import UserError
 from dsh_jax.methods import dsh_gan_steps
 from dsh_jax.methods.players import ENCODER
-from dsh_jax.training.experiment import build_method, with_labels_of
+from dsh_jax.training.experiment import build_method, signature_of
 
 FOLDER = Path(default.__file__).parent
 IMAGE_SHAPES = {"cifar10": (32, 32, 3), "digits": (8, 8, 1), "image_files": (32, 32, 3),
@@ -68,7 +68,7 @@ def build(config):
         labels=np.zeros(1, np.int32), is_test=np.zeros(1, bool),
         class_names=tuple(map(str, range(NUM_CLASSES))),
     )  # fmt: skip
-    return build_method(with_labels_of(config, dataset), dataset)
+    return build_method(config, signature_of(config, dataset))
 
 
 def random_batch(config, stage):

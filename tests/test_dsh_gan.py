@@ -5,10 +5,11 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from signatures import build_for_images
 
 from dsh_jax.data.images.augment import to_float
 from dsh_jax.errors import UserError
-from dsh_jax.methods import dsh_gan, dsh_gan_steps
+from dsh_jax.methods import dsh_gan_steps
 from tests.small_dsh_gan import (
     BATCH,
     IMAGE_SHAPE,
@@ -196,7 +197,7 @@ def test_control_is_the_hash_step_on_real_triplets():
 
 def test_control_needs_no_generator():
     # 12x12 images are none that a generator can draw.
-    method = dsh_gan.build(make_config(triplets="real"), (12, 12, 1), NUM_CLASSES)
+    method = build_for_images(make_config(triplets="real"), (12, 12, 1), NUM_CLASSES)
     state = jax.eval_shape(method.init, jax.random.key(0))
     assert state.params["hash"]
 
@@ -236,13 +237,13 @@ def test_a_value_that_cannot_be_is_named_with_its_field(field, value):
         config.representation.name = "wide_resnet"
     config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError) as error:
-        dsh_gan.build(config, IMAGE_SHAPE, NUM_CLASSES)
+        build_for_images(config, IMAGE_SHAPE, NUM_CLASSES)
     # The last part of the field's name will do.
     assert field.rpartition(".")[2] in str(error.value) and repr(value) in str(error.value)
 
 
 def test_a_triplet_loss_that_is_none_is_named():
-    with pytest.raises(UserError, match="'no_such_loss'.*dsh_jax.losses.images"):
+    with pytest.raises(UserError, match="'no_such_loss'.*dsh_jax.losses"):
         build(loss__triplet="no_such_loss")
 
 
@@ -250,4 +251,4 @@ def test_a_triplet_option_that_is_none_is_named():
     config = make_config()
     config.loss.triplet_options = {"margins": 2.0}
     with pytest.raises(UserError, match="'margins'.*'margin'"):
-        dsh_gan.build(config, IMAGE_SHAPE, NUM_CLASSES)
+        build_for_images(config, IMAGE_SHAPE, NUM_CLASSES)

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from signatures import build_for_images
 
-from dsh_jax.methods import base, dsh_gan
+from dsh_jax.methods import base
 from tests.small_dsh_gan import (
     BATCH,
     IMAGE_SHAPE,
@@ -37,7 +38,7 @@ def hinge_method():
     config.representation.spectral_norm = True
     config.loss.triplet = f"{__name__}:own_triplet"
     config.loss.triplet_options = {"scale": 100.0}
-    return dsh_gan.build(config, IMAGE_SHAPE, NUM_CLASSES)
+    return build_for_images(config, IMAGE_SHAPE, NUM_CLASSES)
 
 
 @pytest.fixture(scope="module")

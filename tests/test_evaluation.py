@@ -9,11 +9,13 @@ import json
 import jax
 import numpy as np
 import pytest
+from signatures import classify
 
 from configs import smoke
 from dsh_jax import evaluation, hamming
 from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.data.splits.split import save as save_split
+from dsh_jax.encoder_files import describe, save_description
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.files import write_json
@@ -39,11 +41,14 @@ def made(tmp_path_factory):
     write_json(workdir / "config.json", as_dict(config))
     write_json(workdir / "run.json", RUN)
     save_split(experiment.split, workdir / "split.json")
+    save_description(
+        describe(experiment.config, experiment.signature, experiment.method.codes), workdir
+    )
     return workdir, experiment, states
 
 
 def measure(workdir, **options):
-    return evaluate_workdir(workdir, **options)[0]
+    return evaluate_workdir(workdir, **options)
 
 
 @pytest.mark.parametrize(("which", "step"), [("best", BEST), ("latest", LATEST)])
@@ -112,7 +117,7 @@ def test_the_classifiers_label_as_a_code(made):
     assert (result["codes"], result["step"]) == ("classifier", BEST)
     codes = np.load(workdir / "codes_classifier.npz")
     ids = experiment.split.query
-    logits = experiment.method.classify(states[BEST], experiment.dataset.take(ids))
+    logits = classify(experiment.method, states[BEST], experiment.dataset.take(ids))
     bits = hamming.unpack(codes["query_codes"], 16)
     assert np.array_equal(bits[:, :10].argmax(axis=1), np.argmax(logits, axis=1))
     assert np.array_equal(bits.sum(axis=1), np.ones(len(ids)))

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from dsh_jax import losses
 from dsh_jax.errors import UserError
-from dsh_jax.losses import images as losses
 
 ONE, ZERO = jnp.float32(1), jnp.float32(0)
 
@@ -118,11 +118,9 @@ def test_minimax_generator_gradient_is_minus_the_discriminators(logit):
 
 
 def test_games_pair_the_discriminators_loss_with_the_generators():
-    assert dict(losses.ADVERSARIAL) == {
-        "minimax": (losses.adversarial, losses.generator_minimax),
-        "non_saturating": (losses.adversarial, losses.generator_non_saturating),
-        "hinge": (losses.adversarial_hinge, losses.generator_hinge),
-    }
+    assert losses.minimax() == (losses.adversarial, losses.generator_minimax)
+    assert losses.non_saturating() == (losses.adversarial, losses.generator_non_saturating)
+    assert losses.hinge() == (losses.adversarial_hinge, losses.generator_hinge)
 
 
 # Arguments of one sample as shapes: "code" and "class" vectors, labels, a scalar, a 0/1 scalar.
@@ -220,24 +218,24 @@ def own_loss(anchor, positive, negative, *, scale=1.0):
 
 
 def test_find_binds_the_options():
-    found = losses.find("triplet_ranking", {"margin": 3.0})
+    found = losses.find("loss.triplet", "triplet_ranking", {"margin": 3.0})
     assert float(found(*jnp.zeros((3, 2)))) == 3.0
-    assert float(losses.find("triplet_ranking", {})(*jnp.zeros((3, 2)))) == 1.0
+    assert float(losses.find("loss.triplet", "triplet_ranking", {})(*jnp.zeros((3, 2)))) == 1.0
 
 
 def test_find_takes_a_function_of_ones_own():
-    found = losses.find(f"{__name__}:own_loss", {"scale": 0.5})
+    found = losses.find("loss.triplet", f"{__name__}:own_loss", {"scale": 0.5})
     assert float(found(*jnp.ones((3, 2)))) == 0.5 * 6
 
 
 @pytest.mark.parametrize(
     "name",
     ["no_such_loss", "no_such_module:loss", f"{__name__}:no_such_loss", "", ":", "..losses:x",
-     "math:pi", "jnp", "ADVERSARIAL"],
+     "math:pi", "jnp", "Game"],
 )  # fmt: skip
 def test_find_names_a_loss_that_is_not_there(name):
     with pytest.raises(UserError) as error:
-        losses.find(name, {})
+        losses.find("loss.triplet", name, {})
     assert repr(name) in str(error.value)
 
 
@@ -246,4 +244,4 @@ def test_find_names_a_loss_that_is_not_there(name):
 @pytest.mark.parametrize("option", ["margins", "anchor"])
 def test_find_names_an_option_that_is_not_there(option):
     with pytest.raises(UserError, match=f"'triplet_ranking'.*'{option}'.*'margin'"):
-        losses.find("triplet_ranking", {option: 1.0})
+        losses.find("loss.triplet", "triplet_ranking", {option: 1.0})

@@ -14,9 +14,11 @@ from hypothesis.extra import numpy as hnp
 
 from configs import multi_digits_24bit, smoke
 from dsh_jax.data import batches
+from dsh_jax.data.images import built_in
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.splits import by_class
 from dsh_jax.data.splits.split import ID_FIELDS, Split
+from dsh_jax.encoder import load_encoder
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.rng import stream_rng
@@ -361,13 +363,13 @@ def test_triplets_need_two_classes():
 PROGRAM = """
 import jax, numpy as np
 from configs import smoke
-from dsh_jax.methods import dsh_gan
+from signatures import build_for_images
 from dsh_jax.devices import compile_encode, pick_devices, shard
 
 config = smoke.get_config()
 config.loss.labels = "multi"
 config.anchor_every = 2
-gan = dsh_gan.build(config, (8, 8, 1), 6).stages[0].step.__self__
+gan = build_for_images(config, (8, 8, 1), 6).stages[0].step.__self__
 label = (np.random.default_rng(0).random((8, 6)) < 0.35).astype(np.float32)
 batch = {"label": label, "position": np.arange(8, dtype=np.int32)}
 for count in (1, 2):
@@ -384,7 +386,7 @@ def test_negatives_labels_do_not_depend_on_the_number_of_devices():
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": "tests"},
         cwd=Path(__file__).parents[1],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -399,9 +401,10 @@ def test_several_labels_from_end_to_end(tmp_path):
     config = smoke.shrink(multi_digits_24bit.get_config())
     config.update(pretraining_steps=0, num_steps=2)
     train(config, tmp_path, {"command": "test"})
-    result, experiment = evaluate_workdir(tmp_path)
-    assert experiment.dataset.multi_label and result["protocol"] == "1000/1000/6000"
+    result = evaluate_workdir(tmp_path)
+    assert result["protocol"] == "1000/1000/6000"
+    assert load_encoder(tmp_path).signature.labels == "multi"
     assert 0 < result["ndcg_at_100"] < 1 and 0.6 < result["map"] < 1
     with np.load(tmp_path / "codes.npz") as codes:
-        wanted = experiment.dataset.labels[experiment.split.query]
+        wanted = built_in.load("multi_digits").labels[codes["query_ids"]]
         np.testing.assert_array_equal(codes["query_labels"], wanted)

@@ -13,11 +13,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from signatures import build_for_images
 
 from configs import cnnh_plus_digits_16bit, smoke
 from dsh_jax.devices import compile_step, pick_devices, replicate, shard, unreplicate
 from dsh_jax.errors import UserError
-from dsh_jax.methods import cnnh, dsh_gan
 from dsh_jax.retrieval.counts import distance_counts
 
 GAN_STEPS = ("pretraining", "joint", "triplet")
@@ -45,8 +45,8 @@ def methods():
     plus.update(num_bits=4, batch_size=BATCH)
     plus.representation.update(width=4, dropout=0.0)
     plus.optimizer.network.update(clip_norm=0.1, learning_rate=LEARNING_RATE)
-    gan, triplet = (dsh_gan.build(c, IMAGE_SHAPE, NUM_CLASSES) for c in (config, control))
-    return gan, triplet, cnnh.build(plus, IMAGE_SHAPE, NUM_CLASSES)
+    gan, triplet = (build_for_images(c, IMAGE_SHAPE, NUM_CLASSES) for c in (config, control))
+    return gan, triplet, build_for_images(plus, IMAGE_SHAPE, NUM_CLASSES)
 
 
 def random_batch(stage):

@@ -14,8 +14,8 @@ from configs import shttm_reuters_32bit, smoke
 from dsh_jax import evaluation, hamming
 from dsh_jax.data.documents.topics import infer_topics, learn_topics
 from dsh_jax.errors import UserError
-from dsh_jax.methods import shttm
 from dsh_jax.methods.shttm_codes import learn_codes
+from dsh_jax.methods.word_players import topic_model
 from dsh_jax.training.experiment import build_method, prepare
 from dsh_jax.training.loop import train
 from tests import corpus
@@ -175,7 +175,7 @@ def test_thresholded_topics_are_medians_of_the_training_documents(trained, path,
     experiment = prepare(corpus.config(path), tmp_path / "none")
     dataset, split = experiment.dataset, experiment.split
     ids = np.union1d(split.labeled, split.unlabeled)
-    topics = shttm.topic_model(experiment.config, dataset, ids)
+    topics = topic_model(experiment.config, dataset, ids)
     wanted = topics(split.query) > np.median(topics(ids), axis=0)
     np.testing.assert_array_equal(hamming.unpack(codes["query_codes"], 6), wanted)
 
@@ -206,13 +206,14 @@ def test_a_second_call_of_train_has_nothing_left_to_do(trained, path):
 
 def test_the_vocabulary_is_the_workdirs(trained, path):
     workdir, _ = trained
-    words = json.loads((workdir / "vocabulary.json").read_text())["words"]
+    path = workdir / "signature.json"
+    content = path.read_text()
+    words = json.loads(content)["signature"]["inputs"]["words"]
     assert "apple" in words and "unheard" not in words
-    (workdir / "vocabulary.json").rename(workdir / "kept")
-    (workdir / "vocabulary.json").write_text("{}")
-    with pytest.raises(UserError, match="vocabulary .*vocabulary.json cannot be read"):
+    path.write_text(content.replace('"apple"', '"applf"'))
+    with pytest.raises(UserError, match="signature.json is damaged.*checksum"):
         evaluation.evaluate_workdir(workdir)
-    (workdir / "kept").rename(workdir / "vocabulary.json")
+    path.write_text(content)
 
 
 @pytest.mark.parametrize(
@@ -239,11 +240,11 @@ def test_what_users_get_wrong(path, tmp_path, change, told):
 
 
 def test_methods_and_data_that_do_not_fit(path, tmp_path):
-    documents = prepare(corpus.config(path), tmp_path / "none").dataset
-    images = prepare(smoke.get_config(), tmp_path / "none").dataset
-    with pytest.raises(UserError, match="takes documents, but digits has none"):
+    documents = prepare(corpus.config(path), tmp_path / "none").signature
+    images = prepare(smoke.get_config(), tmp_path / "none").signature
+    with pytest.raises(UserError, match="takes documents, .* gives images"):
         build_method(shttm_reuters_32bit.get_config(), images)
-    with pytest.raises(UserError, match="takes images, but jsonl has none"):
+    with pytest.raises(UserError, match="takes images, .* gives documents"):
         build_method(smoke.get_config(), documents)
     with pytest.raises(UserError, match="'shttm', 'shttm_neural'"):
         config = corpus.config(path)

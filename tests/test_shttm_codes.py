@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from benchmarks.shttm_codes import random_tags, textbook_iteration
 from dsh_jax.errors import UserError
-from dsh_jax.methods.shttm_codes import _joined, _turn, fit_hash_function, learn_codes, medians
+from dsh_jax.methods.shttm_codes import _joined, _turn, learn_codes
+from dsh_jax.methods.shttm_hash import fit_hash_function, medians
 
 WEIGHTS = {"present": 2.0, "missing": 0.05, "tag_ridge": 0.3, "topic_weight": 0.7}
 

@@ -210,7 +210,7 @@ def test_training_learns_the_subjects_and_resumes(path, tmp_path, on):
     config.optimizer.network.learning_rate = 1e-2
     config.encoder.update(dropout=0.1, word_dropout=0.1)
     whole = train(config, tmp_path / "whole", {"command": ""})
-    result, _ = evaluate_workdir(tmp_path / "whole", checkpoint="latest")
+    result = evaluate_workdir(tmp_path / "whole", checkpoint="latest")
     assert result["codes"] == "shttm_neural" and result["map"] > 0.7
     # Chance is about 0.45, and two queries of 15 can find nothing by what they say.
 

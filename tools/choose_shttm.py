@@ -19,7 +19,8 @@ from tqdm import tqdm
 from configs import shttm as shttm_config
 from dsh_jax.files import write_json
 from dsh_jax.methods import shttm
-from dsh_jax.methods.shttm_codes import fit_hash_function, learn_codes
+from dsh_jax.methods.shttm_codes import learn_codes
+from dsh_jax.methods.shttm_hash import fit_hash_function
 from dsh_jax.methods.word_players import topic_model
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision, precision_at

@@ -1,35 +1,25 @@
 """Stage 1 of CNNH: target codes H from a similarity matrix S, so that H H^T / q is close to S.
 
-The entries of H, relaxed to [-1, 1], are moved one at a time by a clipped Newton step on
-||H H^T - q S||_F^2. A sweep takes the rows in random order and, in each, the bits in random order.
-With L = H H^T - q S, entry (i, j) needs only L_i. H_.j and L_ii, and both follow from G = H^T H and
-the row i of S H: L is never formed. All bits of a row share that row of S, and the rows of a block
-start from one product S[block] H, corrected by the block's own changes; so a sweep costs one
-product S H and O(q) a bit, and gives what entry after entry would.
-
-Each row has a weight, the number of images that it stands for: 1 in the full form, and the class'
-count in the exact form for single labels, where the images of a class have one code.
+The entries of H, relaxed to [-1, 1], are moved one at a time (`cnnh_sweep`). A sweep takes the rows
+in random order and, in each, the bits in random order. Each row has a weight, the number of images
+that it stands for: 1 in the full form, and the class count in the exact form for single labels,
+where the images of a class have one code.
 
 Source: Xia, Pan, Lai, Liu & Yan, "Supervised hashing for image retrieval via image representation
-learning" (AAAI 2014). Theirs are the objective and the step; what to do where the curvature is not
-positive or the step would lead uphill (`newton_step`), the start and the order are ours.
+learning" (AAAI 2014). The objective and the step are theirs; what to do where the curvature is not
+positive or the step would lead uphill (`cnnh_sweep.newton_step`), the start and the order are ours.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from dsh_jax.errors import UserError
+from dsh_jax.methods.cnnh_sweep import sweep as sweep_once
 from dsh_jax.methods.similarity import DEVICE_BLOCK, check_memory, check_similarity, row_blocks
 
-_HALVINGS = 4
 _ATTEMPTS = 10  # seeds tried until no two classes share a code
-
-_matmul = partial(jnp.matmul, precision="highest")  # no TF32: gains of late steps are small
 
 
 @dataclass(frozen=True)
@@ -144,121 +134,6 @@ def sweep_order(n: int, num_bits: int, seed: int, sweep: int) -> tuple[np.ndarra
     return rows, rng.permuted(bits, axis=1, out=bits)
 
 
-def objective_change(
-    step: jax.Array, slope: jax.Array, curvature: jax.Array, entry: jax.Array, weight: jax.Array
-) -> jax.Array:
-    """By how much ||H H^T - q S||_F^2, over all images, changes when an entry moves by `step`.
-
-    Exact: a quartic, as the row times itself is quadratic in the entry.
-
-    Args:
-      step: d, how far the entry moves.
-      slope: g', the first derivative, divided by the row's weight.
-      curvature: g'', the second, divided by it too.
-      entry: H_ij before the move.
-      weight: of row i.
-
-    Returns:
-      The change divided by the row's weight.
-    """
-    return step * (slope + step * (curvature / 2 + weight * step * (4 * entry + step)))
-
-
-def newton_step(
-    slope: jax.Array, curvature: jax.Array, entry: jax.Array, weight: jax.Array
-) -> jax.Array:
-    """How far an entry moves: never uphill, never out of [-1, 1].
-
-    By Newton, clipped and, where it overshoots, halved up to four times or not taken. Without
-    positive curvature: to the better bound, if that is no worse than to stay.
-
-    Args:
-      slope, curvature, entry, weight: as `objective_change` takes them.
-    """
-    down, up = -1 - entry, 1 - entry
-
-    def change(step: jax.Array) -> jax.Array:
-        return objective_change(step, slope, curvature, entry, weight)
-
-    newton = jnp.clip(-slope / jnp.where(curvature > 0, curvature, 1), down, up)
-    for _ in range(_HALVINGS):
-        newton = jnp.where(change(newton) <= 0, newton, newton / 2)
-    bound = jnp.where(change(down) < change(up), down, up)
-    step = jnp.where(curvature > 0, newton, bound)
-    return jnp.where(change(step) <= 0, step, 0)
-
-
-def _move_row(
-    gram: jax.Array, pull: jax.Array, row: jax.Array, weight: jax.Array, order: jax.Array
-) -> jax.Array:
-    """Moves the bits of row i in the given order.
-
-    Args:
-      gram: H^T W H of the other rows, `[num_bits, num_bits]`.
-      pull: q S_i. W H of the other rows, `[num_bits]`.
-      row: H_i., `[num_bits]`.
-      weight: of the row.
-      order: the bits, int32 `[num_bits]`.
-    """
-    num_bits = len(row)
-    # Scanning over bits laid out in order is twice as fast as looking each up.
-    gram, pull, ordered = gram[order][:, order], pull[order], row[order]
-
-    def move(carry, bit):
-        product, diagonal = carry  # gram @ row, and L_ii = |row|^2 - q
-        index, gram_row, gram_own, pulled, entry = bit
-        slope = 4 * (product[index] - pulled + weight * diagonal * entry)
-        curvature = 4 * (gram_own + weight * (2 * entry * entry + diagonal))
-        step = newton_step(slope, curvature, entry, weight)
-        carry = (product + step * gram_row, diagonal + step * (2 * entry + step))
-        return carry, jnp.clip(entry + step, -1, 1)  # clip: of rounding only
-
-    start = (_matmul(gram, ordered), _matmul(ordered, ordered) - num_bits)
-    bits = (jnp.arange(num_bits), gram, jnp.diag(gram), pull, ordered)
-    return row.at[order].set(lax.scan(move, start, bits)[1])
-
-
-@partial(jax.jit, donate_argnums=0)
-def _sweep(
-    relaxed: jax.Array, similarity: jax.Array, weights: jax.Array, rows: jax.Array, bits: jax.Array
-) -> jax.Array:
-    """One sweep.
-
-    Args:
-      relaxed: H, float32 `[n, num_bits]`; given up.
-      similarity: S, int8 `[n, n]`.
-      weights: float32 `[n]`.
-      rows: int32 `[blocks, block]`; n stands for no row.
-      bits: int32 `[blocks, block, num_bits]`.
-    """
-    num_bits = relaxed.shape[1]
-    take = partial(jnp.take, mode="fill", fill_value=0)  # no row has weight 0: it moves nothing
-
-    def move_block(carry, block):
-        relaxed, gram = carry
-        rows, bits = block
-        old, weight = take(relaxed, rows, axis=0), take(weights, rows)
-        similar = take(similarity, rows, axis=0).astype(jnp.float32)
-        products = _matmul(similar, weights[:, None] * relaxed)
-        within = take(similar, rows, axis=1) * weight
-
-        def move(carry, line):
-            new, gram = carry
-            position, product, similar, row, weight, order = line
-            product = product + _matmul(similar, new - old)  # what the block has changed so far
-            others = gram - weight * jnp.outer(row, row)
-            moved = _move_row(others, num_bits * (product - weight * row), row, weight, order)
-            return (new.at[position].set(moved), others + weight * jnp.outer(moved, moved)), None
-
-        lines = (jnp.arange(len(rows)), products, within, old, weight, bits)
-        (new, gram), _ = lax.scan(move, (old, gram), lines)
-        return (relaxed.at[rows].set(new, mode="drop"), gram), None
-
-    gram = _matmul(relaxed.T * weights, relaxed)  # anew each sweep, against drift
-    (relaxed, _), _ = lax.scan(move_block, (relaxed, gram), (rows, bits))
-    return relaxed
-
-
 def _descend(
     similarity: np.ndarray, counts: np.ndarray, num_bits: int, seed: int, sweeps: int
 ) -> CodesResult:
@@ -277,7 +152,7 @@ def _descend(
         rows = np.pad(rows, (0, padding), constant_values=n).reshape(num_blocks, block)
         bits = np.pad(bits, ((0, padding), (0, 0))).reshape(num_blocks, block, num_bits)
         start = jax.device_put(relaxed, device)
-        moved = np.asarray(_sweep(start, on_device, weights, rows, bits))
+        moved = np.asarray(sweep_once(start, on_device, weights, rows, bits))
         objective = _objective(similarity, counts, moved)
         if objective > objectives[-1]:  # by rounding: there was nothing left to gain
             moved, objective = relaxed, objectives[-1]

@@ -11,7 +11,6 @@ from functools import partial
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dsh_jax import losses
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.images.augment import augment
 from dsh_jax.data.signature import Signature
@@ -21,7 +20,8 @@ from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
 from dsh_jax.losses import slots
 from dsh_jax.methods import optimizers
 from dsh_jax.methods.base import Method, Recipe, Stage
-from dsh_jax.methods.dsh_gan_steps import DshGan, Losses
+from dsh_jax.methods.dsh_gan_losses import build_losses
+from dsh_jax.methods.dsh_gan_steps import DshGan
 from dsh_jax.methods.players import (
     IMAGE_NETWORK,
     image_network,
@@ -87,7 +87,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         updates["generator"] = updates["discriminator"]
     gan = DshGan(
         players=players,
-        losses=_losses(config, signature),
+        losses=build_losses(config, signature),
         optimizers={
             name: optimizers.build_optimizer(config, name, num_steps)
             for name, num_steps in updates.items()
@@ -124,33 +124,6 @@ def build(config: ConfigDict, signature: Signature) -> Method:
             "unlabeled_batch_size": batch.unlabeled_batch_size,
             "batch_size / anchor_every": config.batch_size // config.anchor_every,
         },
-    )
-
-
-def _losses(config: ConfigDict, signature: Signature) -> Losses:
-    """The losses that the config names, each tried on the shapes that it will be given."""
-    sizes = {
-        "num_bits": config.num_bits,
-        "classes": signature.num_classes,
-        # What the hash step sees: anchors, positives and negatives.
-        "batch": 3 * config.batch_size // config.anchor_every,
-    }
-    single = signature.labels == "single"
-    no_class = losses.softmax_no_class if single else losses.sigmoid_no_class
-    pair, batch = (
-        slots.from_config(config, slot, **sizes) if config.loss[slot] else None
-        for slot in ("pair", "batch")
-    )
-    return Losses(
-        triplet=slots.from_config(config, "triplet", **sizes),
-        classify=slots.classification(config, signature.labels, **sizes),
-        quantize=slots.from_config(config, "quantization", **sizes),
-        pair=pair,
-        batch=batch,
-        no_class=no_class if config.loss.unlabeled == "zero" else None,
-        game=slots.game(config),
-        weights=dict(config.loss.weights),
-        synthetic_class_weight=config.loss.synthetic_class_weight,
     )
 
 

@@ -4,7 +4,7 @@ Qiu, Pan, Yao, Mei: "Deep Semantic Hashing with Generative Adversarial Networks"
 arXiv 1804.08275.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ import optax
 from flax import linen as nn
 
 from dsh_jax.devices import AXIS, Batch
-from dsh_jax.losses import Game, Loss
 from dsh_jax.losses.pairs import mean_over_pairs, of_batch
 from dsh_jax.methods.base import (
     Metrics,
@@ -26,45 +25,14 @@ from dsh_jax.methods.base import (
     kept_variables,
     update,
 )
+from dsh_jax.methods.dsh_gan_losses import Losses, weighted_mean
+from dsh_jax.methods.negatives import disjoint_label, other_label
 from dsh_jax.methods.players import ENCODER, Players
 from dsh_jax.rng import named_key, sample_keys
 
 DISCRIMINATOR = ("representation", "adversary", "classification")
 HASH = ("representation", "hash", "classification")
 GENERATOR = ("generator",)
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The losses of the three steps; see `dsh_jax.losses.images` for their shapes.
-
-    Attributes:
-      triplet: (anchor, positive, negative) codes -> loss.
-      classify: (logits, label) -> loss.
-      quantize: code -> loss.
-      pair: (code logits of two items, whether they are similar) -> loss, or None to leave it out.
-      batch: (code logits, labels of the batch) -> loss, or None to leave it out.
-      no_class: logits of an unlabeled image -> loss, or None to leave it out.
-      game: losses of discriminator and generator.
-      weights: factor of each term: triplet, pair, batch, adversarial, classification,
-        quantization.
-      synthetic_class_weight: how much a synthetic image counts beside a real one in the
-        classification loss of the discriminator and the hash step.
-    """
-
-    triplet: Loss
-    classify: Loss
-    quantize: Loss
-    pair: Loss | None
-    batch: Loss | None
-    no_class: Loss | None
-    game: Game
-    weights: dict[str, float]
-    synthetic_class_weight: float
-
-    def weigh(self, **terms: jax.Array) -> tuple[jax.Array, Metrics]:
-        """The weighted sum of the terms, and the terms themselves as metrics."""
-        return jnp.asarray(sum(self.weights[k] * v for k, v in terms.items())), terms
 
 
 @dataclass(frozen=True)
@@ -332,43 +300,3 @@ class DshGan:
         """Images in [-1, 1] of the class vectors `label` `[batch, classes]`, for looking at."""
         z = jax.random.normal(key, (len(label), self.z_dim))
         return self.players.evaluate(kept_variables(state), "generator", z, label)
-
-
-def weighted_mean(values: jax.Array, weights: Sequence[float] | np.ndarray) -> jax.Array:
-    """Mean of `values` `[n]`, each counted as often as its weight `[n]` says."""
-    return jnp.average(values, weights=jnp.asarray(weights, values.dtype))
-
-
-def other_label(key: jax.Array, label: jax.Array) -> jax.Array:
-    """A class vector that shares no label with the given one: one class, drawn uniformly.
-
-    Args:
-      key: random key.
-      label: one-hot or multi-hot, `[classes]`.
-
-    Returns:
-      One-hot `[classes]`.
-    """
-    drawn = jax.random.categorical(key, jnp.where(label > 0, -jnp.inf, 0.0))
-    return jax.nn.one_hot(drawn, len(label), dtype=label.dtype)
-
-
-def disjoint_label(key: jax.Array, label: jax.Array, occurring: jax.Array) -> jax.Array:
-    """A class vector that shares no label with the given one, for data with several labels.
-
-    One that occurs, all such rows equally likely: images of one class alone, as `other_label` asks
-    for, may be none that the discriminator has ever seen. Where each row shares a label, one class
-    that is not in `label`, drawn uniformly; no class at all where `label` has them all.
-
-    Args:
-      key: random key.
-      label: multi-hot, `[classes]`.
-      occurring: class vectors to draw from, `[n, classes]`.
-
-    Returns:
-      Multi-hot, `[classes]`.
-    """
-    is_disjoint = occurring @ label == 0
-    drawn = occurring[jax.random.categorical(key, jnp.where(is_disjoint, 0.0, -jnp.inf))]
-    lacking = jnp.where(label > 0, 0, other_label(key, label))
-    return jnp.where(is_disjoint.any(), drawn, lacking)

@@ -16,7 +16,8 @@ from dsh_jax.data.signature import Signature
 from dsh_jax.data.splits.split import Split
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
 from dsh_jax.methods.base import Method, Network, NetworkRecipe, Recipe, Report, State
-from dsh_jax.methods.shttm_codes import fit_hash_function, learn_codes, medians
+from dsh_jax.methods.shttm_codes import learn_codes
+from dsh_jax.methods.shttm_hash import fit_hash_function, medians
 from dsh_jax.methods.word_players import TOPIC_FIELDS, topic_model, word_network, word_players
 from dsh_jax.networks.words import LinearHash
 from dsh_jax.retrieval.baselines import itq_rotation

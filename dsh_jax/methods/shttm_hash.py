@@ -1,0 +1,46 @@
+"""SHTTM's hash function: a ridge regression from tf-idf to learned codes, and its thresholds.
+
+Source: Wang, Zhang & Si, "Semantic hashing using tags and topic modeling" (SIGIR 2013).
+"""
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from dsh_jax.errors import UserError
+
+
+def medians(codes: np.ndarray) -> np.ndarray:
+    """The threshold of each bit that sets it in half of the codes: `[n, k]` -> `[k]`."""
+    return np.median(codes, axis=0)
+
+
+def fit_hash_function(features: Any, codes: np.ndarray, *, ridge: float) -> np.ndarray:
+    """The linear map from words to codes: W that minimises |X W - Y|^2 + ridge |W|^2.
+
+    The paper's W = Y X^T (X X^T + lambda I)^-1, without an intercept, by conjugate gradients: only
+    X is ever multiplied with.
+
+    Args:
+      features: X, a SciPy sparse matrix `[n, words]`, for instance tf-idf.
+      codes: Y, real `[n, k]`.
+      ridge: lambda, above 0.
+
+    Returns:
+      W, float64 `[words, k]`; new documents have the codes `features @ W`.
+
+    Raises:
+      UserError: ridge is not above 0.
+      ValueError: features and codes are no two matrices of as many rows.
+    """
+    from sklearn.linear_model import ridge_regression  # slow to import
+
+    if not ridge > 0:
+        raise UserError(f"codes.hash_ridge is {ridge}: choose a number above 0.")
+    if features.ndim != 2 or np.ndim(codes) != 2 or features.shape[0] != len(codes):
+        raise ValueError(f"features and codes must be [n, words] and [n, k], got "
+                         f"{features.shape} and {np.shape(codes)}")  # fmt: skip
+    features, codes = sp.csr_matrix(features, dtype=float), np.asarray(codes, float)
+    weights = ridge_regression(features, codes, ridge, solver="sparse_cg", tol=1e-10)
+    return np.atleast_2d(weights).T
