@@ -11,17 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from dsh_jax.retrieval.encode import encode
 from ml_collections import ConfigDict
 
+from benchmarks.encode_images import untrained
 from configs import shttm_neural_reuters_32bit, shttm_reuters_32bit
 from dsh_jax import hamming
-from dsh_jax.devices import compile_encode, replicate
+from dsh_jax.encoder import packed_bits
 from dsh_jax.files import write_json
 from dsh_jax.training import workdir
-from dsh_jax.training.experiment import Experiment, prepare
+from dsh_jax.training.experiment import prepare
 
 
 def documents_a_second(run: Callable[[], Any], num_documents: int, repeats: int) -> float:
@@ -33,17 +32,6 @@ def documents_a_second(run: Callable[[], Any], num_documents: int, repeats: int)
         run()
         times.append(time.perf_counter() - began)
     return num_documents / min(times)
-
-
-def encoder(experiment: Experiment, ids: np.ndarray) -> Callable[[], np.ndarray]:
-    """What encodes documents as evaluation does, from tf-idf to packed codes."""
-    method, devices = experiment.method, experiment.devices
-    state = replicate(jax.jit(method.init)(jax.random.key(0)), devices)
-    compiled = compile_encode(method.encode, devices)
-    return lambda: encode(
-        compiled, state, experiment.dataset, ids,
-        batch_size=experiment.config.encode_batch_size, devices=devices,
-    )  # fmt: skip
 
 
 def main() -> None:
@@ -63,7 +51,12 @@ def main() -> None:
         config.data.data_dir = options.data_dir
         experiment = prepare(config, Path("."))
         ids = np.arange(len(experiment.dataset))
-        rates[name] = documents_a_second(encoder(experiment, ids), len(ids), options.repeats)
+        encoder = untrained(config, experiment.signature)
+        dataset = experiment.dataset
+        rates[name] = documents_a_second(
+            lambda: encoder.encode_dataset(dataset, ids, finish=packed_bits),  # noqa: B023
+            len(ids), options.repeats,
+        )  # fmt: skip
         figures[f"{len(ids):,} documents, {name}"] = f"{rates[name]:,.0f} documents/s"
 
     features = experiment.dataset.features(ids)

@@ -1,0 +1,140 @@
+"""Times an encoder beside its bare compiled forward pass: `python -m benchmarks.encode_images`.
+
+- Images/s of `encoder.encode` on an array in memory, and of the compiled forward pass alone, on one
+  batch that stays on the device; alternating, with the median ratio.
+- Seconds from the start of a process to the code of one image, from an encoder file, beside a
+  process that imports JAX and Flax, builds the same network and compiles it.
+
+The network is that of configs/cifar10_48bit_cpu.py with random weights: the time does not depend
+on them.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import cifar10_48bit_cpu
+from dsh_jax.data.signature import ImageInputs, Signature
+from dsh_jax.devices import compile_encode, pick_devices, replicate, shard
+from dsh_jax.encoder import Encoder
+from dsh_jax.encoder_files import describe
+from dsh_jax.files import write_json
+from dsh_jax.training import workdir
+
+SIGNATURE = Signature(ImageInputs(32, 32, 3), "single", tuple(map(str, range(10))))
+ONE_IMAGE = """
+import numpy as np
+from dsh_jax import load_encoder
+load_encoder({path!r}).encode(np.zeros((1, 32, 32, 3), np.uint8))
+"""
+BARE = """
+import jax, flax, jax.numpy as jnp, numpy as np
+from dsh_jax.networks import representation
+from dsh_jax.networks.streams import HashStream
+network = representation.build("conv3", width={width}, depth=10, features={features}, dropout=0.0,
+                               norm="none", spectral_norm=False, dtype=jnp.float32)
+stream = HashStream(48, {sharpness})
+images = jnp.zeros((1, 32, 32, 3))
+shapes = jax.eval_shape(lambda k: network.init(k, images, train=False), jax.random.key(0))
+first = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+features = jax.eval_shape(lambda v: network.apply(v, images, train=False), first)
+shapes = jax.eval_shape(lambda k: stream.init(k, jnp.zeros(features.shape), train=False),
+                        jax.random.key(0))
+second = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+encode = jax.jit(lambda a, b, x: stream.apply(b, network.apply(a, x, train=False), train=False))
+np.asarray(encode(first, second, images))
+"""
+
+
+def untrained(config: ConfigDict, signature: Signature) -> Encoder:
+    """The encoder of a config with random weights."""
+    description = describe(config, signature, "untrained")
+    variables = jax.jit(description.build().init)(jax.random.key(0))
+    return Encoder(description, jax.tree.map(np.asarray, variables), pick_devices(0, {}))
+
+
+def throughput(config: ConfigDict, num_batches: int, rounds: int) -> tuple[float, float, float]:
+    """(images/s of the encoder, images/s of the bare forward pass, median ratio)."""
+    size, devices = config.encode_batch_size, pick_devices(0, {})
+    images = np.random.default_rng(0).integers(0, 256, (num_batches * size, 32, 32, 3), np.uint8)
+    encoder = untrained(config, SIGNATURE)
+    network = describe(config, SIGNATURE, "untrained").build()
+    variables = replicate(jax.jit(network.init)(jax.random.key(0)), devices)
+    compiled = compile_encode(network.encode, devices)
+    batch = shard({"image": images[:size]}, devices)
+
+    def bare() -> None:
+        outputs = [compiled(variables, batch) for _ in range(num_batches)]
+        jax.block_until_ready(outputs)
+
+    def seconds(run) -> float:
+        began = time.perf_counter()
+        run()
+        return time.perf_counter() - began
+
+    bare()
+    encoder.encode(images)
+    pairs = [(seconds(lambda: encoder.encode(images)), seconds(bare)) for _ in range(rounds)]
+    ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
+    ratio = statistics.median(their / our for our, their in pairs)
+    return len(images) / ours, len(images) / theirs, ratio
+
+
+def start_up(config: ConfigDict, rounds: int) -> dict[str, tuple[float, float]]:
+    """What is loaded -> (seconds to the first code, ratio to the bare process)."""
+    fields = config.representation
+    bare = BARE.format(width=fields.width, features=fields.features,
+                       sharpness=config.hash_stream.sharpness)  # fmt: skip
+
+    def seconds(code: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "encoder.safetensors"
+        untrained(config, SIGNATURE).save(file)
+        programs = {"an encoder file": ONE_IMAGE.format(path=str(file)), "bare": bare}
+        times: dict[str, list[float]] = {name: [] for name in programs}
+        for _ in range(rounds + 1):
+            for name, code in programs.items():
+                times[name].append(seconds(code))
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    return {name: (value, value / medians["bare"]) for name, value in medians.items()}
+
+
+def main() -> None:
+    """Reads the flags, measures and prints."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--batches", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--result", type=Path, help="also write a JSON file")
+    options = parser.parse_args()
+    config = cifar10_48bit_cpu.get_config()
+    ours, bare, ratio = throughput(config, options.batches, options.rounds)
+    loading = start_up(config, options.rounds)
+    figures = {
+        "encoding images in memory": f"{ours:,.0f} images/s",
+        "the compiled forward pass alone": f"{bare:,.0f} images/s; encoding reaches {ratio:.1%}",
+        "process to first code, encoder file": "{:.2f} s".format(loading["an encoder file"][0]),
+        "importing JAX and compiling the network alone": "{:.2f} s; the encoder takes {:.2f} x as "
+        "long".format(loading["bare"][0], loading["an encoder file"][1]),
+    }
+    width = max(map(len, figures))
+    for label, text in figures.items():
+        print(f"{label:{width}}  {text}")
+    if options.result:
+        run = workdir.describe_run(workdir.command_line(), [])
+        write_json(options.result, {"title": "Encoding images", "figures": figures, "run": run})
+
+
+if __name__ == "__main__":
+    main()
