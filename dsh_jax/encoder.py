@@ -92,6 +92,11 @@ class Encoder:
         return self._description.codes
 
     @property
+    def network_fields(self) -> Mapping[str, Any]:
+        """The config fields of the network, by dotted name."""
+        return dict(self._description.network)
+
+    @property
     def num_bits(self) -> int:
         """Length of a code."""
         return self._description.network["num_bits"]

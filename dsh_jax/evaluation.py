@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax import hamming
+from dsh_jax import fields, hamming
 from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
@@ -24,7 +24,7 @@ from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_co
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.metrics import metrics_of
-from dsh_jax.training.experiment import load_data
+from dsh_jax.training.experiment import check_data_fields, load_data
 from dsh_jax.training.workdir import load_config
 
 UNSUPERVISED: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
@@ -68,10 +68,11 @@ def evaluate_workdir(
     """
     config = load_config_of(workdir, data_dir)
     # The devices that it was trained on, as far as this machine has them.
-    num_devices = min(config.get("num_devices", 0), jax.local_device_count())
+    num_devices = min(config.num_devices, jax.local_device_count())
     trained = baseline in ("", "classifier")
     if trained:  # before the data is read, which may take long
         encoder = load_encoder(workdir, checkpoint=checkpoint, num_devices=num_devices)
+        _check_network(workdir, config, encoder)
     dataset, split = load_data(config, workdir)
     if trained:
         query, database, about = _trained_codes(
@@ -150,11 +151,28 @@ def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
       UserError: there is no such workdir, or it has no split.
     """
     config = load_config(workdir)
+    try:
+        for field in ("method", "seed", "num_bits", "num_devices"):
+            fields.get(config, field)
+        check_data_fields(config)
+    except UserError as error:
+        raise UserError(f"{workdir}/config.json was changed: {error}") from error
     if not (workdir / "split.json").exists():
         raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
     if data_dir:
         config.data["root" if config.data.source in IMAGE_FILES else "data_dir"] = data_dir
     return config
+
+
+def _check_network(workdir: Path, config: ConfigDict, encoder: Encoder) -> None:
+    """Refuses a config that was changed after training."""
+    for field, value in encoder.network_fields.items():
+        found = fields.get(config, field)
+        if found != value:
+            raise UserError(
+                f"{workdir}/config.json has {field} {found!r}, but signature.json has {value!r}; "
+                "restore the file that was changed."
+            )
 
 
 def _trained_codes(

@@ -196,9 +196,9 @@ def config_of_a_list(workdir):
 
 def config_without_a_field(workdir):
     config = json.loads((workdir / "config.json").read_text())
-    del config["encode_batch_size"]
+    del config["data"]["split_seed"]
     (workdir / "config.json").write_text(json.dumps(config))
-    return "encode_batch_size"
+    return "data.split_seed"
 
 
 def tampered_split(workdir):
@@ -233,9 +233,9 @@ def checkpoints_without_metadata(workdir):
 
 def another_network(workdir):
     config = json.loads((workdir / "config.json").read_text())
-    config["num_bits"] = 16
+    config["num_bits"] = 24
     (workdir / "config.json").write_text(json.dumps(config))
-    return "checkpoints"
+    return "num_bits 24"
 
 
 DAMAGES = [no_checkpoint, empty_checkpoints, cut_config, config_of_a_list, config_without_a_field,

@@ -20,6 +20,45 @@ from dsh_jax.data.splits.from_lists import split_by_roles
 from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.errors import UserError
+from dsh_jax.fields import Choice, Integer, Number, Rules, Text
+
+_COMMON: Rules = {
+    "data.source": Text(),
+    "data.split_seed": Integer(0),
+    "data.split_file": Text(),
+}
+_FILES: Rules = {
+    "data.root": Text(),
+    "data.image_root": Text(),
+    "data.image_size": Integer(8),
+    "data.cache_dir": Text(),
+    "data.memory_limit_gb": Number(least=0),
+}
+_WORDS: Rules = {
+    "data.max_words": Integer(1),
+    "data.min_documents": Integer(1),
+    "data.max_share": Number(above=0),
+}
+_SHARES: Rules = {
+    "data.query_share": Number(least=0, below=1),
+    "data.validation_share": Number(least=0, below=1),
+}
+_COUNTS: Rules = {
+    "data.protocol": Text(),
+    "data.queries_per_class": Integer(0),
+    "data.labeled_per_class": Integer(0),
+    "data.database": Choice(("rest", "unlabeled")),
+    "data.validation_per_class": Integer(0),
+    "data.validation_from": Choice(("unlabeled", "labeled")),
+}
+
+
+def fields_of(data: ConfigDict) -> Rules:
+    """The config fields that reading and dividing this data needs, each with its rule."""
+    source = data.get("source", "")
+    rules = {**_COMMON, **(_SHARES if "query_share" in data else _COUNTS)}
+    rules |= _FILES if source in IMAGE_FILES else {"data.data_dir": Text()}
+    return {**rules, **_WORDS} if source in collections.NAMES else rules
 
 
 def load_dataset(data: ConfigDict) -> Dataset:
@@ -48,8 +87,6 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
             "data.root is empty; set it to a folder of classes, to a .csv or .jsonl file of paths "
             "and labels, or to the folder of NUS-WIDE."
         )
-    if data.image_size < 8:
-        raise UserError(f"data.image_size is {data.image_size}; set it to 8 or more.")
     images = Path(data.image_root).expanduser() if data.image_root else None
     if data.source == "nus_wide":
         listing = list_nus_wide(Path(data.root), images=images)

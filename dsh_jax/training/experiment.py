@@ -7,11 +7,11 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dsh_jax import fields
+from dsh_jax.data import loading
 from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.images.dataset import ImageDataset
-from dsh_jax.data.loading import draw_split, load_dataset, read_words
 from dsh_jax.data.signature import Signature, WordInputs
 from dsh_jax.data.splits.split import ID_FIELDS, Split
 from dsh_jax.data.splits.split import load as load_split
@@ -70,6 +70,15 @@ def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> 
     return recipe
 
 
+def check_data_fields(config: ConfigDict) -> None:
+    """Checks the fields `data` of a config.
+
+    Raises:
+      UserError: a field is missing or has an invalid value.
+    """
+    fields.check(config, loading.fields_of(fields.get(config, "data")))
+
+
 def build_method(config: ConfigDict, signature: Signature) -> Method:
     """The method that `config.method` names, for data of a signature.
 
@@ -115,12 +124,13 @@ def load_data(config: ConfigDict, workdir: Path) -> tuple[Dataset, Split]:
     Raises:
       UserError: the data is missing, damaged or not what the workdir was trained on.
     """
-    dataset = load_dataset(config.data)
+    check_data_fields(config)
+    dataset = loading.load_dataset(config.data)
     saved = workdir / "split.json"
     if config.data.split_file and saved.exists():  # the file itself may have gone since
         split = load_split_for(dataset, saved)
     else:
-        split = draw_split(config.data, dataset)
+        split = loading.draw_split(config.data, dataset)
     if saved.exists() and load_split(saved).checksum != split.checksum:
         raise UserError(
             f"{saved} is not the split that this config draws from {dataset.name} "
@@ -131,7 +141,7 @@ def load_data(config: ConfigDict, workdir: Path) -> tuple[Dataset, Split]:
         if (workdir / SIGNATURE).exists():
             inputs = load_description(workdir).signature.inputs
             vocabulary = inputs.vocabulary if isinstance(inputs, WordInputs) else None
-        dataset = read_words(config.data, dataset, split, vocabulary)
+        dataset = loading.read_words(config.data, dataset, split, vocabulary)
     return dataset, split
 
 
@@ -173,12 +183,13 @@ def preview(config: ConfigDict, workdir: Path) -> str:
     Raises:
       UserError: the data is no images, or is missing or damaged.
     """
-    dataset = load_dataset(config.data)
+    check_data_fields(config)
+    dataset = loading.load_dataset(config.data)
     if not isinstance(dataset, ImageDataset):
         raise UserError(f"data.dry_run shows images, and {dataset.name} has none; set it to False.")
     parts, problem = {}, ""
     try:
-        split = draw_split(config.data, dataset)
+        split = loading.draw_split(config.data, dataset)
         parts = {role: getattr(split, role) for role in ID_FIELDS}
     except UserError as error:  # what there is to see may help
         problem = f"\n\nThere is no split yet: {error}"
