@@ -7,8 +7,8 @@ RUN ?= runs/quickstart
 DATA_DIR ?=
 DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 
-.PHONY: quickstart test lint docs results-digits results-multi-digits results-cifar10-cpu \
-  results-documents tables benchmark clean
+.PHONY: quickstart test lint docs example-encoder results-digits results-multi-digits \
+  results-cifar10-cpu results-documents tables benchmark clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -30,6 +30,15 @@ test: lint
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+# The encoder that README.md, docs/ and notebooks/ load, and its measures: half of the quick start's
+# filters, so that the file is small.
+example-encoder: $(VENV)/.installed
+	$(PY) train.py --config configs/digits_16bit.py --workdir runs/example \
+	  --config.representation.width=16
+	$(PY) eval.py --workdir runs/example --result examples/digits_16bit.json
+	$(PY) -c "from dsh_jax import load_encoder; \
+	  load_encoder('runs/example').save('examples/digits_16bit.safetensors')"
 
 # The results on digits: 3 seeds, 20 and 5 labels a class, with control and baselines.
 results-digits: $(VENV)/.installed

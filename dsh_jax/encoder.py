@@ -188,8 +188,11 @@ class Encoder:
 
         The file is safetensors with the signature in its metadata, and holds nothing that is
         executed; `load_encoder` reads it back. It needs no data set and no workdir.
+
+        Raises:
+          UserError: the file cannot be written.
         """
-        encoder_files.save(Path(path), self._description, self._variables)
+        encoder_files.save(Path(path).expanduser(), self._description, self._variables)
 
     def _of_dataset(
         self,
@@ -250,8 +253,12 @@ def load_encoder(
       num_devices: how many of the local devices to use; 0 takes all.
 
     Raises:
-      UserError: there is no such workdir or file, or it is damaged, cut off or of another format.
+      UserError: there is no such workdir or file, or it is damaged, cut off or of another format;
+        or there are not as many devices.
+      ValueError: `checkpoint` is neither "best" nor "latest".
     """
+    if checkpoint not in ("best", "latest"):
+        raise ValueError(f"checkpoint is 'best' or 'latest', not {checkpoint!r}")
     path = Path(path).expanduser()
     devices = pick_devices(num_devices, {})
     if path.is_dir():

@@ -29,6 +29,10 @@ from dsh_jax.methods.base import Network
 FORMAT = 1
 SIGNATURE = "signature.json"
 _KIND = "dsh_jax encoder"
+# What parsing raises for content that is no description, or has huge numbers or deep nesting.
+_DAMAGED = (
+    ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def from_dict(content: Any) -> Description:
         network = dict(content["network"])
         names = str(content["method"]), str(content["codes"])
         return Description(*names, network, content["batch_size"], signature)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"no description ({type(error).__name__}: {error})") from error
 
 
@@ -140,8 +144,10 @@ def load_description(workdir: Path) -> Description:
         description = from_dict(content)
         if checksum != hashlib.sha256(_canonical(description).encode()).hexdigest():
             raise ValueError("its checksum does not fit")
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); restore it or train anew.") from error
+    except (OSError, *_DAMAGED) as error:
+        raise UserError(
+            f"{path} is damaged ({_short(error)}); restore it or train anew."
+        ) from error
     return description
 
 
@@ -152,6 +158,9 @@ def save(path: Path, description: Description, variables: Mapping[str, Any]) -> 
       path: of the file.
       description: of the encoder.
       variables: of its network, player -> collections.
+
+    Raises:
+      UserError: the file cannot be written.
     """
     metadata = {
         "kind": _KIND,
@@ -160,8 +169,14 @@ def save(path: Path, description: Description, variables: Mapping[str, Any]) -> 
         "fingerprint": fingerprint(description, variables),
     }
     content = safetensors.numpy.save(_named(variables), metadata)
-    with replacing(path) as beside:
-        beside.write_bytes(content)
+    try:
+        with replacing(path) as beside:
+            beside.write_bytes(content)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror or _short(error)}); name a file in a "
+            "folder that you may write to."
+        ) from error
 
 
 def load(path: Path) -> tuple[Description, dict[str, Any]]:
@@ -176,31 +191,19 @@ def load(path: Path) -> tuple[Description, dict[str, Any]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
+            _check_kind(path, metadata)  # before the tensors, which another model's file may have
             leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
+    except (OSError, safetensors.SafetensorError, *_DAMAGED) as error:
         raise UserError(
             f"{path} cannot be read as an encoder file ({_short(error)}); copy it again, or save "
             "it anew with encoder.save(FILE)."
         ) from error
-    if metadata.get("kind") != _KIND:
-        raise UserError(f"{path} is not an encoder file of dsh_jax; give one that save() wrote.")
-    if metadata.get("format") != str(FORMAT):
-        raise UserError(
-            f"{path} has format {metadata.get('format')!r}, and this version of dsh_jax reads "
-            f"format {FORMAT}; install the version that wrote it."
-        )
     try:
         description = from_dict(json.loads(metadata["description"]))
-        variables: dict[str, Any] = {}
-        for name, leaf in leaves.items():
-            *outer, last = name.split("/")
-            inner = variables
-            for key in outer:
-                inner = inner.setdefault(key, {})
-            inner[last] = leaf
+        variables = _nested(leaves)
         if metadata["fingerprint"] != fingerprint(description, variables):
             raise ValueError("its fingerprint does not fit")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGED as error:
         raise UserError(
             f"{path} is damaged or was edited ({_short(error)}); copy it again, or save it anew "
             "with encoder.save(FILE)."
@@ -219,24 +222,53 @@ def check_variables(network: Network, variables: Mapping[str, Any]) -> None:
     if shapes.keys() != found.keys():
         raise ValueError(f"parameters differ: {sorted(shapes.keys() ^ found.keys())[:3]}")
     for name, leaf in found.items():
-        if leaf.shape != shapes[name].shape or leaf.dtype != shapes[name].dtype:
-            raise ValueError(f"{name} is {leaf.shape}, not {shapes[name].shape}")
+        wanted = shapes[name]
+        if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
+            raise ValueError(
+                f"{name} is {leaf.dtype} {leaf.shape}, not {wanted.dtype} {wanted.shape}"
+            )
+
+
+def _check_kind(path: Path, metadata: Mapping[str, str]) -> None:
+    if metadata.get("kind") != _KIND:
+        raise UserError(f"{path} is not an encoder file of dsh_jax; give one that save() wrote.")
+    if metadata.get("format") != str(FORMAT):
+        raise UserError(
+            f"{path} has format {_short(repr(metadata.get('format')))}, and this version of "
+            f"dsh_jax reads format {FORMAT}; install the version that wrote it."
+        )
 
 
 def _leaves(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves by their paths, `player/collection/.../name`."""
+    """Leaves by their paths, `player/collection/.../name`; a "/" in a key is written "~1"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    return {
+        "/".join(str(entry.key).replace("~", "~0").replace("/", "~1") for entry in path): leaf
+        for path, leaf in leaves
+    }
+
+
+def _nested(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The inverse of `_leaves`."""
+    nested: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        keys = [key.replace("~1", "/").replace("~0", "~") for key in name.split("/")]
+        inner = nested
+        for key in keys[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[keys[-1]] = leaf
+    return nested
 
 
 def _named(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Arrays by their paths."""
-    return {name: np.ascontiguousarray(leaf) for name, leaf in _leaves(variables).items()}
+    # Not `np.ascontiguousarray`, which makes a vector of a scalar.
+    return {name: np.asarray(leaf, order="C") for name, leaf in _leaves(variables).items()}
 
 
 def _canonical(description: Description) -> str:
     return json.dumps(description.to_dict(), sort_keys=True, separators=(",", ":"))
 
 
-def _short(error: Exception) -> str:
+def _short(error: Exception | str) -> str:
     return " ".join(str(error).split())[:150].rstrip(" .") or type(error).__name__

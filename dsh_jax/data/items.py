@@ -76,7 +76,10 @@ def prepare_batches(
         items = [items]
     if isinstance(inputs, ImageInputs) and hasattr(items, "__array__"):
         items = np.asarray(items)
-        check_pixels(items, inputs, ndim=4)
+        if items.dtype.kind in "OUT":  # paths or images, one by one
+            items = list(items.ravel())
+        else:
+            check_pixels(items, inputs, ndim=4)
     if not isinstance(items, Iterable):
         raise ValueError(f"items must be iterable, not {type(items).__name__}")
     total = len(items) if isinstance(items, Sized) else None
@@ -174,13 +177,14 @@ def _pixels(item: Any, inputs: ImageInputs) -> np.ndarray | str:
     """An image as networks take it; or why it cannot be read."""
     size, mode = (inputs.width, inputs.height), "L" if inputs.channels == 1 else "RGB"
     if isinstance(item, str | Path):
-        found = read_image(Path(item).expanduser(), size, mode)
+        # Unlike `Path.expanduser`, it leaves a name like "~a.png" as it is.
+        found = read_image(Path(os.path.expanduser(item)), size, mode)
         return found if isinstance(found, str) else inputs.pixels(found[0])
     if isinstance(item, Image.Image):
         try:
             return inputs.pixels(item)
         except Exception as error:  # Pillow raises nearly any kind for damaged content
-            return " ".join(str(error).split())[:100]
+            return " ".join(str(error).split())[:100].rstrip(" .") or type(error).__name__
     if hasattr(item, "__array__"):
         array = np.asarray(item)
         check_pixels(array, inputs, ndim=3)

@@ -1,0 +1,79 @@
+"""The committed encoder is the one that its measures are of, and the documented lines run."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import digits_16bit, smoke
+from dsh_jax import evaluate, load_encoder
+from dsh_jax.training.experiment import load_data
+from dsh_jax.training.loop import train
+from tests import corpus
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page):
+    """The Python code of a page that loads an encoder."""
+    found = BLOCK.findall((ROOT / page).read_text())
+    start = next(k for k, block in enumerate(found) if "load_encoder" in block)
+    return found[start:]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder to run documented lines in: they find examples/ there, and write there."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_example_has_the_measures_beside_it():
+    encoder = load_encoder(ROOT / "examples/digits_16bit.safetensors")
+    told = json.loads((ROOT / "examples/digits_16bit.json").read_text())
+    dataset, split = load_data(digits_16bit.get_config(), ROOT / "none")
+    assert split.checksum == told["split_checksum"]
+    query, database = (encoder.encode(dataset.images[ids]) for ids in (split.query, split.database))
+    measured = evaluate(
+        query, dataset.labels[split.query], database, dataset.labels[split.database],
+        num_bits=encoder.num_bits,
+    )  # fmt: skip
+    assert measured["map"] == pytest.approx(told["map"], abs=1e-3)
+    assert told["num_bits"] == encoder.num_bits and told["map"] > 0.9
+
+
+def test_the_example_is_small_and_its_digits_are_never_trained_on():
+    assert 80_000 < (ROOT / "examples/digits_16bit.safetensors").stat().st_size < 150_000
+    dataset, split = load_data(digits_16bit.get_config(), ROOT / "none")
+    for path in (ROOT / "examples/digits").glob("*.png"):
+        same = (dataset.images[..., 0] == np.asarray(Image.open(path))).all(axis=(1, 2))
+        assert np.isin(np.flatnonzero(same), split.query).all() and same.any()
+        assert set(dataset.labels[same]) == {int(path.name[0])}
+
+
+def test_the_lines_of_the_readme(folder):
+    lines, *others = blocks("README.md")
+    assert len(lines.splitlines()) == 5 and not others
+    scope = {}
+    exec(lines, scope)
+    assert scope["codes"].shape == (2, scope["encoder"].num_bytes)
+    assert (folder / "mine.safetensors").is_file()
+
+
+def test_the_lines_of_the_page_about_encoders(folder, capsys):
+    config = smoke.get_config()
+    config.triplets = "real"
+    train(config, folder / "runs/mine", {})
+    documents = corpus.config(corpus.write(folder / "corpus.jsonl"))
+    train(documents, folder / "runs/reuters", {})
+    scope = {}
+    for number, block in enumerate(blocks("docs/encoder.md")):
+        exec(compile(block, f"block {number}", "exec"), scope)
+    assert [failure.position for failure in scope["failures"]] == [1]
+    assert len(scope["codes"]) == 3
+    np.testing.assert_array_equal(scope["kept"], [0])
