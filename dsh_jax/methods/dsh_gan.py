@@ -132,8 +132,10 @@ def _losses(config: ConfigDict, signature: Signature) -> Losses:
     sizes = {
         "num_bits": config.num_bits,
         "classes": signature.num_classes,
-        # What the hash step sees: anchors, positives and negatives.
-        "batch": 3 * config.batch_size // config.anchor_every,
+        # What the hash step sees: anchors, positives and negatives. In the control every labeled
+        # image is an anchor.
+        "batch": 3 * config.batch_size
+        // (config.anchor_every if config.triplets == "synthetic" else 1),
     }
     single = signature.labels == "single"
     no_class = losses.softmax_no_class if single else losses.sigmoid_no_class

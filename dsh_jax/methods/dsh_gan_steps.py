@@ -36,7 +36,7 @@ GENERATOR = ("generator",)
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of the three steps; see `dsh_jax.losses.images` for their shapes.
+    """The losses of the three steps; see `dsh_jax.losses.slots.SLOTS` for their shapes.
 
     Attributes:
       triplet: (anchor, positive, negative) codes -> loss.
