@@ -91,7 +91,7 @@ def test_without_unlabeled_images_one_label_each_is_one_label(folder, tmp_path):
     changes = {"data.image_root": str(folder), "unlabeled_batch_size": 0}
     config = config_of(listing, tmp_path, **changes)
     experiment = prepare(config, tmp_path / "none")
-    assert experiment.config.loss.labels == "single" and not experiment.dataset.multi_label
+    assert experiment.signature.labels == "single" and not experiment.dataset.multi_label
     assert any("broken.png" in line for line in experiment.dataset.skipped)
     # With no unlabeled image a batch of them cannot be made, and that shows before training.
     config.unlabeled_batch_size = 8
@@ -170,7 +170,7 @@ def test_lists_bring_their_split(folder, tmp_path):
     }
     assert len(split.validation) == 8 and len(split.unlabeled) == 32
     assert not set(split.validation) & (set(split.labeled) | set(split.query))
-    assert experiment.config.loss.labels == "multi"
+    assert experiment.signature.labels == "multi"
 
 
 def test_roles_that_cannot_be(folder, tmp_path):

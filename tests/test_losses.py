@@ -142,9 +142,10 @@ SHAPES = {"code": (5,), "class": (4,), "label": (4,), "logit": (), "source": (),
 
 
 def test_every_loss_is_tested_here():
-    own = inspect.getmembers(losses, inspect.isfunction)
-    names = {n for n, f in own if f.__module__ == losses.__name__ and not n.startswith("_")}
-    assert names - {"find"} == set(SIGNATURES)
+    names = {name for name in losses.__all__ if inspect.isfunction(getattr(losses, name))}
+    games = {"minimax", "non_saturating", "hinge"}
+    of_documents = {"tag_loss", "topic_distance", "word_loss"}  # tested with neural SHTTM
+    assert names - games - of_documents - {"find"} == set(SIGNATURES)
 
 
 @st.composite

@@ -61,7 +61,7 @@ def from_config(config: ConfigDict, slot: str, **sizes: int) -> Loss:
     Raises:
       UserError: see `find` and `try_on`.
     """
-    loss = find(f"loss.{slot}", config.loss[slot], config.loss.get(f"{slot}_options", {}))
+    loss = find(f"loss.{slot}", config.loss[slot], _options(config, slot))
     try_on(loss, slot, config.loss[slot], **sizes)
     return loss
 
@@ -88,7 +88,7 @@ def game(config: ConfigDict) -> Game:
       UserError: no such function, or its losses cannot be used.
     """
     name = config.loss.adversarial
-    make = find("loss.adversarial", name, config.loss.get("adversarial_options", {}))
+    make = find("loss.adversarial", name, _options(config, "adversarial"))
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     try:
         made = Game(*make())
@@ -101,12 +101,24 @@ def game(config: ConfigDict) -> Game:
             f"loss.adversarial {name!r} is not a game ({type(error).__name__}: {_short(error)}); "
             "let it return Game(discriminate, deceive)."
         ) from error
-    if any(getattr(result, "shape", None) != () for result in results):
-        raise UserError(
-            f"loss.adversarial {name!r} returns {[r.shape for r in results]} for one logit; let "
-            "both losses return one float."
-        )
+    for result in results:
+        if not _is_float(result):
+            raise UserError(
+                f"loss.adversarial {name!r} returns {_described(result)} for one logit; let both "
+                "losses return one float."
+            )
     return made
+
+
+def _options(config: ConfigDict, slot: str) -> Mapping[str, Any]:
+    """The options of a slot's loss; none where the config does not have them."""
+    options = config.loss.get(f"{slot}_options", {})
+    if not isinstance(options, Mapping | ConfigDict):
+        raise UserError(
+            f"loss.{slot}_options is {options!r}; set it to the options by name, as in "
+            "ConfigDict({'margin': 1.0})."
+        )
+    return options
 
 
 def find(field: str, name: str, options: Mapping[str, Any]) -> Loss:
@@ -130,14 +142,15 @@ def find(field: str, name: str, options: Mapping[str, Any]) -> Loss:
             function = getattr(losses, name)
         else:
             function = getattr(importlib.import_module(module_name), function_name)
-        if not inspect.isfunction(function):
+        # A class is callable too; jitted functions and partial ones are no functions to inspect.
+        if not callable(function) or inspect.isclass(function):
             raise TypeError(f"{function_name!r} is not a function")
+        parameters = inspect.signature(function).parameters.values()
     except Exception as error:  # a user's module may raise anything
         raise UserError(
             f"{field} is {name!r}, which cannot be loaded ({_short(error)}); name a function of "
             "dsh_jax.losses or 'module:function'."
         ) from error
-    parameters = inspect.signature(function).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known:
@@ -176,11 +189,24 @@ def try_on(loss: Loss, slot: str, name: str, **sizes: int) -> None:
             f"loss.{slot} {name!r} fails on ({takes}): {type(error).__name__}: {_short(error)}; "
             "fix the function."
         ) from error
-    if getattr(result, "shape", None) != () or not jnp.issubdtype(result.dtype, jnp.floating):
-        shape = getattr(result, "shape", type(result).__name__)
+    if not _is_float(result):
         raise UserError(
-            f"loss.{slot} {name!r} returns {shape} for one sample; let it return one float."
+            f"loss.{slot} {name!r} returns {_described(result)} on ({takes}); let it return one "
+            "float."
         )
+
+
+def _is_float(result: Any) -> bool:
+    """Whether a traced result is one float."""
+    is_array = isinstance(result, jax.ShapeDtypeStruct)
+    return is_array and result.shape == () and jnp.issubdtype(result.dtype, jnp.floating)
+
+
+def _described(result: Any) -> str:
+    """A traced result in short: its type, and the shape of an array."""
+    if not isinstance(result, jax.ShapeDtypeStruct):
+        return type(result).__name__
+    return f"{result.dtype} [{', '.join(map(str, result.shape))}]"
 
 
 def _short(error: Exception) -> str:
