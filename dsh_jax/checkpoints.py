@@ -1,4 +1,4 @@
-"""Orbax checkpoints: written beside and renamed, in the background; the last few and the best."""
+"""Orbax checkpoints, written atomically in the background: the latest few and the best."""
 
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ class Checkpoints:
     """The checkpoints of one workdir.
 
     Args:
-      directory: where they lie; made when the first is saved.
-      keep: how many of the latest to keep, beside the best by validation mAP.
-      read_only: whether they are only read, perhaps while a training writes them.
+      directory: their folder; created with the first checkpoint.
+      keep: how many of the latest to keep, in addition to the best by validation mAP.
+      read_only: whether they are only read, possibly while a run writes them.
 
     Raises:
       UserError: the scores of a checkpoint are damaged.
@@ -42,15 +42,15 @@ class Checkpoints:
                     read_only=read_only,
                 ),
             )
-        except ValueError as error:  # a file of metrics that is no JSON
+        except ValueError as error:  # a metrics file that is not JSON
             raise UserError(
                 f"the checkpoints in {self._directory} cannot be read ({error}); delete the "
-                "damaged one to go on from an earlier one."
+                "damaged one to resume from an earlier one."
             ) from error
 
     @classmethod
     def of_workdir(cls, workdir: Path) -> "Checkpoints":
-        """The checkpoints of a trained workdir, to be read.
+        """The checkpoints of a trained workdir, read-only.
 
         Raises:
           UserError: there is none yet.
@@ -72,8 +72,8 @@ class Checkpoints:
         Args:
           step: steps done.
           state: the tree, without a device axis.
-          seconds: time trained so far, so that a resumed run's clock goes on.
-          validation_map: the score by which the best is kept.
+          seconds: training time so far, from which a resumed run counts on.
+          validation_map: the score that decides which is the best.
         """
         self._manager.save(
             step,
@@ -92,7 +92,7 @@ class Checkpoints:
         return self._manager.best_step()
 
     def find(self, which: str) -> int:
-        """Step of the checkpoint that is the "best" or the "latest".
+        """Step of the "best" or the "latest" checkpoint.
 
         Raises:
           UserError: there is none yet.
@@ -104,7 +104,7 @@ class Checkpoints:
         return step
 
     def seconds(self, step: int) -> float:
-        """Time trained until a checkpoint.
+        """Training time up to a checkpoint.
 
         Raises:
           UserError: the checkpoint is damaged.
@@ -112,21 +112,21 @@ class Checkpoints:
         try:
             args = ocp.args.Composite(clock=ocp.args.JsonRestore())
             return float(self._manager.restore(step, args=args)["clock"]["seconds"])
-        except Exception as error:  # Orbax raises many kinds for a damaged file
+        except Exception as error:  # Orbax raises many types for a damaged file
             raise self._unreadable(step, error) from error
 
     def restore_kept(self, step: int, like: Any) -> dict[str, Any]:
-        """Reads what encoding needs of a checkpoint, and nothing else.
+        """Reads only the part of a checkpoint that encoding needs.
 
         Args:
           step: which.
           like: player -> collections, with shapes and dtypes.
 
         Returns:
-          The same tree as NumPy arrays: averaged where an average is kept.
+          The same tree as NumPy arrays: the average if one is kept.
 
         Raises:
-          UserError: the checkpoint is damaged or of another network.
+          UserError: the checkpoint is damaged or for another network.
         """
         path = self._directory / str(step) / "state"
         try:
@@ -168,10 +168,10 @@ class Checkpoints:
           like: a tree of the same structure, shapes and dtypes.
 
         Returns:
-          The tree as NumPy or JAX arrays, and the seconds trained.
+          The tree as NumPy or JAX arrays, and the training time in seconds.
 
         Raises:
-          UserError: the checkpoint is damaged or of another network.
+          UserError: the checkpoint is damaged or for another network.
         """
         target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
         try:
@@ -188,19 +188,19 @@ class Checkpoints:
         return restored["state"], restored["clock"]["seconds"]
 
     def _unreadable(self, step: int, error: Exception) -> UserError:
-        """What is said of a damaged checkpoint; Orbax raises many kinds of errors for one."""
+        """The error for a damaged checkpoint; Orbax raises exceptions of many types."""
         return UserError(
             f"the checkpoint {self._directory / str(step)} cannot be read "
-            f"({type(error).__name__}); delete that folder to go on from an earlier one."
+            f"({type(error).__name__}); delete that folder to resume from an earlier one."
         )
 
     def _check_shapes(self, step: int, found: Any, like: Any) -> None:
-        """Compares with what was asked for: Orbax gives the saved shapes back in any case."""
+        """Checks the shapes, because Orbax returns the saved ones whatever was asked for."""
         for leaf, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(like), strict=True):
             if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
                 raise UserError(
-                    f"the checkpoint {self._directory / str(step)} is of another network: it holds "
-                    f"{leaf.shape} where the config asks for {wanted.shape}; restore config.json."
+                    f"the checkpoint {self._directory / str(step)} is for another network: it "
+                    f"holds {leaf.shape} where the config has {wanted.shape}; restore config.json."
                 )
 
     def wait(self) -> None:
@@ -208,5 +208,5 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, and ends the background writer."""
+        """Waits, and stops the background writer."""
         self._manager.close()

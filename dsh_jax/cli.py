@@ -1,4 +1,4 @@
-"""What the command-line tools share: a user's mistake is one sentence and exit code 2."""
+"""Shared by the command-line tools: a user's mistake gives one sentence and exit code 2."""
 
 import os
 import sys
@@ -11,17 +11,17 @@ from dsh_jax.errors import UserError
 
 
 def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> None:
-    """Parses the flags and calls `main`; a user's mistake is told in a sentence, exit code 2.
+    """Parses the flags and calls `main`; reports a user's mistake in one sentence, exit code 2.
 
     Args:
-      main: takes the script's name and what is left when the flags are parsed.
-      positional: whether anything may be left.
+      main: takes the script's name and the arguments that are not flags.
+      positional: whether arguments other than flags are allowed.
     """
 
     def parse(argv: Sequence[str]) -> list[str]:
         try:
             rest = flags.FLAGS(list(argv))
-        except Exception as error:  # a config file is the user's own code: it may raise anything
+        except Exception as error:  # a config file is user code: it may raise anything
             known = isinstance(error, flags.Error | UserError)
             _fail(("" if known else f"{type(error).__name__}: ") + _without_traceback(str(error)))
         if len(rest) > 1 and not positional:
@@ -42,9 +42,9 @@ def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> N
     app.run(guarded, flags_parser=parse)
 
 
-def _without_traceback(told: str) -> str:
-    # ml_collections writes the traceback of a config file's TypeError or ValueError into its words.
-    before, *tracebacks = told.split("Traceback (most recent call last):\n")
+def _without_traceback(message: str) -> str:
+    # ml_collections puts the traceback of a config file's TypeError or ValueError into its message.
+    before, *tracebacks = message.split("Traceback (most recent call last):\n")
     if tracebacks:
         lines = tracebacks[-1].splitlines()
         before += " ".join(dropwhile(lambda line: line[:1] in ("", " "), lines))
@@ -52,7 +52,7 @@ def _without_traceback(told: str) -> str:
 
 
 def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
-    # After a failed read, Orbax's threads call a loop that is gone; the failure itself was raised.
+    # After a failed read, Orbax's threads use a closed event loop; the failure itself was raised.
     if str(caught.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(caught)
 
@@ -60,5 +60,5 @@ def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
 def _fail(sentence: str) -> None:
     sys.stderr.write(f"error: {sentence}\n")
     sys.stdout.flush()
-    # Not sys.exit: after a failed read, Orbax's threads print tracebacks as the interpreter ends.
+    # Not sys.exit: after a failed read, Orbax's threads print tracebacks at interpreter exit.
     os._exit(2)

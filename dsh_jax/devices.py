@@ -1,6 +1,6 @@
-"""The one place that knows devices: steps are written for one device and a named axis.
+"""The only module that handles devices: steps are written for one device and a named axis.
 
-State and batches carry a leading device axis; a single device is the same code with an axis of 1.
+State and batches have a leading device axis, of length 1 for a single device.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +23,11 @@ def pick_devices(num_devices: int, batch_sizes: Mapping[str, int]) -> Devices:
     """The local devices to train or encode on.
 
     Args:
-      num_devices: how many; 0 takes all.
-      batch_sizes: field name -> global batch size, each to be shared equally.
+      num_devices: how many; 0 is all.
+      batch_sizes: field name -> global batch size, to be split equally.
 
     Raises:
-      UserError: more devices than there are, or a batch that they cannot share.
+      UserError: more devices than there are, or a batch that cannot be split equally.
     """
     local = jax.local_devices()
     if not 0 <= num_devices <= len(local):
@@ -70,7 +70,7 @@ def unreplicate(tree: Any) -> Any:
 
 
 def shard(batch: Mapping[str, np.ndarray], devices: Devices) -> Batch:
-    """Shares a batch out: arrays `[batch, ...]` -> `[devices, batch / devices, ...]`."""
+    """Splits a batch over devices: arrays `[batch, ...]` -> `[devices, batch / devices, ...]`."""
     sharding = _sharding(devices)
     return {
         name: jax.device_put(array.reshape(len(devices), -1, *array.shape[1:]), sharding)
@@ -81,7 +81,7 @@ def shard(batch: Mapping[str, np.ndarray], devices: Devices) -> Batch:
 def compile_step(
     step: Callable[[Any, Batch, jax.Array], Any], seed: int, devices: Devices
 ) -> Callable[[Any, Batch], Any]:
-    """Compiles a step for all devices; the state passed in is given up to the result."""
+    """Compiles a step for all devices; the state passed in is donated."""
 
     def seeded(state: Any, batch: Batch) -> Any:
         return step(state, batch, jax.random.key(seed))
@@ -99,5 +99,5 @@ def compile_encode(
 def compile_sum(
     add: Callable[..., jax.Array], devices: Devices
 ) -> Callable[..., jax.Array]:
-    """Compiles `add(sum, ...) -> sum` for all devices; the sum passed in is given up."""
+    """Compiles `add(sum, ...) -> sum` for all devices; the sum passed in is donated."""
     return jax.pmap(add, axis_name=AXIS, devices=devices, donate_argnums=(0,))

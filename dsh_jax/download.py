@@ -1,15 +1,13 @@
 """Downloads one large file: from several addresses, resumed when interrupted, and checked.
 
-pooch checks the file and puts it into place; resuming, which pooch does not do, is added here.
+pooch checks the file and moves it to its path; resuming, which pooch lacks, is added here.
 """
 
-import contextlib
-import fcntl
 import functools
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import urllib3
 from tqdm import tqdm
 
 from dsh_jax.errors import UserError
+from dsh_jax.files import locked
 
 _TIMEOUT = 30  # seconds to connect, and between two pieces of the file
 # Failures after which another address may work; a full disk is not one of them. pooch raises
@@ -29,8 +28,8 @@ _FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError
 def download(path: Path, addresses: Sequence[str], checksum: str, *, max_bytes: int) -> None:
     """Downloads a file, unless `path` already has the right checksum.
 
-    The file appears at `path` whole or not at all. An interrupted download is resumed by the next
-    call. Of several processes, one downloads and the others wait.
+    The file appears at `path` only when it is complete. The next call resumes an interrupted
+    download. If several processes need the file, one downloads it and the others wait.
 
     Args:
       path: where the file goes; its folder is made if needed.
@@ -48,7 +47,7 @@ def download(path: Path, addresses: Sequence[str], checksum: str, *, max_bytes: 
     # not reveal a damaged copy, and the checksum of 170 MB takes a quarter of a second.
     if _has_checksum(path, checksum):
         return
-    with _locked(path):
+    with locked(path):
         for address in addresses:
             try:
                 # Does nothing if another process has just put the file there.
@@ -90,7 +89,7 @@ def _receive(part: Path, max_bytes: int, address: str, output: str, _: Any) -> N
     """
     name = f"downloading {address.rpartition('/')[2]}"
     start = _size(part)
-    # Resuming counts bytes of the file itself, so the server must not compress it once more.
+    # Resuming counts bytes of the file itself, so the server must not compress it.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         if start and response.status_code == 416:  # no bytes are missing: see if they are right
@@ -125,15 +124,6 @@ def _size(path: Path) -> int:
 def _has_checksum(path: Path, checksum: str) -> bool:
     algorithm, _, digest = checksum.partition(":")
     return path.is_file() and pooch.file_hash(str(path), alg=algorithm) == digest
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Waits until no other process is in such a block for this path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _reason(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""The exception for users' mistakes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 class UserError(Exception):
     """A user's mistake, explained in one sentence that names the cause and the fix.
 
-    The command-line tools print it without a traceback and exit with code 2. Functions of the
-    library raise it where the cause lies in a file, a workdir or a config, and `ValueError` where
-    it lies in their arguments.
+    The command-line tools print it without a traceback and exit with code 2. The library raises it
+    if the cause is in a file, a workdir or a config, and `ValueError` if it is in a function's
+    arguments.
     """
 
 
 @contextlib.contextmanager
 def as_user_error() -> Iterator[None]:
-    """Turns a `ValueError` of the numerics into a `UserError` with the same sentence.
+    """Turns a `ValueError` of numerical code into a `UserError` with the same message.
 
-    For the few places where the arguments come straight from a user's config or data.
+    For calls whose arguments come directly from a user's config or data.
     """
     try:
         yield

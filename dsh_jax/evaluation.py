@@ -47,27 +47,27 @@ def evaluate_workdir(
     conventions: str | Conventions = "expected",
     report: bool = False,
 ) -> dict[str, Any]:
-    """Encodes queries and database, measures, and writes `eval.json` and `codes.npz`.
+    """Encodes queries and database, computes metrics, and writes `eval.json` and `codes.npz`.
 
     Args:
       workdir: written by `train.py`.
-      data_dir: where the data is now; empty for where it was in training.
+      data_dir: where the data is now; empty if it has not moved since training.
       checkpoint: "best" (by validation mAP) or "latest".
-      baseline: empty for the trained codes; "itq" or "lsh" on the raw pixels, or the tf-idf, of the
-        same split; "topics", LDA's topics of documents thresholded at their medians, or
-        "topics_itq"; or "classifier", the label that the checkpoint's classification stream
-        predicts as a code. The files are then `eval_itq.json`, `codes_itq.npz` and so on.
-      conventions: of measuring, as for `retrieval.evaluate`.
+      baseline: empty for the trained codes; "itq" or "lsh" on the raw pixels or the tf-idf of the
+        same split; "topics", LDA topics of documents thresholded at their medians, or
+        "topics_itq"; or "classifier", the predicted label of the checkpoint's classification
+        stream as a code. The files are then `eval_itq.json`, `codes_itq.npz` and so on.
+      conventions: of the metrics, as for `retrieval.evaluate`.
       report: also write a page with pictures, `report/` (`report_itq/` and so on).
 
     Returns:
-      What was written to `eval.json`.
+      The content of `eval.json`.
 
     Raises:
       UserError: the workdir or its data is missing, damaged, or does not match the config.
     """
     config = load_config_of(workdir, data_dir)
-    # The devices that it was trained on, as far as this machine has them.
+    # As many devices as in training, if this machine has them.
     num_devices = min(config.num_devices, jax.local_device_count())
     trained = baseline in ("", "classifier")
     if trained:  # before the data is read, which may take long
@@ -145,7 +145,7 @@ def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
 
     Args:
       workdir: of a training.
-      data_dir: where the data lies now; empty is where it lay when training began.
+      data_dir: where the data is now; empty if it has not moved since training.
 
     Raises:
       UserError: there is no such workdir, or it has no split.
@@ -209,7 +209,7 @@ def _trained_codes(
 def _unsupervised_codes(
     config: ConfigDict, dataset: Dataset, split: Split, name: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    # Fitted on all that training may see: no labels are needed.
+    # Fitted to all training items: no labels are needed.
     seen = split.training
     features: Callable[[np.ndarray], Any] = dataset.features
     options = {"num_bits": config.num_bits, "seed": config.seed}
@@ -218,7 +218,7 @@ def _unsupervised_codes(
             raise UserError(f"{dataset.name} has no topics; leave out --baseline {name}.")
         features = topic_model(config, dataset, seen)
     if name == "topics":
-        options = {}  # as many topics as bits, and nothing to draw
+        options = {}  # as many topics as bits, and nothing random
     with as_user_error():
         encoder = (UNSUPERVISED | TOPICS)[name](features(seen), **options)
         query, database = (

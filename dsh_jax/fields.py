@@ -1,4 +1,4 @@
-"""What values the fields of a config may have: one rule per field, checked in one place."""
+"""Valid values of config fields: one rule per field, checked in one place."""
 
 import math
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from dsh_jax.errors import UserError
 
 
 class Rule(Protocol):
-    """What a field may hold."""
+    """Which values a field may have."""
 
     def allows(self, value: Any) -> bool:
         """Whether the field may have this value."""
 
     @property
     def allowed(self) -> str:
-        """The values it may have, to follow the words "set it to"."""
+        """The values it may have, as a phrase to follow "set it to"."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,7 @@ class Integer:
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number from `least` on, or above `above`; with `below`, below it.
-
-    NaN is outside of every range.
+    """A finite number of at least `least`, above `above` and below `below`; never NaN.
     """
 
     least: float = -math.inf
@@ -65,7 +63,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some words."""
+    """One of several strings."""
 
     options: tuple[str, ...]
 
@@ -114,7 +112,7 @@ def get(config: Mapping[str, Any] | ConfigDict, field: str) -> Any:
     value: Any = config
     for name in field.split("."):
         if not isinstance(value, Mapping | ConfigDict) or name not in value:
-            raise UserError(f"the config has no field {field}; add it, as configs/ show.")
+            raise UserError(f"the config has no field {field}; add it, as in configs/default.py.")
         value = value[name]
     return value
 
@@ -123,7 +121,7 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of flattening: `{"loss.labels": x}` -> `{"loss": {"labels": x}}`.
 
     Raises:
-      ValueError: a name is also the beginning of another.
+      ValueError: a name is also a prefix of another.
     """
     nested: dict[str, Any] = {}
     for field, value in flat.items():
@@ -132,7 +130,7 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
         for name in outer:
             inner = inner.setdefault(name, {})
             if not isinstance(inner, dict):
-                raise ValueError(f"{field} lies inside a field that is not a group")
+                raise ValueError(f"{field} is inside a field that is not a group")
         inner[last] = value
     return nested
 
@@ -145,7 +143,7 @@ def check(config: Mapping[str, Any] | ConfigDict, rules: Rules) -> None:
       rules: dotted name -> rule.
 
     Raises:
-      UserError: a field is missing or has an invalid value; names the field and the values.
+      UserError: a field is missing or has an invalid value; names it and the valid values.
     """
     for field, rule in rules.items():
         value = get(config, field)

@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes, locks and JSON files."""
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from dsh_jax.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, beside `path`, which it replaces when the block ends without an error.
+    """A temporary path to write to, which replaces `path` if the block ends without an error.
 
-    Folders are made as needed. Nothing is left beside, and after an error `path` is as before.
+    Folders are made as needed. The temporary file is always removed, and an error leaves `path` as
+    it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -25,8 +27,20 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Locks a path against other processes for a block; waits while one of them holds the lock.
+
+    The lock is a file next to `path`; folders are made as needed. A killed process releases it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, whole or not at all."""
+    """Writes JSON atomically."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(content, indent=2) + "\n")
 
@@ -42,4 +56,6 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; run train.py --workdir {path.parent}.") from error
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); restore it or train anew.") from error
+        raise UserError(
+            f"{path} is not valid JSON ({error}); restore it or train again."
+        ) from error

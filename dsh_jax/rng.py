@@ -1,4 +1,4 @@
-"""Random numbers by name: each depends on its seed and name, and on nothing drawn before."""
+"""Named random streams: each depends only on its seed and name, not on earlier draws."""
 
 import zlib
 
@@ -7,18 +7,18 @@ import numpy as np
 
 
 def stream_rng(seed: int, stream: str, index: int) -> np.random.Generator:
-    """A generator of random numbers that depends on (seed, stream, index) and nothing else."""
+    """A random generator that depends only on (seed, stream, index)."""
     return np.random.default_rng([seed, zlib.crc32(stream.encode()), index])
 
 
 def named_key(key: jax.Array, name: str) -> jax.Array:
-    """The key of one consumer of randomness, by its name."""
+    """The key for one named use of randomness."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def sample_keys(key: jax.Array, position: jax.Array) -> jax.Array:
-    """One key a sample, by its position in the global batch `[batch]`.
+    """One key per sample, by its position in the global batch `[batch]`.
 
-    So a batch draws the same numbers however many devices share it.
+    So a batch gets the same random numbers on any number of devices.
     """
     return jax.vmap(lambda p: jax.random.fold_in(key, p))(position)

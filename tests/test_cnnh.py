@@ -166,7 +166,7 @@ def test_targets_of_other_images_are_refused(tmp_path):
     loop.train(config, tmp_path, {})
     other = Targets(np.arange(200), np.ones((200, 16), np.int8))
     targets.save(other, tmp_path / "targets.npz")
-    with pytest.raises(UserError, match="targets.npz is of other items"):
+    with pytest.raises(UserError, match="targets.npz is for other items"):
         loop.train(config, tmp_path, {})
     config = small(class_outputs=False)
     loop.train(config, tmp_path / "plain", {})

@@ -284,13 +284,13 @@ def test_each_sweep_visits_each_entry_once_in_another_order():
 
 BAD_SIMILARITY = {
     "not symmetric": np.array([[1, 1], [-1, 1]]),
-    "other values": np.array([[1, 0], [0, 1]]),
+    "values other than": np.array([[1, 0], [0, 1]]),
     "diagonal": np.array([[1, 1], [1, -1]]),
 }
 
 
 @pytest.mark.parametrize("message", BAD_SIMILARITY)
-def test_a_similarity_that_is_none_is_the_users_mistake(message):
+def test_an_invalid_similarity_is_the_users_mistake(message):
     with pytest.raises(UserError, match=message):
         learn_codes(BAD_SIMILARITY[message], num_bits=2, seed=0)
 

@@ -1,8 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes and locks."""
+
+import fcntl
 
 import pytest
 
-from dsh_jax.files import replacing
+from dsh_jax.files import locked, replacing
 
 
 def test_the_file_is_replaced_and_nothing_left_beside(tmp_path):
@@ -22,3 +24,13 @@ def test_after_an_error_the_file_is_as_before(tmp_path):
         beside.write_text("ha")
         raise RuntimeError("half way")
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_path_is_locked_during_the_block_only(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with locked(path):
+        with (path.parent / ".a.txt.lock").open("w") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with locked(path):
+        pass
+    assert not path.exists()

@@ -1,4 +1,4 @@
-"""Ways to learn codes: one file for each, listed in `METHODS`."""
+"""Methods that learn codes, one module per method, listed in `METHODS`."""
 
 from collections.abc import Mapping
 
@@ -11,4 +11,4 @@ METHODS: Mapping[str, Recipe] = {
     "shttm": shttm.RECIPE,
     "shttm_neural": shttm_neural.RECIPE,
 }
-"""What a config's `method` may name."""
+"""The methods by name, as a config's `method` names them."""

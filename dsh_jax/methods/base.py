@@ -1,6 +1,6 @@
-"""What the training loop and the evaluation ask of a method, and what methods share.
+"""The interface of a method to training and evaluation, and code that methods share.
 
-A method is a record of pure functions over pytrees; the loop knows nothing else of it.
+A method is a dataclass of pure functions over pytrees; the training loop needs nothing else.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ class State:
     Attributes:
       step: steps done, over all stages, int32 scalar.
       params: player -> parameters, float32.
-      batch_stats: player -> running statistics (empty for a player without any).
+      batch_stats: player -> running statistics, for the players that have any.
       opt_state: optimizer's name -> its state.
       ema: player -> moving average of its parameters and of its statistics, as
         `{"params": ..., "batch_stats": ...}`; empty when averaging is off.
@@ -58,7 +58,7 @@ class Stage:
 
     Attributes:
       name: prefix of its metrics' names.
-      num_steps: how many steps it takes.
+      num_steps: its number of steps.
       step: `(state, batch, key) -> (state, metrics)`, to be run under the axis `AXIS`. `key` is
         the same at every step; the step folds `state.step` into it.
       batch: what its batches hold.
@@ -72,10 +72,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Network:
-    """What is left of a method once it is trained: codes of items, as functions of variables.
+    """The part of a method that is kept after training: functions from items to codes.
 
     Attributes:
-      init: key -> variables: player -> its collections, as Flax has them.
+      init: key -> variables: player -> its Flax collections.
       encode: variables, inputs as `Dataset.take` gives them -> relaxed codes `[batch, num_bits]`; a
         bit is 1 where the code is above 1/2.
       classify: variables, inputs -> class logits `[batch, classes]`; None where there is no
@@ -92,18 +92,18 @@ class Method:
     """A way to learn codes.
 
     Attributes:
-      codes: what its codes are called in a result.
-      network: what is kept once it is trained.
+      codes: name of its codes in a result.
+      network: what is kept after training.
       init: key -> the state before the first step.
-      stages: run one after the other; none for a method in closed form.
+      stages: run in this order; empty for a method in closed form.
       synthesize: state, key, labels `[batch, classes]` -> images in [-1, 1], for a method that
-        draws images.
-      fit: dataset, split, and what takes the number and the metrics of an iteration -> the state
-        after all training, for a method in closed form.
-      learn_targets: dataset, ids of all that training sees `[n]` -> the target of each item
-        `[n, num_bits]`, and a line about how it went; learned before the first step, and then in
-        every batch as `target`.
-      shared: name -> size of whatever part of a batch the devices share equally.
+        generates images.
+      fit: dataset, split, report -> the state after training, for a method in closed form; it
+        calls `report` with the number and the metrics of each iteration.
+      learn_targets: dataset, ids of the training items `[n]` -> their targets `[n, num_bits]`, and
+        a line for the log. It runs before the first step; every batch then holds the targets of
+        its items as `target`.
+      shared: name -> size of each part of a batch that is split equally among the devices.
     """
 
     codes: str
@@ -117,11 +117,11 @@ class Method:
 
     @property
     def num_steps(self) -> int:
-        """Steps of all stages together."""
+        """Total number of steps, over all stages."""
         return sum(stage.num_steps for stage in self.stages)
 
     def encode(self, state: State, inputs: Batch) -> jax.Array:
-        """Relaxed codes `[batch, num_bits]` of the averaged network, where there is an average."""
+        """Relaxed codes `[batch, num_bits]`, from the averaged network if an average is kept."""
         return self.network.encode(kept_variables(state), inputs)
 
 
@@ -130,7 +130,7 @@ class NetworkRecipe:
     """How to build the network that makes codes.
 
     Attributes:
-      kind: of the items that it takes, "images" or "documents".
+      kind: of its items, "images" or "documents".
       fields: the config fields that it reads, each with its rule. They are kept with the
         parameters, so that the network can be built again without the rest of the config.
       build: config, signature -> the network.
@@ -146,8 +146,8 @@ class Recipe:
     """A method as `METHODS` lists it.
 
     Attributes:
-      build: config, signature -> the method. The config's fields are checked before.
-      fields: the config fields that it reads beside the network's, each with its rule.
+      build: config, signature -> the method. The config's fields are already checked.
+      fields: the config fields that it reads besides the network's, each with its rule.
       network: how its network is built.
     """
 
@@ -159,12 +159,12 @@ class Recipe:
 def augmented(
     augment: Callable[[jax.Array, jax.Array], jax.Array], batch: Batch, key: jax.Array
 ) -> dict[str, jax.Array]:
-    """The batch with every kind of image augmented and in [-1, 1].
+    """The batch with all images augmented and scaled to [-1, 1].
 
     Args:
       augment: keys `[batch]`, images -> images of the same shape and range.
       batch: entries whose name ends in "image" are images, uint8.
-      key: this step's key; each kind of image and each sample draws of its own.
+      key: this step's key; each kind of image and each sample gets its own key from it.
     """
     positions = {"unlabeled_image": "unlabeled_position"}
     return dict(batch) | {
@@ -184,7 +184,7 @@ def update(
     tx: optax.GradientTransformation,
     loss_fn: Callable[[dict[str, Params]], tuple[jax.Array, tuple[Metrics, dict[str, Any]]]],
 ) -> tuple[State, Metrics]:
-    """One optimizer's update of the players that it owns, averaged over the devices.
+    """Updates the players of one optimizer, with gradients averaged over the devices.
 
     Args:
       state: the state before.
@@ -198,7 +198,7 @@ def update(
     """
     owned = {player: state.params[player] for player in players}
     (loss, (metrics, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(owned)
-    # The whole tree in one call: many small all-reduces dead-lock on simulated CPU devices.
+    # The whole tree in one call: many small all-reduces deadlock on simulated CPU devices.
     grads, metrics = jax.lax.pmean((grads, metrics | {"loss": loss}), AXIS)
     updates, opt_state = tx.update(grads, state.opt_state[name], owned)
     metrics["grad_norm"] = optax.tree.norm(grads)
@@ -229,5 +229,5 @@ def variables(state: State, player: str) -> dict[str, Any]:
 
 
 def kept_variables(state: State) -> dict[str, Any]:
-    """Every player's variables for use after training: averaged where an average is kept."""
+    """Every player's variables for use after training: the average if one is kept."""
     return {player: state.ema.get(player, variables(state, player)) for player in state.params}

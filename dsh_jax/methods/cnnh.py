@@ -1,9 +1,9 @@
 """CNNH and CNNH+: codes learned from the similarity matrix, then a CNN that learns the codes.
 
 Xia, Pan, Lai, Liu, Yan: "Supervised Hashing for Image Retrieval via Image Representation Learning",
-AAAI 2014. Stage 1 (`cnnh_codes`) is done once, before the first step; stage 2 trains the network on
-raw pixels from scratch. CNNH+ has class outputs beside the code outputs. How the code outputs are
-compared with the codes is not published clearly; here it is the logistic cross-entropy of each bit.
+AAAI 2014. Stage 1 (`cnnh_codes`) runs once, before the first step; stage 2 trains the network on
+raw pixels from scratch. CNNH+ has class outputs in addition to the code outputs. The paper does not
+state the loss of the code outputs clearly; here it is the logistic cross-entropy of each bit.
 """
 
 from collections.abc import Callable
@@ -55,10 +55,10 @@ class Cnnh:
       players: representation, hash stream (code outputs) and, for CNNH+, classification stream.
       code_loss: (code logits, target code of -1 and 1) -> loss.
       classify: (class logits, label) -> loss.
-      weights: factor of each term: code, classification.
+      weights: weight of each term: code, classification.
       tx: the optimizer of all players.
       augment: keys `[batch]`, images -> images of the same shape and range.
-      ema_decay: per step, of the players' averages; 0 is off.
+      ema_decay: decay per step of the players' averages; 0 is off.
     """
 
     players: Players
@@ -125,11 +125,11 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     """CNNH or CNNH+ as a config describes it.
 
     Args:
-      config: a whole experiment's config, its fields checked.
+      config: of an experiment, with its fields checked.
       signature: of the data.
 
     Raises:
-      UserError: fields that do not fit each other; a loss that cannot be used.
+      UserError: fields that contradict each other, or a loss that is invalid.
     """
     if config.codes.form == "classes" and signature.labels != "single":
         raise UserError(
@@ -172,15 +172,15 @@ def learn_targets(
 
     Args:
       labels: class ids `[n]` or multi-hot `[n, classes]`.
-      num_classes: how many there are.
+      num_classes: number of classes.
       num_bits, seed, sweeps: as for `cnnh_codes.learn_codes`.
       form: "classes": the exact reduced form for class ids; "full": the whole similarity matrix.
 
     Returns:
-      int8 of -1 and 1 `[n, num_bits]`, row k for labels k; and a line that says how it went.
+      int8 of -1 and 1 `[n, num_bits]`, row k for `labels[k]`; and a line for the log.
 
     Raises:
-      UserError: a class without images; a matrix that is too large for the memory.
+      UserError: a class without images, or a matrix that does not fit in memory.
     """
     if form == "classes":
         counts = np.bincount(labels, minlength=num_classes)
@@ -193,7 +193,7 @@ def learn_targets(
     scale = float(len(labels)) ** 2
     by_sweep = " ".join(f"{objective / scale:.4f}" for objective in result.objectives)
     report = (
-        f"|S - HH'/q|^2 a pair by sweep {by_sweep}; of the signs "
+        f"|S - HH'/q|^2 per pair by sweep {by_sweep}; for the signs "
         f"{result.quantized_objective / scale:.4f}, quantisation gap {result.quantization_gap:.4f}"
     )
     return codes, report

@@ -2,12 +2,13 @@
 
 The entries of H, relaxed to [-1, 1], are moved one at a time (`cnnh_sweep`). A sweep takes the rows
 in random order and, in each, the bits in random order. Each row has a weight, the number of images
-that it stands for: 1 in the full form, and the class count in the exact form for single labels,
-where the images of a class have one code.
+that it represents: 1 in the full form, and the class count in the exact form for single labels,
+where the images of a class share one code.
 
 Source: Xia, Pan, Lai, Liu & Yan, "Supervised hashing for image retrieval via image representation
-learning" (AAAI 2014). The objective and the step are theirs; what to do where the curvature is not
-positive or the step would lead uphill (`cnnh_sweep.newton_step`), the start and the order are ours.
+learning" (AAAI 2014). The objective and the step are theirs. Ours are the initial codes, the
+order, and the steps where the curvature is not positive or the objective would rise
+(`cnnh_sweep.newton_step`).
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class CodesResult:
       codes: its signs, int8 `[n, num_bits]` in {-1, +1}; the sign of 0 is +1.
       objectives: ||S - H H^T / num_bits||_F^2 over all pairs of images at the start and after each
         sweep, float64 `[sweeps + 1]`, never rising.
-      quantized_objective: the same of `codes`.
+      quantized_objective: the objective of `codes`.
       quantization_gap: mean of (H - codes)^2 over images and bits.
     """
 
@@ -50,19 +51,19 @@ def learn_codes(
     sweeps: int = 5,
     max_bytes: int | None = None,
 ) -> CodesResult:
-    """Codes for any similarity, one row an image.
+    """Codes for any similarity, one row per image.
 
     Args:
       similarity: S `[n, n]` of +1 (similar) and -1, symmetric, +1 on the diagonal.
       num_bits: length of a code, >= 1.
-      seed: of the start and of the order of the entries, >= 0.
+      seed: of the initial codes and the order of the entries, >= 0.
       sweeps: how often each entry is visited, >= 1.
-      max_bytes: memory that may be used; None for all that the machine has.
+      max_bytes: memory limit; None for all memory of the machine.
 
     Raises:
       UserError: num_bits or sweeps below 1; more memory needed than `max_bytes`; S asymmetric, not
         of -1 and +1, or not +1 on the diagonal.
-      ValueError: S is empty or no square matrix.
+      ValueError: S is empty or not square.
     """
     similarity = np.asarray(similarity)
     _check_settings(num_bits, sweeps)
@@ -77,13 +78,13 @@ def learn_codes(
 def learn_class_codes(
     class_counts: np.ndarray, *, num_bits: int, seed: int, sweeps: int = 5
 ) -> CodesResult:
-    """One code a class, for images with a single label: exact, and as small as the classes.
+    """One code per class, for images with a single label: exact, with one row per class.
 
     Minimises the sum over classes a, b of n_a n_b (S_ab - H_a. H_b. / q)^2, S_ab = +1 if a = b and
-    -1 otherwise: the objective of `learn_codes` where the images of a class have one code. If two
-    classes end with the same code, the next seeds are tried, ten in all, and the first with the
-    most different codes is kept. Some classes may still share one where there are barely more codes
-    than classes and their counts are uneven, as the objective does not forbid it.
+    -1 otherwise: the objective of `learn_codes` if the images of a class share one code. If two
+    classes get the same code, further seeds are tried, ten in all, and the first result with the
+    most distinct codes is kept. Classes may still share a code if there are barely more codes than
+    classes and the counts are uneven: the objective allows it.
 
     Args:
       class_counts: images of each class, integers `[classes]`, each >= 1.
@@ -94,7 +95,7 @@ def learn_class_codes(
 
     Raises:
       UserError: num_bits or sweeps below 1; a class without images.
-      ValueError: the counts are no integers `[classes]`.
+      ValueError: the counts are not integers `[classes]`.
     """
     counts = np.asarray(class_counts)
     _check_settings(num_bits, sweeps)
@@ -117,7 +118,7 @@ def learn_class_codes(
 
 
 def initial_codes(n: int, num_bits: int, seed: int) -> np.ndarray:
-    """Where the descent starts: uniform in [-1, 1), float32 `[n, num_bits]`."""
+    """The initial codes: uniform in [-1, 1), float32 `[n, num_bits]`."""
     rng = np.random.default_rng([seed, 0])
     return rng.uniform(-1, 1, (n, num_bits)).astype(np.float32)
 
@@ -126,7 +127,7 @@ def sweep_order(n: int, num_bits: int, seed: int, sweep: int) -> tuple[np.ndarra
     """The order of the entries in a sweep, counted from 1.
 
     Returns:
-      (rows, bits): int32 `[n]` and `[n, num_bits]`; line k of the second is of row `rows[k]`.
+      (rows, bits): int32 `[n]` and `[n, num_bits]`; `bits[k]` is for row `rows[k]`.
     """
     rng = np.random.default_rng([seed, sweep])
     rows = rng.permutation(n).astype(np.int32)
@@ -137,7 +138,7 @@ def sweep_order(n: int, num_bits: int, seed: int, sweep: int) -> tuple[np.ndarra
 def _descend(
     similarity: np.ndarray, counts: np.ndarray, num_bits: int, seed: int, sweeps: int
 ) -> CodesResult:
-    """All sweeps, for rows that stand for `counts` images each."""
+    """All sweeps, for rows that represent `counts` images each."""
     n = len(similarity)
     num_blocks = -(-n // DEVICE_BLOCK)
     block = -(-n // num_blocks)
@@ -154,7 +155,7 @@ def _descend(
         start = jax.device_put(relaxed, device)
         moved = np.asarray(sweep_once(start, on_device, weights, rows, bits))
         objective = _objective(similarity, counts, moved)
-        if objective > objectives[-1]:  # by rounding: there was nothing left to gain
+        if objective > objectives[-1]:  # only by rounding: the descent has converged
             moved, objective = relaxed, objectives[-1]
         relaxed = moved
         objectives.append(objective)
@@ -184,10 +185,10 @@ def _objective(similarity: np.ndarray, counts: np.ndarray, codes: np.ndarray) ->
 
 
 def _device() -> jax.Device:
-    """The CPU, also beside an accelerator: a long chain of tiny steps is all launches there."""
+    """The CPU, even if there is an accelerator, where launching many tiny steps takes longer."""
     try:
         return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+    except RuntimeError:  # JAX_PLATFORMS excludes the CPU
         return jax.local_devices()[0]
 
 

@@ -4,7 +4,7 @@ The entries of H, relaxed to [-1, 1], minimise ||H H^T - q S||_F^2. With L = H H
 (i, j) needs only L_i. H_.j and L_ii, and both follow from G = H^T H and row i of S H: L is never
 formed. All bits of a row share that row of S, and the rows of a block start from one product
 S[block] H, corrected by the block's own changes; so a sweep costs one product S H and O(q) per
-bit, and gives what entry after entry would.
+bit, and gives the same result as entry-by-entry updates.
 
 Source: Xia, Pan, Lai, Liu & Yan (AAAI 2014); see `cnnh_codes`.
 """
@@ -25,12 +25,12 @@ def objective_change(
 ) -> jax.Array:
     """By how much ||H H^T - q S||_F^2, over all images, changes when an entry moves by `step`.
 
-    Exact: a quartic, as the row times itself is quadratic in the entry.
+    Exact: a quartic, because the row's product with itself is quadratic in the entry.
 
     Args:
       step: d, how far the entry moves.
       slope: g', the first derivative, divided by the row's weight.
-      curvature: g'', the second, divided by it too.
+      curvature: g'', the second derivative, divided by the row's weight.
       entry: H_ij before the move.
       weight: of row i.
 
@@ -45,8 +45,8 @@ def newton_step(
 ) -> jax.Array:
     """How far an entry moves: never uphill, never out of [-1, 1].
 
-    By Newton, clipped and, where it overshoots, halved up to four times or not taken. Without
-    positive curvature: to the better bound, if that is no worse than to stay.
+    A clipped Newton step; if it overshoots, it is halved up to four times or not taken. Without
+    positive curvature, the entry moves to the better bound, unless that is worse than staying.
 
     Args:
       slope, curvature, entry, weight: as `objective_change` takes them.
@@ -77,7 +77,7 @@ def move_row(
       order: the bits, int32 `[num_bits]`.
     """
     num_bits = len(row)
-    # Scanning over bits laid out in order is twice as fast as looking each up.
+    # Scanning over bits stored in order is twice as fast as indexing each.
     gram, pull, ordered = gram[order][:, order], pull[order], row[order]
 
     def move(carry, bit):
@@ -87,7 +87,7 @@ def move_row(
         curvature = 4 * (gram_own + weight * (2 * entry * entry + diagonal))
         step = newton_step(slope, curvature, entry, weight)
         carry = (product + step * gram_row, diagonal + step * (2 * entry + step))
-        return carry, jnp.clip(entry + step, -1, 1)  # clip: of rounding only
+        return carry, jnp.clip(entry + step, -1, 1)  # clips only rounding errors
 
     start = (_matmul(gram, ordered), _matmul(ordered, ordered) - num_bits)
     bits = (jnp.arange(num_bits), gram, jnp.diag(gram), pull, ordered)
@@ -101,14 +101,14 @@ def sweep(
     """One sweep.
 
     Args:
-      relaxed: H, float32 `[n, num_bits]`; given up.
+      relaxed: H, float32 `[n, num_bits]`; donated.
       similarity: S, int8 `[n, n]`.
       weights: float32 `[n]`.
-      rows: int32 `[blocks, block]`; n stands for no row.
+      rows: int32 `[blocks, block]`, padded with n.
       bits: int32 `[blocks, block, num_bits]`.
     """
     num_bits = relaxed.shape[1]
-    take = partial(jnp.take, mode="fill", fill_value=0)  # no row has weight 0: it moves nothing
+    take = partial(jnp.take, mode="fill", fill_value=0)  # padding has weight 0: no effect
 
     def move_block(carry, block):
         relaxed, gram = carry
@@ -130,6 +130,6 @@ def sweep(
         (new, gram), _ = lax.scan(move, (old, gram), lines)
         return (relaxed.at[rows].set(new, mode="drop"), gram), None
 
-    gram = _matmul(relaxed.T * weights, relaxed)  # anew each sweep, against drift
+    gram = _matmul(relaxed.T * weights, relaxed)  # recomputed every sweep, against drift
     (relaxed, _), _ = lax.scan(move_block, (relaxed, gram), (rows, bits))
     return relaxed

@@ -1,9 +1,9 @@
 """DSH-GANs: hash codes learned from real-synthetic triplets of a semi-supervised conditional GAN.
 
 Qiu, Pan, Yao, Mei: "Deep Semantic Hashing with Generative Adversarial Networks", SIGIR 2017,
-arXiv 1804.08275. Stage 1 pre-trains the GAN; stage 2 trains all players jointly, each batch with a
-discriminator, a hash and a generator step. The control `triplets="real"` has the hash step alone:
-no generator, positives and negatives from the labeled images.
+arXiv 1804.08275. Stage 1 pre-trains the GAN; stage 2 trains all players jointly, with a
+discriminator, a hash and a generator step per batch. The control `triplets="real"` has only the
+hash step: no generator, and positives and negatives from the labeled images.
 """
 
 from functools import partial
@@ -58,11 +58,11 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     """DSH-GANs (or the triplet-only control) as a config describes it.
 
     Args:
-      config: a whole experiment's config, its fields checked.
+      config: of an experiment, with its fields checked.
       signature: of the data.
 
     Raises:
-      UserError: fields that do not fit each other; a loss that cannot be used.
+      UserError: fields that contradict each other, or a loss that is invalid.
     """
     if config.batch_size % config.anchor_every:
         raise UserError(

@@ -26,9 +26,9 @@ class Losses:
       batch: (code logits, labels of the batch) -> loss, or None to leave it out.
       no_class: logits of an unlabeled image -> loss, or None to leave it out.
       game: losses of discriminator and generator.
-      weights: factor of each term: triplet, pair, batch, adversarial, classification,
+      weights: weight of each term: triplet, pair, batch, adversarial, classification,
         quantization.
-      synthetic_class_weight: how much a synthetic image counts beside a real one in the
+      synthetic_class_weight: weight of a synthetic image relative to a real one in the
         classification loss of the discriminator and the hash step.
     """
 
@@ -48,7 +48,7 @@ class Losses:
 
 
 def build_losses(config: ConfigDict, signature: Signature) -> Losses:
-    """The losses that the config names, each tried on the shapes that it will be given."""
+    """The losses that the config names, each tested on the shapes of its inputs."""
     synthetic = config.triplets == "synthetic"
     sizes = {
         "num_bits": config.num_bits,
@@ -75,5 +75,5 @@ def build_losses(config: ConfigDict, signature: Signature) -> Losses:
 
 
 def weighted_mean(values: jax.Array, weights: Sequence[float] | np.ndarray) -> jax.Array:
-    """Mean of `values` `[n]`, each counted as often as its weight `[n]` says."""
+    """Mean of `values` `[n]`, weighted by `weights` `[n]`."""
     return jnp.average(values, weights=jnp.asarray(weights, values.dtype))

@@ -40,20 +40,19 @@ class DshGan:
     """The players, their losses and optimizers, and the three steps over them.
 
     Attributes:
-      players: representation, hash and classification stream; generator and adversary stream,
-        which the control has not.
+      players: representation, hash and classification stream; except in the control, also
+        generator and adversary stream.
       losses: the losses of the steps.
       optimizers: "discriminator", "hash", "generator" -> optimizer.
       augment: keys `[batch]`, images -> images of the same shape and range.
-      augment_synthetic: whether synthetic images are augmented as real ones are, and the generator
-        learns through it (Zhao et al.: "Differentiable Augmentation for Data-Efficient GAN
-        Training", NeurIPS 2020). Without it the generator learns to draw what augmentation makes.
-      anchor_every: each n-th labeled image is the anchor of a triplet; the discriminator step sees
-        all of them.
-      multi_label: whether an image may have several labels; a negative then has those of another
-        image of the batch.
+      augment_synthetic: whether synthetic images are augmented too, with gradients through it (Zhao
+        et al.: "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020).
+        Otherwise the generator learns to generate augmented images.
+      anchor_every: every n-th labeled image is an anchor; the discriminator step uses all of them.
+      multi_label: whether an image may have several labels; a negative then has the labels of
+        another image of the batch.
       z_dim: length of the generator's noise.
-      ema_decay: per step, of the generator's and the hash network's averages; 0 is off.
+      ema_decay: decay per step of the averages of generator and hash network; 0 is off.
     """
 
     players: Players
@@ -75,7 +74,7 @@ class DshGan:
     def synthesize(
         self, state: State, params: Params, position: jax.Array, label: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, dict[str, Any]]:
-        """Images of the given labels in training mode, and the generator's new statistics."""
+        """Images for the given labels in training mode, and the generator's new statistics."""
         draw = jax.vmap(lambda k: jax.random.normal(k, (self.z_dim,)))
         z = draw(sample_keys(named_key(key, "noise"), position))
         images, stats = self.players.apply(state, "generator", params, z, label)
@@ -112,7 +111,7 @@ class DshGan:
                 state, "classification", params["classification"], features
             )
             source_losses = jax.vmap(self.losses.game.discriminate)(sources, is_real)
-            # Real and synthetic images weigh the same however many of each there are.
+            # Real and synthetic images have equal weight, whatever their numbers.
             adversarial = (source_losses[:num_real].mean() + source_losses[num_real:].mean()) / 2
             classify = jax.vmap(self.losses.classify)
             class_losses = [
@@ -184,7 +183,7 @@ class DshGan:
     def generator_step(
         self, state: State, batch: Batch, key: jax.Array, *, with_triplets: bool
     ) -> tuple[State, Metrics]:
-        """Updates the generator against the streams as they are now.
+        """Updates the generator against the current streams.
 
         Args:
           state: the state before.
@@ -233,14 +232,13 @@ class DshGan:
         """Draws a positive and a negative for every anchor.
 
         Returns:
-          The batch with all labeled images, for the discriminator step; and with the anchors alone,
-          for the other two.
+          The batch with all labeled images, for the discriminator step; and with only the anchors.
         """
         batch = augmented(self.augment, batch, key)
         anchors = slice(None, None, self.anchor_every)
         position, label = batch["position"][anchors], batch["label"][anchors]
         other = self.negative_labels(batch, key)
-        # Negatives continue the numbering of positions, so that they get noise of their own.
+        # Negatives get positions that no anchor has, and so different noise.
         batch["synthetic_position"] = jnp.concatenate([position, -1 - position])
         batch["synthetic_label"] = jnp.concatenate([label, other])
         batch["synthetic_image"], _ = self.synthesize(
@@ -265,7 +263,7 @@ class DshGan:
         keys = sample_keys(named_key(key, "other label"), batch["position"][anchors])
         if not self.multi_label:
             return jax.vmap(other_label)(keys, label)
-        # Of the whole batch, so that it does not matter how many devices share it.
+        # From the whole batch, so that the result does not depend on the number of devices.
         occurring = jax.lax.all_gather(batch["label"], AXIS, tiled=True)
         return jax.vmap(disjoint_label, (0, 0, None))(keys, label, occurring)
 
@@ -289,7 +287,7 @@ class DshGan:
         return advance(state, self.ema_decay), metrics | hashing | generator
 
     def control_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
-        """The control: the hash step alone, on triplets of real labeled images."""
+        """The control: only the hash step, on triplets of real labeled images."""
         key = jax.random.fold_in(key, state.step)
         state, metrics = self.hash_step(
             state, augmented(self.augment, batch, key), key, synthetic=False
@@ -297,6 +295,6 @@ class DshGan:
         return advance(state, self.ema_decay), metrics
 
     def sample(self, state: State, key: jax.Array, label: jax.Array) -> jax.Array:
-        """Images in [-1, 1] of the class vectors `label` `[batch, classes]`, for looking at."""
+        """Images in [-1, 1] for the class vectors `label` `[batch, classes]`, for display."""
         z = jax.random.normal(key, (len(label), self.z_dim))
         return self.players.evaluate(kept_variables(state), "generator", z, label)

@@ -1,4 +1,4 @@
-"""Which labels the negative of a synthetic triplet gets."""
+"""Labels for the negatives of synthetic triplets."""
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,10 @@ def other_label(key: jax.Array, label: jax.Array) -> jax.Array:
 def disjoint_label(key: jax.Array, label: jax.Array, occurring: jax.Array) -> jax.Array:
     """A class vector that shares no label with the given one, for data with several labels.
 
-    One that occurs, all such rows equally likely: images of one class alone, as `other_label` asks
-    for, may be none that the discriminator has ever seen. Where each row shares a label, one class
-    that is not in `label`, drawn uniformly; no class at all where `label` has them all.
+    Drawn uniformly from the rows of `occurring` that share no label with it, because the
+    discriminator may never have seen an image of a single class, as `other_label` gives. If there
+    is no such row, one class that is not in `label`, drawn uniformly; if `label` has all classes,
+    a vector of zeros.
 
     Args:
       key: random key.

@@ -27,10 +27,10 @@ def optimizer(
       learning_rate: peak learning rate.
       b1, b2: decay of the first and second moment.
       weight_decay: of kernels, not of biases and scales; 0 is plain Adam.
-      schedule: one of `SCHEDULES`; "linear" and "cosine" go down to 0 at the last step.
+      schedule: one of `SCHEDULES`; "linear" and "cosine" fall to 0 at the last step.
       warmup_steps: steps of linear warm-up from 0.
-      clip_norm: largest global norm of a gradient; 0 does not clip.
-      num_steps: how many updates the optimizer will make.
+      clip_norm: largest global norm of a gradient; 0 is no clipping.
+      num_steps: number of updates that the optimizer will make.
 
     Raises:
       KeyError: an unknown schedule.

@@ -20,18 +20,18 @@ from dsh_jax.networks.streams import ClassificationStream, HashStream
 from dsh_jax.rng import named_key
 
 ENCODER = ("representation", "hash", "classification")
-"""The players that encoding images needs, as far as a method has them."""
+"""The players that encode images; a method may lack some of them."""
 
 
 @dataclass(frozen=True)
 class Players:
-    """A network that sees the items, and others that map its output on.
+    """A network that takes the items, and others that take its output.
 
     Attributes:
       networks: name -> network.
-      first: the one that sees the items. Every other one takes its output, unless `inputs` says
-        what it takes.
-      sample: the inputs of `first` for a batch of one item or two, to initialise it.
+      first: the one that takes the items. Every other one takes its output, unless `inputs` says
+        otherwise.
+      sample: inputs of `first` for a batch of one or two items, to initialise it.
       inputs: name -> shapes of the inputs of one sample, for networks that do not take the first
         one's output.
     """
@@ -42,7 +42,7 @@ class Players:
     inputs: Mapping[str, tuple[tuple[int, ...], ...]]
 
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
-        """Every player's variables; each network has a key of its own, by its name."""
+        """Every player's variables; the key of a network depends on its name."""
         features, collections = self.networks[self.first].init_with_output(
             named_key(key, self.first), *self.sample, train=False
         )
@@ -86,7 +86,7 @@ class Players:
     def apply(
         self, state: State, player: str, params: Params, *inputs: jax.Array, **options: Any
     ) -> tuple[jax.Array, dict[str, Any]]:
-        """A player's output in training mode, and its new batch statistics by its name."""
+        """A player's output in training mode, and its new batch statistics under its name."""
         collections = variables(state, player) | {"params": params}
         output, new = self.networks[player].apply(
             collections, *inputs, train=True, mutable=["batch_stats"], **options
@@ -96,7 +96,7 @@ class Players:
     def represent(
         self, state: State, params: Params, *inputs: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, dict[str, Any]]:
-        """Output of `first` in training mode; each device draws dropout of its own."""
+        """Output of `first` in training mode; each device draws its own dropout."""
         dropout = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
         return self.apply(state, self.first, params, *inputs, rngs={"dropout": dropout})
 
@@ -124,7 +124,7 @@ def with_networks(
     networks: Mapping[str, nn.Module],
     inputs: Mapping[str, tuple[tuple[int, ...], ...]],
 ) -> Players:
-    """The players and some more."""
+    """The players with further networks added."""
     return replace(
         players, networks={**players.networks, **networks}, inputs={**players.inputs, **inputs}
     )

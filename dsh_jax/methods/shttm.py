@@ -1,7 +1,7 @@
-"""SHTTM: codes that explain tags and stay near topics, and a linear hash function that finds them.
+"""SHTTM: codes that explain tags and stay near topics, and a linear hash function for them.
 
-Wang, Zhang & Si: "Semantic Hashing using Tags and Topic Modeling", SIGIR 2013. All of it is solved
-in closed form, by turns: there are no steps and no batches.
+Wang, Zhang & Si: "Semantic Hashing using Tags and Topic Modeling", SIGIR 2013. Solved in closed
+form by alternating least squares: there are no steps and no batches.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     """SHTTM as a config describes it.
 
     Args:
-      config: a whole experiment's config, its fields checked.
+      config: of an experiment, with its fields checked.
       signature: of the data.
     """
     players = word_players({"hash": LinearHash(signature.num_words, config.num_bits)}, "hash")
@@ -63,15 +63,15 @@ def network(config: ConfigDict, signature: Signature) -> Network:
 def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> State:
     """Learns topics, codes, thresholds and the hash function.
 
-    Training documents without tags are among them: their topics alone pull their codes.
+    Training documents without tags are included; their codes are pulled only to their topics.
 
     Args:
-      config: a whole experiment's config.
+      config: of an experiment.
       dataset, split: documents and their roles.
       report: takes an iteration's number and its metrics.
 
     Raises:
-      UserError: the documents do not support as many topics as bits, or weights too far apart.
+      UserError: the documents support fewer topics than bits, or weights are too far apart.
     """
     ids = split.training
     features = dataset.features(ids)
@@ -102,14 +102,14 @@ def binarisation(
     *,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotates the hash function, if that is asked for, and finds the thresholds of its bits.
+    """Rotates the hash function, if `settings.rotation` is on, and finds its bits' thresholds.
 
     Args:
       settings: the fields `codes` of a config.
       codes: learned, `[n, num_bits]`.
       kernel: of the hash function, `[words, num_bits]`.
       features: tf-idf of the same documents, `[n, words]`.
-      seed: of the rotation to start from.
+      seed: of the initial rotation.
 
     Returns:
       The rotated kernel and the thresholds `[num_bits]`.
@@ -117,7 +117,7 @@ def binarisation(
     fitted_to = codes if settings.fitted_to == "codes" else features @ kernel
     if settings.rotation:
         centred = fitted_to - fitted_to.mean(axis=0)
-        # ITQ compares with signs of length 1: bring the codes to that length.
+        # ITQ compares with signs, of magnitude 1: scale the codes to match.
         rotation, _ = itq_rotation(
             centred / max(float(centred.std()), 1e-12),
             seed=seed,

@@ -1,11 +1,11 @@
 """SHTTM's codes: relaxed codes of documents that explain their tags and stay near their topics.
 
-Minimises sum_ij c_ij (T_ij - u_i . y_j)^2 + C |U|^2 + gamma |Y - theta|^2 by turns over the tag
-factors U and the codes Y. T_ij is 1 where document j has tag i, and c_ij is `present` there and
-`missing` elsewhere. With one side fixed, every row of the other is a ridge regression of its own.
+Minimises sum_ij c_ij (T_ij - u_i . y_j)^2 + C |U|^2 + gamma |Y - theta|^2, alternating between the
+tag factors U and the codes Y. T_ij is 1 where document j has tag i, and c_ij is `present` there and
+`missing` elsewhere. With one side fixed, every row of the other is an independent ridge regression.
 All share the system M = missing F^T F + ridge I, where F is the fixed side, and a row adds only
-(present - missing) G^T G, where G are the rows of F that it shares a tag with: so a turn solves M
-once, and each row only for its own few tags.
+(present - missing) G^T G, where G are the rows of F that it shares a tag with. So M is solved once
+per side, and each row needs only a small system for its own few tags.
 
 Source: Wang, Zhang & Si, "Semantic hashing using tags and topic modeling" (SIGIR 2013).
 """
@@ -23,7 +23,7 @@ from jax import lax
 
 from dsh_jax.errors import UserError
 
-_BATCH_ELEMENTS = 2**20  # of an array in a batch of rows: bounds the memory, and fits a cache
+_BATCH_ELEMENTS = 2**20  # of an array in a batch of rows: limits memory, and fits in a cache
 
 _matmul = partial(jnp.matmul, precision="highest")  # no TF32: gains of late steps are small
 
@@ -58,29 +58,29 @@ def learn_codes(
 ) -> ShttmCodes:
     """Learns the codes and the tag factors, starting from the topics as codes.
 
-    Documents without tags are moved from their topics by `missing` alone. If no document has any,
-    the codes are the topics.
+    The codes of documents without tags differ from their topics only because of `missing`. If no
+    document has tags, the codes are the topics.
 
     Args:
       tags: T^T, multi-hot {0, 1} `[n, tags]`, an array or any SciPy sparse matrix.
       topics: theta, real `[n, k]`: as many topics as bits.
-      present: a, the confidence in a tag that is there, above `missing`.
-      missing: b, the confidence in one that is not, above 0.
+      present: a, the confidence in a present tag, above `missing`.
+      missing: b, the confidence in a missing tag, above 0.
       tag_ridge: C, the weight of |U|^2, above 0.
       topic_weight: gamma, the weight of |Y - theta|^2, above 0.
-      iterations: at most this many, >= 1, each of all tag factors and then all codes.
-      tolerance: stop after an iteration that lowers the objective by no more than this share.
-      dtype: to solve in, "float32" or "float64", which suits ridges below a hundredth of `present`
-        better; the objective is always summed in float64.
+      iterations: the most to run, >= 1; each solves all tag factors and then all codes.
+      tolerance: stop after an iteration that lowers the objective by at most this share.
+      dtype: of the solver, "float32" or "float64", which is better for ridges below a hundredth of
+        `present`; the objective is always summed in float64.
       report: called after each iteration with its number, from 1, and the objective.
 
     Returns:
-      An iteration that raises the objective, as only rounding can, is left out and ends the fit.
+      An iteration that raises the objective, as only rounding can, is discarded and ends the fit.
 
     Raises:
       UserError: `present`, `missing`, `tag_ridge`, `topic_weight` or `iterations` out of range, or
-        so far apart that `dtype` is not exact enough.
-      ValueError: tags or topics of a wrong shape, or with other values; another dtype.
+        so far apart that `dtype` is not precise enough.
+      ValueError: tags or topics of a wrong shape or with invalid values, or an unknown dtype.
     """
     _check_settings(present, missing, tag_ridge, topic_weight, iterations)
     if dtype not in ("float32", "float64"):
@@ -100,8 +100,8 @@ def learn_codes(
     result, previous = ShttmCodes(topics, origin, []), np.inf
     for iteration in range(1, iterations + 1):
         with jax.enable_x64(dtype == "float64"):
-            factors = _turn(result.codes, origin, by_tag, present, missing, tag_ridge)
-            codes = _turn(factors, topics, by_document, present, missing, topic_weight)
+            factors = _solve_side(result.codes, origin, by_tag, present, missing, tag_ridge)
+            codes = _solve_side(factors, topics, by_document, present, missing, topic_weight)
         with jax.enable_x64(True):
             weights = present, missing, tag_ridge, topic_weight
             objective = float(_objective(codes, factors, topics, pairs, *weights))
@@ -110,7 +110,7 @@ def learn_codes(
             raise UserError(
                 f"{dtype} is too coarse for codes.present {present}, codes.missing {missing}, "
                 f"codes.tag_ridge {tag_ridge} and codes.topic_weight {topic_weight}: choose "
-                "weights nearer to each other, or float64."
+                "weights closer to each other, or float64."
             )
         if not objective <= previous:
             break
@@ -124,14 +124,14 @@ def learn_codes(
 
 
 def _joined(tags: sp.csr_array) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The columns of each row's ones, for rows of about as many together.
+    """The columns of each row's ones, with rows of similar counts in one group.
 
     The counts differ a thousandfold, so one length for all would take too much memory; but each
-    length is compiled for, so they are few.
+    length is compiled separately, so there are few.
 
     Returns:
-      For each power L of 4 that is needed, the rows of more than L / 4 and up to L ones, int32
-      `[rows]`, and their columns, int32 `[rows, L]`, filled up with the number of columns.
+      For each power L of 4 that is needed, the rows with more than L / 4 and up to L ones, int32
+      `[rows]`, and their columns, int32 `[rows, L]`, padded with the number of columns.
     """
     counts = np.diff(tags.indptr)
     lengths = 4 ** np.ceil(np.log2(np.maximum(counts, 1)) / 2).astype(int)
@@ -145,7 +145,7 @@ def _joined(tags: sp.csr_array) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 @jax.jit
-def _turn(
+def _solve_side(
     fixed: jax.Array,
     prior: jax.Array,
     joined: list[tuple[jax.Array, jax.Array]],
@@ -179,7 +179,7 @@ def _turn(
 
     def correction(row):
         columns, start = row
-        # No row of F stands where `columns` is only filled up: zeros, which change nothing.
+        # Padding in `columns` takes rows of zeros, which change nothing.
         near = jnp.take(fixed, columns, axis=0, mode="fill", fill_value=0)
         residual = present - extra * _matmul(near, start)
         if len(columns) <= bits:
@@ -198,10 +198,10 @@ def _turn(
 
 
 def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Solves a positive definite system by Gauss-Jordan elimination, which needs no pivots there.
+    """Solves a positive definite system by Gauss-Jordan elimination, which needs no pivoting.
 
-    Not by LAPACK: on the CPU (jaxlib 0.10) two batches of its calls can run at once and wait for
-    each other forever, each on a thread of the pool that both need.
+    Not by LAPACK: on the CPU (jaxlib 0.10) two batches of its calls that run at once can deadlock,
+    each holding a thread of the pool that both need.
 
     Args:
       matrix: `[size, size]`.
@@ -228,7 +228,7 @@ def _objective(
     tag_ridge: float,
     topic_weight: float,
 ) -> jax.Array:
-    """The objective in float64: of all pairs as if the tag were missing, then where it is present.
+    """The objective in float64: all pairs as if no tag were present, corrected where one is.
 
     Args:
       codes, topics: `[n, k]`.
@@ -248,7 +248,7 @@ def _objective(
 
 
 def _as_tags(tags: Any) -> sp.csr_array:
-    """Tags of ones only, in a copy."""
+    """A sparse copy of the tags, checked to be 0 and 1."""
     if np.ndim(tags) != 2 and not sp.issparse(tags):
         raise ValueError(f"tags must be [n, tags], got {np.shape(tags)}")
     tags = sp.csr_array(tags, copy=True)

@@ -12,15 +12,15 @@ from dsh_jax.errors import UserError
 
 
 def medians(codes: np.ndarray) -> np.ndarray:
-    """The threshold of each bit that sets it in half of the codes: `[n, k]` -> `[k]`."""
+    """The thresholds that set each bit in half of the codes: `[n, k]` -> `[k]`."""
     return np.median(codes, axis=0)
 
 
 def fit_hash_function(features: Any, codes: np.ndarray, *, ridge: float) -> np.ndarray:
     """The linear map from words to codes: W that minimises |X W - Y|^2 + ridge |W|^2.
 
-    The paper's W = Y X^T (X X^T + lambda I)^-1, without an intercept, by conjugate gradients: only
-    X is ever multiplied with.
+    The paper's W = Y X^T (X X^T + lambda I)^-1, without an intercept, by conjugate gradients,
+    which need only products with X.
 
     Args:
       features: X, a SciPy sparse matrix `[n, words]`, for instance tf-idf.
@@ -32,7 +32,7 @@ def fit_hash_function(features: Any, codes: np.ndarray, *, ridge: float) -> np.n
 
     Raises:
       UserError: ridge is not above 0.
-      ValueError: features and codes are no two matrices of as many rows.
+      ValueError: features and codes are not two matrices with the same number of rows.
     """
     from sklearn.linear_model import ridge_regression  # slow to import
 

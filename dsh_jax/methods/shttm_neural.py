@@ -1,9 +1,9 @@
-"""Neural SHTTM: SHTTM learned by gradient descent, with four improvements that switch on and off.
+"""Neural SHTTM: SHTTM learned by gradient descent, with four optional improvements.
 
 The reviewers of SHTTM (Wang, Zhang & Si, SIGIR 2013) asked for them: non-linear factorisation, hash
-function and binarisation; a tagging uncertainty that is learned; correlated tags; and a topic model
-learned jointly. How each is built is ours. With all of them off, this is SHTTM's objective with a
-logistic link, and its hash function learned with it in place of afterwards.
+function and binarisation; a learned tagging uncertainty; correlated tags; and a jointly learned
+topic model. Their design is ours. With all of them off, this is SHTTM's objective with a logistic
+link, and the hash function is learned with the codes instead of afterwards.
 """
 
 from dataclasses import dataclass
@@ -74,15 +74,15 @@ class NeuralShttm:
     """The networks and their step.
 
     Attributes:
-      players: "encoder", "tags" and, where they are switched on, "words" (topics learned jointly)
+      players: "encoder", "tags" and, if switched on, "words" (topics learned jointly)
         and "recall" (each tag's probability of being given where it applies).
-      binary: whether codes are bits in training too, or relaxed.
-      correlated_tags: whether a missing tag counts less beside a similar one.
+      binary: whether codes are bits in training too, rather than relaxed.
+      correlated_tags: whether a missing tag counts less if a similar one is present.
       present, missing: SHTTM's confidences a and b.
       losses: of "tags", and of "words" or "topics".
-      topic_weight: gamma, of the distance from fixed topics, or of the words.
+      topic_weight: gamma, the weight of the distance from fixed topics, or of the word loss.
       tx: the optimizer.
-      ema_decay: per step, of the encoder's average; 0 is off.
+      ema_decay: decay per step of the encoder's average; 0 is off.
     """
 
     players: Players
@@ -107,8 +107,8 @@ class NeuralShttm:
         Args:
           state: the state before.
           batch: `word`, `tfidf`, `count` `[batch, width]`, `label` `[batch, tags]` and, for fixed
-            topics, `target` `[batch, num_bits]`; of untagged documents the same but for `label`,
-            as `unlabeled_...`.
+            topics, `target` `[batch, num_bits]`; for untagged documents the same except
+            `label`, as `unlabeled_...`.
           key: the run's key.
         """
         key = named_key(jax.random.fold_in(key, state.step), "dropout")
@@ -142,14 +142,14 @@ class NeuralShttm:
         num_tags = tags.shape[1]
         similarity = jnp.zeros((num_tags, num_tags))
         if self.correlated_tags:
-            # Similar factors make confidences lower, not lower confidences factors similar.
+            # Similar factors lower confidences; lower confidences must not make factors similar.
             factors = jax.lax.stop_gradient(params["tags"]["factors"]["kernel"])
             similarity = tag_similarity(factors) * (1 - jnp.eye(num_tags))
         confidence = partial(tag_confidence, present=self.present, missing=self.missing)
         recall = jnp.ones(num_tags)
         if "recall" in params:
             recall, _ = self.players.apply(state, "recall", params["recall"], codes)
-        # A document at a time: all of them by tags by tags would be large.
+        # One document at a time: [documents, tags, tags] would be large.
         confidences = jax.lax.map(lambda row: confidence(row, similarity), tags)
         each = jax.vmap(self.losses["tags"], in_axes=(0, 0, 0, None))(
             logits, tags, confidences, recall
@@ -161,11 +161,11 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     """Neural SHTTM as a config describes it.
 
     Args:
-      config: a whole experiment's config, its fields checked.
+      config: of an experiment, with its fields checked.
       signature: of the data.
 
     Raises:
-      UserError: fields that do not fit each other; a loss that cannot be used.
+      UserError: fields that contradict each other, or a loss that is invalid.
     """
     switches, settings = config.improvements, config.loss
     if not settings.missing < settings.present:
@@ -234,7 +234,7 @@ def standardised_topics(
     """Topics of some documents, each with mean 0 and variance 1: float32 `[n, num_bits]`.
 
     Raises:
-      UserError: the documents do not support as many topics as bits.
+      UserError: the documents support fewer topics than bits.
     """
     topics = topic_model(config, dataset, ids)(ids)
     deviation = np.maximum(topics.std(axis=0), 1e-6)
@@ -243,7 +243,7 @@ def standardised_topics(
 
 
 def _with_untagged(batch: Batch) -> dict[str, jax.Array]:
-    """Tagged and untagged documents as one batch; the rows of words are made equally wide."""
+    """Tagged and untagged documents as one batch, their rows of words padded to one width."""
     joined = {name: array for name, array in batch.items() if not name.startswith("unlabeled")}
     if "unlabeled_word" not in batch:
         return joined

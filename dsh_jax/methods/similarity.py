@@ -1,4 +1,4 @@
-"""Which images are similar, for CNNH: a matrix of -1 and +1, if the memory holds it."""
+"""CNNH's similarity matrix: which images are similar, as -1 and +1, if it fits in memory."""
 
 import os
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ _HOST_BLOCK = 512  # rows of S that are checked or made at a time on the host
 
 
 def similarity_from_labels(labels: np.ndarray, *, max_bytes: int | None = None) -> np.ndarray:
-    """Which items share a label: +1, the others -1; an item is always similar to itself.
+    """+1 for two items that share a label, else -1; an item is always similar to itself.
 
     Args:
       labels: class ids `[n]`, or multi-hot 0 and 1 `[n, classes]`.
-      max_bytes: memory that may be used; None for all that the machine has.
+      max_bytes: memory limit; None for all memory of the machine.
 
     Returns:
       int8 `[n, n]`.
 
     Raises:
       UserError: the matrix, or learning codes from it, needs more memory.
-      ValueError: labels of another shape or content.
+      ValueError: labels of a wrong shape or with invalid values.
     """
     labels = np.asarray(labels)
     if labels.ndim not in (1, 2) or 0 in labels.shape:
@@ -48,10 +48,10 @@ def required_bytes(n: int, num_bits: int) -> int:
 
 
 def check_memory(n: int, num_bits: int, max_bytes: int | None = None) -> None:
-    """Refuses a full form that does not fit, before anything of size `[n, n]` is made.
+    """Refuses a matrix that does not fit in memory, before anything of size `[n, n]` is made.
 
     Raises:
-      UserError: it needs more than `max_bytes`, or than the machine has.
+      UserError: it needs more than `max_bytes`, or more than the machine has.
     """
     needed = required_bytes(n, num_bits)
     if max_bytes is None:
@@ -67,18 +67,18 @@ def check_similarity(similarity: np.ndarray) -> None:
     """Refuses a matrix that is not symmetric, of -1 and +1, and +1 on the diagonal.
 
     Raises:
-      UserError: says what is wrong with it.
+      UserError: the matrix is invalid.
     """
-    mend = "similarity_from_labels makes a matrix that fits."
+    fix = "similarity_from_labels makes a valid one."
     for rows in row_blocks(len(similarity)):
         if not np.all((similarity[rows] == 1) | (similarity[rows] == -1)):
-            raise UserError(f"the similarity holds other values than -1 and +1: {mend}")
+            raise UserError(f"the similarity has values other than -1 and +1: {fix}")
         if not np.array_equal(similarity[rows], similarity[:, rows].T):
-            raise UserError(f"the similarity is not symmetric: {mend}")
+            raise UserError(f"the similarity is not symmetric: {fix}")
     if not np.all(np.diagonal(similarity) == 1):
-        raise UserError(f"an item is not similar to itself, the diagonal must be +1: {mend}")
+        raise UserError(f"the similarity has a diagonal entry other than +1: {fix}")
 
 
 def row_blocks(n: int) -> Iterator[slice]:
-    """Slices of n rows, a block at a time."""
+    """Slices of n rows, one per block."""
     return (slice(start, start + _HOST_BLOCK) for start in range(0, n, _HOST_BLOCK))

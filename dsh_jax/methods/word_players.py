@@ -1,4 +1,4 @@
-"""The networks of methods for documents, and what they share of data."""
+"""Networks and the topic model, shared by the methods for documents."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ TOPIC_FIELDS: Rules = {
 
 
 def word_players(networks: dict[str, nn.Module], first: str) -> Players:
-    """Networks of which the first maps rows of words to code logits."""
+    """Players whose first network maps rows of words to code logits."""
     row = jnp.zeros((2, 1), jnp.int32)
     return Players(networks, first, (row, jnp.zeros(row.shape)), {})
 
@@ -42,10 +42,10 @@ def word_network(network: nn.Module, name: str) -> Network:
 def topic_model(
     config: ConfigDict, dataset: Dataset, training: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """LDA learned from the training documents: ids `[m]` -> shares of topics `[m, num_bits]`.
+    """LDA fitted to the training documents: ids `[m]` -> topic shares `[m, num_bits]`.
 
     Raises:
-      UserError: the documents do not support as many topics as bits.
+      UserError: the documents support fewer topics than bits.
     """
     assert isinstance(dataset, TextDataset)
     topics = learn_topics(

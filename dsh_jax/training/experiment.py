@@ -1,4 +1,4 @@
-"""From a config to what training and evaluation work with; every user's mistake shows here."""
+"""Builds what training and evaluation need from a config, and reports users' mistakes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,15 +37,15 @@ FIELDS: Rules = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """A config made real.
+    """What a config describes, built.
 
     Attributes:
-      config: the config itself.
-      devices: what it runs on.
+      config: the config.
+      devices: the devices it runs on.
       dataset: all items.
-      split: which of them play which role.
-      signature: what networks must know of the data.
-      method: what is trained.
+      split: the role of each item.
+      signature: what networks must know about the data.
+      method: the method to train.
     """
 
     config: ConfigDict
@@ -57,7 +57,7 @@ class Experiment:
 
 
 def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> Recipe:
-    """How to build the method that `config.method` names, once the config's fields are checked.
+    """Checks a config's fields and returns the recipe of the method that `config.method` names.
 
     Raises:
       UserError: no such method, or a field that is missing or has an invalid value.
@@ -80,7 +80,7 @@ def check_data_fields(config: ConfigDict) -> None:
 
 
 def build_method(config: ConfigDict, signature: Signature) -> Method:
-    """The method that `config.method` names, for data of a signature.
+    """The method that `config.method` names, for data with this signature.
 
     Raises:
       UserError: no such method, an invalid field, or data of another kind.
@@ -96,7 +96,7 @@ def build_method(config: ConfigDict, signature: Signature) -> Method:
 
 
 def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
-    """What networks must know of a data set.
+    """What networks must know about a data set.
 
     Raises:
       UserError: `loss.labels` is unknown, or asks for one label per item where there are several.
@@ -118,16 +118,16 @@ def load_data(config: ConfigDict, workdir: Path) -> tuple[Dataset, Split]:
     """Reads the data, and draws its split.
 
     Args:
-      config: a whole experiment's config.
-      workdir: if it holds a split, that one must be this config's; its vocabulary is used.
+      config: of an experiment.
+      workdir: if it holds a split, it must be the one of this config; its vocabulary is used.
 
     Raises:
-      UserError: the data is missing, damaged or not what the workdir was trained on.
+      UserError: the data is missing, damaged or not the data that the workdir was trained on.
     """
     check_data_fields(config)
     dataset = loading.load_dataset(config.data)
     saved = workdir / "split.json"
-    if config.data.split_file and saved.exists():  # the file itself may have gone since
+    if config.data.split_file and saved.exists():  # the file itself may be gone by now
         split = load_split_for(dataset, saved)
     else:
         split = loading.draw_split(config.data, dataset)
@@ -149,17 +149,17 @@ def prepare(config: ConfigDict, workdir: Path) -> Experiment:
     """Checks everything and reads the data; writes nothing.
 
     Args:
-      config: a whole experiment's config.
+      config: of an experiment.
       workdir: see `load_data`.
 
     Raises:
-      UserError: whatever the user must fix.
+      UserError: a mistake that the user must fix.
     """
     find_recipe(config)  # before the data is read, which may take long
     dataset, split = load_data(config, workdir)
     if not len(split.validation):
         raise UserError(
-            "data.validation_per_class is 0, so no checkpoint could be chosen; set it to 2 or more."
+            "data.validation_per_class is 0, so no checkpoint can be chosen; set it to 2 or more."
         )
     signature = signature_of(config, dataset)
     method = build_method(config, signature)
@@ -171,17 +171,17 @@ def prepare(config: ConfigDict, workdir: Path) -> Experiment:
 
 
 def preview(config: ConfigDict, workdir: Path) -> str:
-    """Counts and shows the images of a config, and trains nothing.
+    """Counts and shows the images of a config without training.
 
     Args:
-      config: a whole experiment's config.
+      config: of an experiment.
       workdir: gets `preview.txt` and `preview.png`, and nothing else.
 
     Returns:
-      The counts and what was left out, to be printed.
+      The counts and the files left out, to be printed.
 
     Raises:
-      UserError: the data is no images, or is missing or damaged.
+      UserError: the data is not images, or is missing or damaged.
     """
     check_data_fields(config)
     dataset = loading.load_dataset(config.data)
@@ -191,7 +191,7 @@ def preview(config: ConfigDict, workdir: Path) -> str:
     try:
         split = loading.draw_split(config.data, dataset)
         parts = {role: getattr(split, role) for role in ID_FIELDS}
-    except UserError as error:  # what there is to see may help
+    except UserError as error:  # the images may show the cause
         problem = f"\n\nThere is no split yet: {error}"
     text = write_preview(
         workdir, images=dataset.images, labels=dataset.labels, class_names=dataset.class_names,

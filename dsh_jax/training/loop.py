@@ -33,24 +33,24 @@ SAMPLES_PER_CLASS = 10
 
 
 def train(config: ConfigDict, workdir: Path, run: dict) -> State:
-    """Trains, or goes on where an earlier call with the same workdir stopped.
+    """Trains, or resumes where an earlier call with the same workdir stopped.
 
     Args:
-      config: a whole experiment's config.
+      config: of an experiment.
       workdir: gets `config.json`, `split.json`, `run.json`, `metrics.jsonl`, `tensorboard/`,
         `samples/` and `checkpoints/`.
-      run: how this run is made, kept as `run.json` (see `workdir.describe_run`).
+      run: command, hardware and versions, written to `run.json` (see `workdir.describe_run`).
 
     Returns:
       The state after the last step, without a device axis.
 
     Raises:
       UserError: a mistake in the config, the data or the workdir, before anything is written; or a
-        loss that is not finite, with its name and step.
+        loss that is not finite; names it and its step.
     """
     check_same_config(workdir, config)
     experiment = prepare(config, workdir)
-    # Compiled as one: op by op it takes ten times as long.
+    # Compiled as a whole: op by op it takes ten times as long.
     state = jax.jit(experiment.method.init)(jax.random.key(config.seed))
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints)
     start, seconds = checkpoints.latest() or 0, 0.0
@@ -88,12 +88,12 @@ def _learn_targets(
         progress.say(f"targets     {report}; {time.monotonic() - began:.1f} s")
     learned = targets.load(path)
     if not np.array_equal(learned.ids, ids):
-        raise UserError(f"{path} is of other items than the split; delete it to learn it again.")
+        raise UserError(f"{path} is for other items than the split's; delete it to learn it again.")
     return learned
 
 
 def training_ids(experiment: Experiment) -> np.ndarray:
-    """The items that the stages' batches are made of, `[n]`."""
+    """Ids of the items in the stages' batches, `[n]`."""
     split = experiment.split
     if any(stage.batch.unlabeled_batch_size for stage in experiment.method.stages):
         return split.training
@@ -101,7 +101,7 @@ def training_ids(experiment: Experiment) -> np.ndarray:
 
 
 def _summary(experiment: Experiment, state: State, start: int) -> str:
-    """What is about to be trained, on what, in a few lines."""
+    """Data, network and devices of a run, in a few lines."""
     dataset, split, devices = experiment.dataset, experiment.split, experiment.devices
     sizes = [
         f"{player} {sum(leaf.size for leaf in jax.tree.leaves(params)):,}"
@@ -128,19 +128,19 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
 def stage_batches(
     experiment: Experiment, stage: Stage, steps: range, targets: Targets | None = None
 ) -> Iterator[Batch]:
-    """The batches of some steps of a stage, made in the background and put on the devices."""
+    """The batches for some steps of a stage, made in the background and put on the devices."""
 
     def make(step: int) -> Batch:
         batch = make_batch(experiment.dataset, experiment.split, stage.batch, step, targets)
         return shard(batch, experiment.devices)
 
     if isinstance(getattr(experiment.dataset, "images", None), CachedImages):
-        return stream(make, steps)  # they are decoded on the way, by several threads
+        return stream(make, steps)  # decoded meanwhile, by several threads
     return prefetch(make, steps)
 
 
 class _Trainer:
-    """One call of `train`: what it needs at every step."""
+    """The state of one call of `train`."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class _Trainer:
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
 
     def fit(self, state: State) -> State:
-        """Solves a method in closed form; `state` is what an earlier call has left."""
+        """Solves a method in closed form, unless `state` shows that an earlier call did."""
         dataset, split = self._experiment.dataset, self._experiment.split
         assert self._experiment.method.fit is not None
         if not int(state.step):
@@ -179,7 +179,7 @@ class _Trainer:
         return state
 
     def run(self, state: State, start: int) -> State:
-        """Takes the steps from `start` on; `state` has no device axis, before and after."""
+        """Takes the steps from `start` on; neither `state` nor the result has a device axis."""
         stacked = replicate(state, self._experiment.devices)
         end = 0
         for stage in self._experiment.method.stages:
@@ -191,7 +191,7 @@ class _Trainer:
     def _run_stage(self, stage: Stage, stacked: State, first: int, end: int) -> State:
         config, devices = self._experiment.config, self._experiment.devices
         step_fn = compile_step(stage.step, config.seed, devices)
-        # Simulated CPU devices can dead-lock when several steps are in flight.
+        # Simulated CPU devices can deadlock when several steps are in flight.
         in_flight_is_safe = len(devices) == 1 or devices[0].platform != "cpu"
         batches = stage_batches(
             self._experiment, stage, range(first, end), self._targets
@@ -211,7 +211,7 @@ class _Trainer:
         return stacked
 
     def _log(self) -> None:
-        """Fetches the metrics of the steps since the last time, checks and writes them."""
+        """Fetches, checks and writes the metrics of the steps since the last call."""
         if not self._pending:
             return
         steps = [step for step, _ in self._pending]
@@ -222,7 +222,7 @@ class _Trainer:
                 if not math.isfinite(value):
                     raise UserError(
                         f"{name} became {float(value)} at step {step}; lower a learning rate or "
-                        "set clip_norm, and start anew in another --workdir."
+                        "set clip_norm, and start again in another --workdir."
                     )
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         self._progress.write(steps[-1], means | {"seconds": time.monotonic() - self._began})
@@ -241,7 +241,7 @@ class _Trainer:
         )
 
     def _validate(self, stacked: State) -> float:
-        """mAP of the validation images among themselves, each left out of its own ranking."""
+        """mAP of the validation items among themselves, each left out of its own ranking."""
         experiment = self._experiment
         ids = experiment.split.validation
         codes = run_dataset(
@@ -256,7 +256,7 @@ class _Trainer:
         return float(average_precision(without_self(counts, labels)).mean())
 
     def _sample_grid(self, state: State) -> np.ndarray:
-        """Synthetic images, a row a class; the noise is the same at every evaluation."""
+        """Synthetic images, one row per class, from the same noise at every evaluation."""
         num_classes = len(self._experiment.dataset.class_names)
         label = np.eye(num_classes, dtype=np.float32).repeat(SAMPLES_PER_CLASS, axis=0)
         key = named_key(jax.random.key(self._experiment.config.seed), "samples")

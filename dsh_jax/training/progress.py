@@ -1,4 +1,4 @@
-"""What a person sees of a training: a progress bar, JSON lines, TensorBoard and sample grids."""
+"""Reports on a run: a progress bar, JSON lines, TensorBoard and sample grids."""
 
 import json
 import sys
@@ -25,11 +25,11 @@ _SHOWN = {
 
 
 class Progress:
-    """Reports a run; everything but the bar goes into the workdir.
+    """Reports on a run; everything except the bar is written to the workdir.
 
     Args:
-      workdir: where `metrics.jsonl` and `tensorboard/` lie.
-      step: steps done before; what an earlier run wrote beyond them is dropped.
+      workdir: the folder of `metrics.jsonl` and `tensorboard/`.
+      step: steps already done; what an earlier run wrote about later ones is dropped.
       num_steps: steps of the whole run.
     """
 
@@ -39,11 +39,11 @@ class Progress:
         self._file = self._path.open("a")
         self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
         self._bar = tqdm(
-            total=num_steps or None,  # a method in closed form stops when it is done
+            total=num_steps or None,  # unknown for a method in closed form
             initial=step,
             unit="step",
             dynamic_ncols=True,
-            # A log file gets a line now and then, a terminal a living bar.
+            # In a log file, a line every 30 seconds is enough.
             mininterval=0.5 if sys.stderr.isatty() else 30,
         )
         self._postfix: dict[str, str] = {}
@@ -53,7 +53,7 @@ class Progress:
         self._bar.update()
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes metrics of a step and shows the most telling of them."""
+        """Writes metrics of a step and shows the main ones."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
         for name, value in metrics.items():
@@ -67,18 +67,18 @@ class Progress:
         tqdm.write(line, file=sys.stderr)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Shows a uint8 image `[height, width, 3]` in TensorBoard."""
+        """Writes a uint8 image `[height, width, 3]` to TensorBoard."""
         self._tensorboard.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Ends the bar and the files."""
+        """Closes the bar and the files."""
         self._bar.close()
         self._file.close()
         self._tensorboard.close()
 
 
 def drop_after(path: Path, step: int) -> None:
-    """Drops the JSON lines of later steps (and one cut off mid-line), so that none stands twice."""
+    """Drops JSON lines of later steps, or cut off, so that resuming repeats no line."""
     if not path.exists():
         return
     kept = []
@@ -93,17 +93,17 @@ def drop_after(path: Path, step: int) -> None:
 
 
 def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Lays images out in a grid, row by row.
+    """Arranges images in a grid, row by row.
 
     Args:
       images: in [-1, 1], `[n, height, width, 1 or 3]`; n a multiple of `columns`.
-      columns: images in a row.
+      columns: images per row.
 
     Returns:
       uint8 `[grid height, grid width, 3]`; small images are enlarged, with a border around each.
     """
     scale = max(1, 64 // images.shape[1])
-    finite = np.nan_to_num(np.asarray(images), nan=-1.0)  # a broken generator is shown black
+    finite = np.nan_to_num(np.asarray(images), nan=-1.0)  # NaN is shown black
     pixels = np.clip(np.round((finite + 1) * 127.5), 0, 255).astype(np.uint8)
     pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3)).repeat(scale, 1).repeat(scale, 2)
     pixels = np.pad(pixels, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=255)
@@ -114,6 +114,6 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def save_png(path: Path, image: np.ndarray) -> None:
-    """Writes a uint8 image `[height, width, 3]` as PNG, whole or not at all."""
+    """Writes a uint8 image `[height, width, 3]` as PNG, atomically."""
     with replacing(path) as beside:
         Image.fromarray(image).save(beside, format="PNG")

@@ -1,4 +1,4 @@
-"""What a workdir holds beside checkpoints: `config.json`, `split.json` and `run.json`."""
+"""Files of a workdir besides its checkpoints: `config.json`, `split.json` and `run.json`."""
 
 import importlib.metadata
 import json
@@ -23,7 +23,7 @@ _FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names: `{"loss": {"labels": x}}` -> `{"loss.labels": x}`."""
+    """Nested fields with dotted names: `{"loss": {"labels": x}}` -> `{"loss.labels": x}`."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, dict):
@@ -34,12 +34,12 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def as_dict(config: ConfigDict) -> dict[str, Any]:
-    """The config as JSON would give it back (tuples become lists)."""
+    """The config as it is read back from JSON: tuples become lists."""
     return json.loads(json.dumps(config.to_dict()))
 
 
 def check_same_config(workdir: Path, config: ConfigDict) -> None:
-    """Refuses to go on in a workdir of another config.
+    """Refuses to resume in a workdir of another config.
 
     Raises:
       UserError: the config saved there differs; names the fields.
@@ -64,18 +64,18 @@ def load_config(workdir: Path) -> ConfigDict:
     """The config that a workdir was trained with.
 
     Raises:
-      UserError: there is none.
+      UserError: the workdir or its config does not exist.
     """
     if not workdir.is_dir():
         raise UserError(f"there is no workdir {workdir}; run train.py --workdir {workdir} first.")
     config = read_json(workdir / "config.json")
     if not isinstance(config, dict):
-        raise UserError(f"{workdir}/config.json holds no config; restore it or train anew.")
+        raise UserError(f"{workdir}/config.json holds no config; restore it or train again.")
     return ConfigDict(config)
 
 
 def describe_run(command: str, overrides: list[str]) -> dict[str, Any]:
-    """How and on what a run was made, to be kept beside its result.
+    """Command, hardware, versions and commit of a run, to be kept with its result.
 
     Args:
       command: the command line.
@@ -111,7 +111,7 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str:
-    """The checkout's commit, marked where files that git tracks have been changed since."""
+    """The checkout's commit, marked as dirty if tracked files have changed since."""
     try:
         git = ["git", "-C", str(Path(__file__).parents[2]), "describe", "--always", "--abbrev=40"]
         output = subprocess.run([*git, "--dirty"], capture_output=True, text=True, check=True)
@@ -121,12 +121,12 @@ def _commit() -> str:
 
 
 def command_line() -> str:
-    """This process' command as it was typed, `python -m` too."""
+    """The command line of this process as typed, including `python -m`."""
     return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def config_overrides(arguments: Sequence[str]) -> list[str]:
-    """The `--config.field=value` among command-line arguments, also where a space stands for =."""
+    """The `--config.field=value` arguments, also if written with a space in place of `=`."""
     overrides = []
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if argument.startswith("--config."):

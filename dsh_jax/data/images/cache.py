@@ -5,14 +5,11 @@ A cache is one ArrayRecord file: one record per image, and a last record that de
 larger images are stored as JPEG of quality 95, which takes a fraction of the space.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,7 @@ from tqdm import tqdm
 from dsh_jax.data.images.decoding import as_jpeg, read_image
 from dsh_jax.data.images.listing import Listing
 from dsh_jax.errors import UserError
-from dsh_jax.files import replacing
+from dsh_jax.files import locked, replacing
 
 FORMAT = 1  # a cache of another format is rebuilt
 RAW_UP_TO = 64
@@ -128,7 +125,7 @@ def cached_images(
     key = checksum([FORMAT, size, raw, [_stamp(path) for path in listing.paths]])
     try:
         if not _is_of(path, key):
-            with _alone(path):
+            with locked(path):
                 if not _is_of(path, key):  # another process may have built it meanwhile
                     _make(path, listing, size, raw, key)
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError for a full disk
@@ -202,15 +199,6 @@ def _open(path: Path) -> tuple[Any, dict[str, Any]] | None:
 def _is_of(path: Path, key: str) -> bool:
     found = _open(path)
     return found is not None and found[1].get("key") == key
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Locks a path against other processes; a killed process releases its lock."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
