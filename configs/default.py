@@ -114,9 +114,10 @@ def get_config() -> ConfigDict:
     config.loss.batch = ""  # of a whole triplet batch; empty is none
     # Factors of the terms: 1, 1, 1 and none in the paper.
     config.loss.weights = ConfigDict(
-        {"triplet": 1.0, "adversarial": 1.0, "classification": 1.0, "quantization": 0.0,
-         "pair": 1.0, "batch": 1.0}
-    )  # fmt: skip
+        {"triplet": 1.0, "adversarial": 1.0, "classification": 1.0, "quantization": 0.0}
+    )
+    config.loss.weights.pair = 1.0  # where there is such a loss
+    config.loss.weights.batch = 1.0  # where there is such a loss
     # How much a synthetic image counts beside a real one in the classification losses of the
     # discriminator and the hash step; 1: paper, 0: classes are learned from real images alone.
     config.loss.synthetic_class_weight = 1.0
