@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 from benchmarks.encode_images import untrained
 from configs import shttm_neural_reuters_32bit, shttm_reuters_32bit
 from dsh_jax import hamming
-from dsh_jax.encoder import packed_bits
 from dsh_jax.files import write_json
+from dsh_jax.forward import packed_bits
 from dsh_jax.training import workdir
 from dsh_jax.training.experiment import prepare
 

@@ -15,9 +15,10 @@ from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.loading import IMAGE_FILES
 from dsh_jax.data.splits.split import Split
 from dsh_jax.devices import pick_devices
-from dsh_jax.encoder import Encoder, load_encoder, packed_bits
+from dsh_jax.encoder import Encoder, load_encoder
 from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.files import read_json, replacing, write_json
+from dsh_jax.forward import packed_bits
 from dsh_jax.methods.word_players import topic_model
 from dsh_jax.report.page import write_report
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes

@@ -12,12 +12,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from dsh_jax.retrieval.encode import packed_bits
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from configs import shttm as shttm_config
 from dsh_jax.files import write_json
+from dsh_jax.forward import packed_bits
 from dsh_jax.methods import shttm
 from dsh_jax.methods.shttm_codes import learn_codes
 from dsh_jax.methods.shttm_hash import fit_hash_function

@@ -107,6 +107,7 @@ class Cnnh:
 
 
 FIELDS: Rules = {
+    "loss.labels": Choice(("single", "multi", "auto")),
     "batch_size": Integer(1),
     "num_steps": Integer(1),
     "augment.crop_padding": Integer(0),

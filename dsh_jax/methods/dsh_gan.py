@@ -34,6 +34,7 @@ from dsh_jax.networks.streams import AdversaryStream
 SLOTS = ("triplet", "quantization", "pair", "batch")
 TERMS = (*SLOTS, "adversarial", "classification")
 FIELDS: Rules = {
+    "loss.labels": Choice(("single", "multi", "auto")),
     "batch_size": Integer(1),
     "anchor_every": Integer(1),
     "unlabeled_batch_size": Integer(0),

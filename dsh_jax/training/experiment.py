@@ -19,7 +19,7 @@ from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.devices import Devices, pick_devices
 from dsh_jax.encoder_files import SIGNATURE, load_description
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.fields import Choice, Integer, Rules
+from dsh_jax.fields import Integer, Rules
 from dsh_jax.methods import METHODS
 from dsh_jax.methods.base import Method, Recipe
 from dsh_jax.report.preview import write_preview
@@ -102,8 +102,6 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
       UserError: `loss.labels` is unknown, or asks for one label per item where there are several.
     """
     labels = config.get("loss", {}).get("labels", "auto")
-    if not Choice(("single", "multi", "auto")).allows(labels):
-        raise UserError(f"loss.labels is {labels!r}; set it to 'single', 'multi' or 'auto'.")
     if labels == "auto":
         labels = "multi" if dataset.multi_label else "single"
     if labels == "single" and dataset.multi_label:

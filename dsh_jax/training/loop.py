@@ -17,10 +17,10 @@ from dsh_jax.data.prefetch import prefetch, stream
 from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.data.targets import Targets
 from dsh_jax.devices import Batch, compile_encode, compile_step, replicate, shard, unreplicate
-from dsh_jax.encoder import run_dataset
 from dsh_jax.encoder_files import describe, save_description
 from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.files import write_json
+from dsh_jax.forward import run_dataset
 from dsh_jax.methods.base import Metrics, Stage, State
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision
