@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dsh_jax.retrieval import evaluate
     from dsh_jax.training.loop import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Encoder",
     "UserError",
