@@ -1,7 +1,7 @@
 """Times encoding documents from tf-idf: `python -m benchmarks.encode_documents --data_dir DIR`.
 
-Both hash functions at 32 bits, with weights as they begin (the time does not depend on them),
-beside SciPy's sparse product, which computes what the linear one does. DIR holds
+Both hash functions at 32 bits, with initial weights (the time does not depend on them), compared
+with SciPy's sparse product, which computes the same as the linear one. DIR holds
 reuters21578.tar.gz; all its documents are encoded.
 """
 
@@ -13,19 +13,19 @@ from typing import Any
 
 import jax
 import numpy as np
-from dsh_jax.retrieval.encode import encode
 from ml_collections import ConfigDict
 
 from configs import shttm_neural_reuters_32bit, shttm_reuters_32bit
 from dsh_jax import hamming
 from dsh_jax.devices import compile_encode, replicate
+from dsh_jax.encoder import run_dataset
 from dsh_jax.files import write_json
 from dsh_jax.training import workdir
 from dsh_jax.training.experiment import Experiment, prepare
 
 
-def documents_a_second(run: Callable[[], Any], num_documents: int, repeats: int) -> float:
-    """The best of some runs, the first of which is not counted: it compiles."""
+def documents_per_second(run: Callable[[], Any], num_documents: int, repeats: int) -> float:
+    """The best of `repeats` runs, after one that compiles."""
     run()
     times = []
     for _ in range(repeats):
@@ -36,11 +36,11 @@ def documents_a_second(run: Callable[[], Any], num_documents: int, repeats: int)
 
 
 def encoder(experiment: Experiment, ids: np.ndarray) -> Callable[[], np.ndarray]:
-    """What encodes documents as evaluation does, from tf-idf to packed codes."""
+    """A function that encodes documents as evaluation does, from tf-idf to packed codes."""
     method, devices = experiment.method, experiment.devices
     state = replicate(jax.jit(method.init)(jax.random.key(0)), devices)
     compiled = compile_encode(method.encode, devices)
-    return lambda: encode(
+    return lambda: run_dataset(
         compiled, state, experiment.dataset, ids,
         batch_size=experiment.config.encode_batch_size, devices=devices,
     )  # fmt: skip
@@ -63,13 +63,13 @@ def main() -> None:
         config.data.data_dir = options.data_dir
         experiment = prepare(config, Path("."))
         ids = np.arange(len(experiment.dataset))
-        rates[name] = documents_a_second(encoder(experiment, ids), len(ids), options.repeats)
+        rates[name] = documents_per_second(encoder(experiment, ids), len(ids), options.repeats)
         figures[f"{len(ids):,} documents, {name}"] = f"{rates[name]:,.0f} documents/s"
 
     features = experiment.dataset.features(ids)
     kernel = np.random.default_rng(0).standard_normal((features.shape[1], config.num_bits))
     kernel = kernel.astype(np.float32)
-    peer = documents_a_second(
+    peer = documents_per_second(
         lambda: hamming.pack((features @ kernel > 0).astype(np.uint8)), len(ids), options.repeats
     )
     ratio = rates["linear (SHTTM)"] / peer
