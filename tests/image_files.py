@@ -41,7 +41,7 @@ def write_folder(root, pixels, kind="png"):
 
 
 def decoded(content, size=8):
-    return np.asarray(decode_image(content, size))
+    return np.asarray(decode_image(content, (size, size)))
 
 
 def cache_of(folder, size=8):
