@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PY = $(VENV)/bin/python
 RUN ?= runs/quickstart
-# Where CIFAR-10 lies; empty is TFDS' own directory.
+# Where CIFAR-10 is; empty is TFDS' default directory.
 DATA_DIR ?=
 DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 
@@ -18,7 +18,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PY) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
 	@touch $@
 
-# The main job on the data set that is always there: learn codes, measure them.
+# Learns and evaluates codes on a data set that needs no download.
 quickstart: $(VENV)/.installed
 	$(PY) train.py --config configs/digits_16bit.py --workdir $(RUN)
 	$(PY) eval.py --workdir $(RUN) --report
@@ -40,7 +40,7 @@ example-encoder: $(VENV)/.installed
 	$(PY) -c "from dsh_jax import load_encoder; \
 	  load_encoder('runs/example').save('examples/digits_16bit.safetensors')"
 
-# The results on digits: 3 seeds, 20 and 5 labels a class, with control and baselines.
+# The results on digits: 3 seeds, 20 and 5 labels per class, with control and baselines.
 results-digits: $(VENV)/.installed
 	for seed in 0 1 2; do for labels in 20 5; do \
 	  config=--config.data.labeled_per_class=$$labels; name=digits_16bit_$${labels}labels; \
@@ -50,13 +50,13 @@ results-digits: $(VENV)/.installed
 	  tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit.py $$seed $$config \
 	  || exit 1; done; done
 
-# The results on images of several digits, some minutes.
+# The results on images of several digits; takes a few minutes.
 results-multi-digits: $(VENV)/.installed
 	BASELINES="itq lsh classifier" tools/run.sh multi_digits_24bit multi_digits_24bit.py 0
 	tools/run.sh multi_digits_24bit_control multi_digits_24bit.py 0 \
 	  --config.triplets=real --config.num_steps=1500
 
-# The results on CIFAR-10, on the CPU, three hours in all: DATA_DIR=... says where the data is.
+# The results on CIFAR-10, on the CPU; takes three hours. DATA_DIR=... is the data's directory.
 results-cifar10-cpu: $(VENV)/.installed
 	BASELINES="itq lsh classifier" tools/run.sh cifar10_48bit_cpu cifar10_48bit_cpu.py 0 $(DATA)
 	tools/run.sh cifar10_48bit_cpu_control cifar10_48bit_cpu.py 0 $(DATA) \
@@ -65,7 +65,7 @@ results-cifar10-cpu: $(VENV)/.installed
 	for seed in 0 1 2; do \
 	  tools/run.sh cnnh_cifar10_48bit cnnh_cifar10.py:48 $$seed $(DATA) || exit 1; done
 
-# The results on documents, an hour and a half in all: DATA_DIR=... holds the archives.
+# The results on documents; takes an hour and a half. DATA_DIR=... holds the archives.
 results-documents: $(VENV)/.installed
 	for corpus in reuters newsgroups; do for bits in 8 16 32 64 128; do \
 	  at="--config.num_bits=$$bits $(DATA)"; \

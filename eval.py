@@ -36,7 +36,7 @@ _OUTPUT = flags.DEFINE_string("output", "comparison", "Where --compare writes ta
 
 
 def main(argv: Sequence[str]) -> None:
-    more = argv[1:]  # --compare A B C: the flag takes A and leaves the others
+    more = argv[1:]  # --compare A B C: the flag takes A and leaves the rest
     if _COMPARE.value:
         if _WORKDIR.value:
             raise UserError("--workdir and --compare exclude each other; leave one out.")

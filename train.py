@@ -1,6 +1,6 @@
 """Trains a hashing method: `python train.py --config configs/cifar10_48bit.py --workdir DIR`.
 
-Run it again with the same workdir and it resumes. `--config.field=value` overrides a field.
+The same command with the same workdir resumes the run. `--config.field=value` overrides a field.
 """
 
 import sys
@@ -19,7 +19,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment, e.g. configs/digits_16bit.py."
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where everything about this run is written.", required=True
+    "workdir", None, "The folder for all files of this run.", required=True
 )
 
 

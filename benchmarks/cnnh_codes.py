@@ -1,8 +1,8 @@
-"""Times CNNH's target codes beside the textbook form: `python -m benchmarks.cnnh_codes`.
+"""Times CNNH's target codes and the textbook form: `python -m benchmarks.cnnh_codes`.
 
-Ours is timed as a user calls it, with the checks of S and the float64 objective of each sweep; the
+Ours is timed as a user calls it, with the checks of S and the float64 objective of each sweep. The
 textbook form is a NumPy loop that keeps L = H H^T - q S, timed on the first entries of a sweep
-(at the small size, all of one) and compared by seconds an entry, on the same matrix.
+(for the small size, on a full sweep) and compared by time per entry, on the same matrix.
 """
 
 import argparse
@@ -30,13 +30,13 @@ def textbook_sweep(
     """Moves entries by the paper's step, keeping L; both matrices are changed in place.
 
     Args:
-      relaxed: H `[n, num_bits]`, quickest in column order.
+      relaxed: H `[n, num_bits]`, fastest in column-major order.
       residual: L = H H^T - num_bits S, `[n, n]`.
       rows: the rows to visit, in order.
       bits: the bits of each, `[len(rows), num_bits]`.
 
     Returns:
-      How many entries were visited.
+      The number of entries visited.
     """
     for i, order in zip(rows, bits, strict=True):
         for j in order:
@@ -57,7 +57,7 @@ def textbook_sweep(
 
 
 def labels_of(n: int) -> np.ndarray:
-    """Multi-hot labels, about two of `NUM_LABELS` an item."""
+    """Multi-hot labels, about two of `NUM_LABELS` per item."""
     return (np.random.default_rng(0).random((n, NUM_LABELS)) < 2 / NUM_LABELS).astype(np.uint8)
 
 
@@ -83,12 +83,12 @@ def measure(n: int, num_bits: int, sweeps: int, textbook_rows: int) -> dict[str,
         "sweeps": sweeps,
         "seconds": seconds["all"],
         "compile_seconds": seconds["first"] - seconds["one"],
-        "microseconds_an_entry": 1e6 * ours,
+        "microseconds_per_entry": 1e6 * ours,
         "textbook_entries": entries,
-        "textbook_microseconds_an_entry": 1e6 * textbook,
+        "textbook_microseconds_per_entry": 1e6 * textbook,
         "textbook_over_ours": textbook / ours,
-        "objective_a_pair": (result.objectives / n**2).tolist(),
-        "quantized_objective_a_pair": result.quantized_objective / n**2,
+        "objective_per_pair": (result.objectives / n**2).tolist(),
+        "quantized_objective_per_pair": result.quantized_objective / n**2,
         "quantization_gap": result.quantization_gap,
     }
 
@@ -106,16 +106,16 @@ def main() -> None:
     for n in (options.n, options.small_n):
         figures = measure(n, options.num_bits, options.sweeps, options.small_n)
         size = f"{n:,} images x {options.num_bits} bits"
-        objective = ", ".join(f"{value:.4f}" for value in figures["objective_a_pair"])
+        objective = ", ".join(f"{value:.4f}" for value in figures["objective_per_pair"])
         shown |= {
             f"{size}: {options.sweeps} sweeps": "{seconds:.2f} s (and {compile_seconds:.2f} s to "
-            "compile), {microseconds_an_entry:.2f} us an entry".format(**figures),
+            "compile), {microseconds_per_entry:.2f} us an entry".format(**figures),
             f"{size}: the textbook's NumPy loop over entries, which keeps L":
             "{textbook_over_ours:.1f} x that time an entry, over {textbook_entries:,} entries"
             .format(**figures),
             f"{size}: objective a pair, at the start and after each sweep": objective,
             f"{size}: objective a pair of the signs; quantisation gap":
-            "{quantized_objective_a_pair:.4f}; {quantization_gap:.4f}".format(**figures),
+            "{quantized_objective_per_pair:.4f}; {quantization_gap:.4f}".format(**figures),
         }  # fmt: skip
     for name, value in shown.items():
         print(f"{name}\n    {value}")

@@ -1,6 +1,6 @@
-"""Times `conv2d` beside XLA's own convolution and its gradients.
+"""Times `conv2d` and XLA's own convolution, with their gradients.
 
-Each part is timed as a program of its own and, with an eighth of the batch, as the body of a
+Each part is timed as a separate program and, with an eighth of the batch, as the body of a
 one-step `lax.fori_loop`, where XLA's CPU back end treats convolutions differently. Prints
 milliseconds and native / ours.
 
@@ -42,7 +42,7 @@ def native(x: jax.Array, kernel: jax.Array, *, strides: tuple[int, int]) -> jax.
 
 
 def part(convolve: Callable, name: str, strides: tuple[int, int]) -> Callable:
-    """A function of `(x, kernel, dy)` that computes one part only."""
+    """A function of `(x, kernel, dy)` that computes only one part."""
 
     def run(x, kernel, dy):
         if name == "forward":
@@ -55,7 +55,7 @@ def part(convolve: Callable, name: str, strides: tuple[int, int]) -> Callable:
 
 
 def in_loop(run: Callable) -> Callable:
-    """The same in the body of a loop that is not unrolled."""
+    """The same function as the body of a loop that is not unrolled."""
 
     def looped(steps, x, kernel, dy):
         start = jnp.zeros_like(jax.eval_shape(run, x, kernel, dy))
@@ -65,7 +65,7 @@ def in_loop(run: Callable) -> Callable:
 
 
 def milliseconds(run: Callable, *arguments, seconds: float) -> float:
-    """The shortest call of those that fit in `seconds`, after compilation."""
+    """The fastest of the calls that fit in `seconds`, after compilation."""
     compiled = jax.jit(run).lower(*arguments).compile()
     times: list[float] = []
     while sum(times) < seconds:
@@ -76,7 +76,7 @@ def milliseconds(run: Callable, *arguments, seconds: float) -> float:
 
 
 def main() -> None:
-    """Prints one line a shape and part."""
+    """Prints one line per shape and part."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])

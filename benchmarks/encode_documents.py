@@ -1,7 +1,7 @@
 """Times encoding documents from tf-idf: `python -m benchmarks.encode_documents --data_dir DIR`.
 
-Both hash functions at 32 bits, with weights as they begin (the time does not depend on them),
-beside SciPy's sparse product, which computes what the linear one does. DIR holds
+Both hash functions at 32 bits, with initial weights (the time does not depend on them), compared
+with SciPy's sparse product, which computes the same as the linear one. DIR holds
 reuters21578.tar.gz; all its documents are encoded.
 """
 
@@ -23,8 +23,8 @@ from dsh_jax.training import workdir
 from dsh_jax.training.experiment import prepare
 
 
-def documents_a_second(run: Callable[[], Any], num_documents: int, repeats: int) -> float:
-    """The best of some runs, the first of which is not counted: it compiles."""
+def documents_per_second(run: Callable[[], Any], num_documents: int, repeats: int) -> float:
+    """The best of `repeats` runs, after one that compiles."""
     run()
     times = []
     for _ in range(repeats):
@@ -53,7 +53,7 @@ def main() -> None:
         ids = np.arange(len(experiment.dataset))
         encoder = untrained(config, experiment.signature)
         dataset = experiment.dataset
-        rates[name] = documents_a_second(
+        rates[name] = documents_per_second(
             lambda: encoder.encode_dataset(dataset, ids, finish=packed_bits),  # noqa: B023
             len(ids), options.repeats,
         )  # fmt: skip
@@ -62,7 +62,7 @@ def main() -> None:
     features = experiment.dataset.features(ids)
     kernel = np.random.default_rng(0).standard_normal((features.shape[1], config.num_bits))
     kernel = kernel.astype(np.float32)
-    peer = documents_a_second(
+    peer = documents_per_second(
         lambda: hamming.pack((features @ kernel > 0).astype(np.uint8)), len(ids), options.repeats
     )
     ratio = rates["linear (SHTTM)"] / peer

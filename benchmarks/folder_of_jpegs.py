@@ -1,10 +1,10 @@
-"""CIFAR-10 from a folder of JPEGs beside CIFAR-10 through TFDS: the same scores within noise?
+"""Compares CIFAR-10 from a folder of JPEGs with CIFAR-10 through TFDS: do the scores agree?
 
     python -m benchmarks.folder_of_jpegs --data_dir DIR --result results/speed/folder_of_jpegs.json
 
-Writes the records that TFDS holds as files, a folder a class, and trains CNNH+ for a few steps on
-both, with the same seeds and number of steps. The two draw other images for their parts, because
-the files are in another order; so scores agree within the noise of a split, not to the last digit.
+Writes the records of TFDS as files, one folder per class, and trains CNNH+ for a few steps on both,
+with the same seeds and number of steps. The splits differ, because the files are in another order;
+so the scores should agree within the noise of a split, not exactly.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from dsh_jax.training.loop import train
 
 
 def export(data_dir: str, folder: Path) -> None:
-    """Writes every image of CIFAR-10 as TFDS holds it, byte for byte."""
+    """Writes every image of CIFAR-10 with the same bytes as in TFDS."""
     builder = tfds.builder("cifar10", data_dir=data_dir)
     names = builder.info.features["label"].names
     parts = builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()})
@@ -37,7 +37,7 @@ def export(data_dir: str, folder: Path) -> None:
 
 
 def score(config: ConfigDict, seed: int, place: Path) -> float:
-    """mAP of the queries after training with a seed, also of the split."""
+    """mAP of the queries after training; `seed` is also the seed of the split."""
     config.seed = config.data.split_seed = seed
     train(config, place, {"command": ""})
     return float(evaluate_workdir(place, checkpoint="latest")["map"])

@@ -1,7 +1,7 @@
-"""Times SHTTM's codes beside the published loop: `python -m benchmarks.shttm_codes`.
+"""Times SHTTM's codes and the published loop: `python -m benchmarks.shttm_codes`.
 
 Ours is timed as a user calls it, with the grouping of the tags and the float64 objective of each
-iteration; the loop is NumPy over tags and documents, and forms each system with all of C. Both
+iteration. The loop is NumPy over tags and documents, and forms each system with all of C. Both
 solve in float32, from the same tags and topics.
 """
 
@@ -71,18 +71,18 @@ def textbook_objective(
 
 
 def random_tags(n: int, num_tags: int) -> np.ndarray:
-    """Multi-hot tags, 1.24 a document, the r-th tag about as frequent as 1 / r^1.2."""
+    """Multi-hot tags, 1.24 per document; the frequency of the r-th tag is about 1 / r^1.2."""
     rng = np.random.default_rng(0)
     counts = np.minimum(1 + rng.poisson(0.24, n), num_tags)
     frequency = np.arange(1.0, num_tags + 1) ** -1.2
-    # The largest of log-frequency plus Gumbel noise: a draw without replacement.
+    # The largest values of log-frequency plus Gumbel noise: a draw without replacement.
     scores = np.log(frequency) + rng.gumbel(size=(n, num_tags))
     ranks = np.argsort(np.argsort(-scores, axis=1), axis=1)
     return (ranks < counts[:, None]).astype(np.uint8)
 
 
 def reuters_tags(data_dir: Path) -> np.ndarray:
-    """Tags of the train documents of Reuters-21578 that have any."""
+    """Tags of the training documents of Reuters-21578 that have any."""
     from dsh_jax.data.documents.collections import load_documents
 
     documents = load_documents("reuters21578", data_dir)
@@ -109,7 +109,7 @@ def measure(
             **WEIGHTS,
         )
         seconds[name] = time.perf_counter() - began
-    # In KiB, but on macOS in bytes; before the loop, which is not ours.
+    # In KiB, on macOS in bytes; read before the loop, which is not ours.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak_mib = peak / (1024**2 if sys.platform == "darwin" else 1024)
 

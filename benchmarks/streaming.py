@@ -1,9 +1,9 @@
-"""Times images streamed from their cache, beside plain loops: `python -m benchmarks.streaming`.
+"""Times images streamed from their cache, and plain loops: `python -m benchmarks.streaming`.
 
-Small JPEG files are written to a folder, cached, and read back in batches: each way in a process of
-its own, the ways in turn, the best of three. The cache is timed in both of its forms, JPEG and
-pixels; all else decodes JPEG. Peak memory is that of Linux' /proc/self/status, since what getrusage
-tells begins with the parent's.
+Small JPEG files are written to a folder, cached, and read back in batches: each way in a separate
+process, one after the other, the best of three rounds. The cache is timed in both of its forms,
+JPEG and pixels; the other ways decode JPEG. Peak memory is read from /proc/self/status on Linux,
+because the value of getrusage includes the parent's.
 """
 
 import argparse
@@ -36,7 +36,7 @@ ROUNDS = 3
 
 
 def write_images(folder: Path, count: int) -> Listing:
-    """Writes smooth noise as JPEG files, the same at every call."""
+    """Writes smooth noise as JPEG files, the same on every call."""
     rng = np.random.default_rng(0)
     for number in range(count):
         noise = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8)
@@ -47,7 +47,7 @@ def write_images(folder: Path, count: int) -> Listing:
 
 
 def first_of(listing: Listing, count: int) -> Listing:
-    """The first images of a listing, as if they lay elsewhere."""
+    """The first images of a listing, with another source and so another cache."""
     return dataclasses.replace(
         listing, source=listing.source / "first", names=listing.names[:count],
         paths=listing.paths[:count], labels=listing.labels[:count],
@@ -80,7 +80,7 @@ def batches_of_files(path: Path) -> Iterator[np.ndarray]:
 
 
 def batches_in_sequence(path: Path) -> Iterator[np.ndarray]:
-    """A plain loop over the records of the cache, from front to back."""
+    """A plain loop over the records of the cache, from first to last."""
     reader = ArrayRecordReader(str(path))
     count = reader.num_records() - 1
     for first in range(0, count, BATCH):
@@ -105,7 +105,7 @@ WAYS: dict[str, Callable[[Path], Iterator[np.ndarray]]] = {
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most."""
+    """Peak memory of this process in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return 1024 * int(line.split()[1])
@@ -113,7 +113,7 @@ def peak_memory() -> int:
 
 
 def measure(way: str, path: Path, count: int) -> dict[str, float]:
-    """Images a second over one epoch after a warm-up, and the growth of peak memory meanwhile."""
+    """Images per second over one epoch after a warm-up, and the growth of peak memory in MB."""
     batches = WAYS[way](path)
     for _ in range(WARM_UP):
         next(batches)
@@ -127,14 +127,14 @@ def measure(way: str, path: Path, count: int) -> dict[str, float]:
 
 
 def measure_apart(way: str, path: Path, count: int) -> dict[str, float]:
-    """As `measure`, in a process of its own."""
+    """As `measure`, in a separate process."""
     command = [sys.executable, "-m", "benchmarks.streaming", "--way", way, "--path", str(path)]
     done = subprocess.run([*command, "--images", str(count)], stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
 
 
 def compare(count: int, folder: Path) -> dict[str, str]:
-    """All figures, by what they are of."""
+    """All figures: description -> figure."""
     listing = write_images(folder / "images", count)
     began = time.perf_counter()
     cached_images(listing, size=SIDE, cache=folder / "jpeg", raw=False)
@@ -177,7 +177,7 @@ def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=50_000)
-    parser.add_argument("--way", choices=WAYS, help="just measure this, and print JSON")
+    parser.add_argument("--way", choices=WAYS, help="measure only this, and print JSON")
     parser.add_argument("--path", type=Path, help="what to measure it on")
     parser.add_argument("--result", default="", help="also write the figures to this JSON file")
     options = parser.parse_args()

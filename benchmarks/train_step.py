@@ -1,6 +1,6 @@
 """Times a training step on one batch that stays on the device, and on real data as in training.
 
-Their ratio says what data costs: about 1 where the pipeline keeps up (the aim is 1.1 at most).
+Their ratio is the cost of the data pipeline: about 1 if it keeps up (the aim is 1.1 at most).
 
     python benchmarks/train_step.py --config configs/cifar10_48bit_cpu.py [--stage joint]
         [--steps 20] [--rounds 5] [--result FILE] [--config.field=value]
@@ -20,7 +20,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-# Run as a file, only this folder is on the path.
+# If run as a file, only this folder is on the path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dsh_jax import cli
@@ -33,26 +33,26 @@ from dsh_jax.training import workdir
 from dsh_jax.training.experiment import Experiment, prepare
 from dsh_jax.training.loop import stage_batches, training_ids
 
-WARM_UP = 3  # steps before each measurement: more than the pipeline holds ready from a pause
+WARM_UP = 3  # steps before each measurement: more than the pipeline prefetches during a pause
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.")
 _STAGE = flags.DEFINE_string("stage", "", "Only this stage of the method.")
-_STEPS = flags.DEFINE_integer("steps", 20, "Steps a measurement.", lower_bound=1)
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of either kind.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 20, "Steps per measurement.", lower_bound=1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of each kind.", lower_bound=1)
 _RESULT = flags.DEFINE_string("result", "", "Also write the figures to this JSON file.")
 
 Run = Callable[[State, Batch], tuple[State, Any]]
 
 
-def seconds_a_step(
+def seconds_per_step(
     run: Run, state: State, batches: Iterator[Batch], steps: int, *, wait: bool
 ) -> tuple[State, float]:
-    """Takes `WARM_UP` steps and then `steps` timed ones; seconds are of one step.
+    """Takes `WARM_UP` steps and then `steps` timed ones; returns the state and seconds per step.
 
     Args:
       run: the compiled step.
-      state: stacked over the devices; given up.
-      batches: where the batches are taken from.
+      state: stacked over the devices; donated.
+      batches: the batches to take.
       steps: how many are timed.
       wait: whether to wait for each step, as training does on simulated devices.
     """
@@ -69,16 +69,16 @@ def seconds_a_step(
 
 
 def measure(experiment: Experiment, stage: Stage, *, steps: int, rounds: int) -> dict[str, Any]:
-    """All numbers of one stage.
+    """All figures of one stage.
 
-    The two kinds of measurement alternate, so that a machine that grows slower or faster meanwhile
-    changes both; the ratio is the median of the rounds' ratios.
+    The two kinds of measurement alternate, so that changes in the machine's speed affect both; the
+    ratio is the median of the rounds' ratios.
 
     Args:
       experiment: what is trained.
-      stage: which of its stages.
-      steps: steps of one measurement.
-      rounds: measurements of either kind.
+      stage: the stage to measure.
+      steps: steps per measurement.
+      rounds: measurements of each kind.
 
     Returns:
       Times in seconds, memory in bytes; images are real ones, read from the data set.
@@ -105,7 +105,7 @@ def measure(experiment: Experiment, stage: Stage, *, steps: int, rounds: int) ->
     for number in range(rounds):
         pair = [("held", repeat(held)), ("fed", fed)]
         for kind, batches in pair if number % 2 else reversed(pair):
-            state, taken = seconds_a_step(run, state, batches, steps, wait=wait)
+            state, taken = seconds_per_step(run, state, batches, steps, wait=wait)
             seconds[kind].append(taken)
     held_seconds, fed_seconds = (statistics.median(seconds[kind]) for kind in ("held", "fed"))
     ratios = [b / a for a, b in zip(seconds["held"], seconds["fed"], strict=True)]
@@ -124,7 +124,7 @@ def measure(experiment: Experiment, stage: Stage, *, steps: int, rounds: int) ->
 
 
 def _peak_process_bytes() -> int:
-    """Largest resident memory of this process so far."""
+    """Peak resident memory of this process so far."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -150,7 +150,7 @@ def _sentence(row: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints one line a stage."""
+    """Prints one line per stage."""
     del argv
     with tempfile.TemporaryDirectory() as nowhere:
         experiment = prepare(_CONFIG.value, Path(nowhere))
@@ -159,7 +159,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"there is no stage {_STAGE.value!r}; --stage is one of {names}.")
     overrides = [argument for argument in sys.argv[1:] if argument.startswith("--config.")]
     about = workdir.describe_run(workdir.command_line(), overrides)
-    print(f"{len(experiment.devices)} x {experiment.devices[0].device_kind}; milliseconds a step,"
+    print(f"{len(experiment.devices)} x {experiment.devices[0].device_kind}; milliseconds per step,"
           f" median of {_ROUNDS.value} x {_STEPS.value} steps; memory in MiB, so far")  # fmt: skip
     print(f"{'stage':12}{'compile s':>10}{'held batch':>12}{'real data':>12}{'ratio':>8}"
           f"{'images/s':>10}{'device peak':>13}{'process peak':>14}")  # fmt: skip

@@ -1,12 +1,12 @@
-"""DSH-GANs on CIFAR-10 at full size; the number behind the colon is the code's length.
+"""DSH-GANs on CIFAR-10 at full size; the number after the colon is the code length.
 
     python train.py --config configs/cifar10.py:32 --workdir runs/cifar10_32bit
 
-The main job, 48 bits, has a name of its own: `cifar10_48bit.py`.
+The main experiment, 48 bits, has its own file: `cifar10_48bit.py`.
 
 Data: CIFAR-10 through TFDS, protocol 1000/5000/59000.
-Machine: one GPU or TPU; WideResNet-16-4. Not yet trained to the end, so there is no time or score
-to state; `cifar10_48bit_cpu.py` is the size that was.
+Machine: one GPU or TPU; WideResNet-16-4. Not yet trained to the end, so there is no time or score;
+for a smaller config with both see `cifar10_48bit_cpu.py`.
 """
 
 from ml_collections import ConfigDict

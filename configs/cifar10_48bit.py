@@ -1,4 +1,4 @@
-"""DSH-GANs on CIFAR-10, 48 bits: the main job; see `cifar10.py` for machine and time."""
+"""DSH-GANs on CIFAR-10, 48 bits: the main experiment; see `cifar10.py` for machine and time."""
 
 from ml_collections import ConfigDict
 

@@ -2,7 +2,7 @@
 
     python train.py --config configs/cifar10_48bit_cpu.py --workdir runs/cifar10_48bit_cpu
 
-The network is CNNH's three convolutions in place of a wide residual one, and training is short.
+The network is CNNH's three convolutions instead of a wide ResNet, and training is short.
 Data: CIFAR-10 through TFDS, protocol 1000/5000/59000. Machine: about an hour on one CPU core.
 Score: docs/results.md.
 """
@@ -13,9 +13,9 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The settings of `default.py`, made small."""
+    """The settings of `default.py`, scaled down."""
     config = default.get_config()
-    # Most of a step's time goes into synthetic images: many labeled ones a batch, few anchors.
+    # Synthetic images take most of a step's time: many labeled images per batch, few anchors.
     config.batch_size = 64
     config.anchor_every = 4
     config.unlabeled_batch_size = 32
@@ -29,12 +29,12 @@ def get_config() -> ConfigDict:
     config.representation.norm = "none"
     config.loss.adversarial = "non_saturating"
     config.loss.unlabeled = "mask"
-    # The paper has a margin of 1 bit and weights of 1. A wider margin parts the classes further;
-    # its larger loss then must not drown the classification.
+    # The paper has a margin of 1 bit and weights of 1. A wider margin separates the classes more;
+    # the weight keeps its larger loss from dominating the classification loss.
     config.loss.triplet_options.margin = 12.0
     config.loss.weights.triplet = 0.1
-    # The paper has 1. So short a training leaves the generator's images far from their classes, and
-    # a representation that must tell them apart all the same learns little of real ones.
+    # The paper has 1. After such short training, synthetic images do not look like their classes,
+    # and a representation trained to classify them learns little about real images.
     config.loss.synthetic_class_weight = 0.0
     config.optimizer.discriminator.learning_rate = 1e-3
     config.optimizer.hash.learning_rate = 1e-3

@@ -1,4 +1,4 @@
-"""What the configs of CNNH and CNNH+ share: `cnnh_cifar10.py` and `cnnh_plus_cifar10.py`.
+"""Shared by the configs of CNNH and CNNH+: `cnnh_cifar10.py` and `cnnh_plus_cifar10.py`.
 
 Data: CIFAR-10 through TFDS, protocol 1000/5000/59000; no unlabeled image is used. Machine: any; on
 one CPU core about a quarter of an hour. Scores: docs/results.md.
@@ -8,17 +8,17 @@ from ml_collections import ConfigDict
 
 from configs import default
 
-# What `default.py` has for a generator and its triplets.
+# Fields of `default.py` for the generator and its triplets.
 _NOT_USED = ("anchor_every", "unlabeled_batch_size", "pretraining_steps", "triplets", "generator",
              "loss", "optimizer")  # fmt: skip
 
 
 def get_config(num_bits: int, class_outputs: bool) -> ConfigDict:
-    """The fields that all methods share as in `default.py`, and those of CNNH.
+    """The fields of `default.py` that all methods share, and those of CNNH.
 
     Args:
-      num_bits: length of a code.
-      class_outputs: CNNH+.
+      num_bits: code length.
+      class_outputs: whether to add class outputs (CNNH+).
     """
     config = default.get_config()
     for field in _NOT_USED:
@@ -27,28 +27,28 @@ def get_config(num_bits: int, class_outputs: bool) -> ConfigDict:
 
     config.method = "cnnh"
     config.num_bits = num_bits
-    config.class_outputs = class_outputs  # CNNH+: class outputs beside the code outputs
+    config.class_outputs = class_outputs  # CNNH+: class outputs in addition to code outputs
 
     config.codes = ConfigDict()  # stage 1
-    # classes: exact for one label an image | full: the whole similarity matrix, for several
+    # classes: exact, for one label per image | full: the full similarity matrix, for several
     config.codes.form = "classes"
-    config.codes.sweeps = 5  # over all entries; the paper stops after 3 to 5
+    config.codes.sweeps = 5  # over all entries; the paper runs 3 to 5
 
-    config.batch_size = 64  # labeled images a step, over all devices; ours
+    config.batch_size = 64  # labeled images per step, over all devices; ours
     config.num_steps = 8000  # of stage 2; ours
     config.representation.name = "conv3"
     config.representation.width = 32
     config.representation.features = 500
     config.representation.dropout = 0.5
     config.representation.norm = "none"
-    config.hash_stream.sharpness = 0.0  # a plain dense layer, the paper's
+    config.hash_stream.sharpness = 0.0  # a plain dense layer, as in the paper
 
     config.loss = ConfigDict()
     config.loss.labels = "single"  # single: softmax | multi: sum of sigmoids
-    # Names of dsh_jax.losses, or "module:function"; auto is as `labels` says.
+    # Names of dsh_jax.losses, or "module:function"; auto depends on `labels`.
     config.loss.code = "code_cross_entropy"
     config.loss.classification = "auto"
-    # Factors of the two terms; ours.
+    # Weights of the two terms; ours.
     config.loss.weights = ConfigDict({"code": 1.0, "classification": 1.0})
 
     config.optimizer = ConfigDict({"network": default.adam(1e-3)})

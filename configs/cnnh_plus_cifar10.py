@@ -1,4 +1,4 @@
-"""CNNH+ on CIFAR-10; the number behind the colon is the code's length.
+"""CNNH+ on CIFAR-10; the number after the colon is the code length.
 
     python train.py --config configs/cnnh_plus_cifar10.py:48 --workdir runs/cnnh_plus_cifar10_48bit
 

@@ -11,15 +11,15 @@ from dsh_jax.errors import UserError
 
 
 def bits(argument: str | int, name: str) -> int:
-    """The number of bits that stands behind the colon of `--config configs/NAME.py:48`.
+    """The number of bits after the colon of `--config configs/NAME.py:48`.
 
     Raises:
-      UserError: there is none, or it is no number.
+      UserError: it is missing or not a number.
     """
     if not re.fullmatch("[1-9][0-9]*", str(argument)):
         instead = f", not {argument!r}" if argument != "" else ""
         raise UserError(
-            f"configs/{name}.py takes the number of bits behind a colon, as in "
+            f"configs/{name}.py takes the number of bits after a colon, as in "
             f"--config configs/{name}.py:48{instead}."
         )
     return int(argument)
@@ -27,7 +27,7 @@ def bits(argument: str | int, name: str) -> int:
 
 def adam(learning_rate: float) -> ConfigDict:
     """The fields of an optimizer."""
-    # Ours, all of it: no optimizer is published. Adam as DCGAN uses it.
+    # All ours: the papers name no optimizer. Adam as in DCGAN.
     return ConfigDict(
         {
             "learning_rate": learning_rate,  # peak
@@ -36,7 +36,7 @@ def adam(learning_rate: float) -> ConfigDict:
             "weight_decay": 0.0,  # decoupled, of kernels only
             "schedule": "cosine",  # constant | linear | cosine; the latter two end at 0
             "warmup_steps": 0,  # steps of linear warm-up
-            "clip_norm": 0.0,  # largest global norm of a gradient; 0 does not clip
+            "clip_norm": 0.0,  # largest global norm of a gradient; 0 is no clipping
         }
     )
 
@@ -47,16 +47,16 @@ def get_config() -> ConfigDict:
 
     config.method = "dsh_gan"  # dsh_gan | cnnh (configs/cnnh.py)
     config.seed = 0  # of weights, noise and the order of batches
-    config.num_bits = 48  # length of a code
+    config.num_bits = 48  # code length
     config.dtype = "float32"  # float32 | bfloat16, of the networks' arithmetic; params are float32
-    config.num_devices = 0  # devices to share a batch; 0 is all there are
+    config.num_devices = 0  # devices to split a batch over; 0 is all
 
     config.data = ConfigDict()
     config.data.source = "cifar10"  # cifar10 | digits | multi_digits
     config.data.data_dir = ""  # TFDS directory; empty is TFDS' own (~/tensorflow_datasets)
-    config.data.split_seed = 0  # of the split, so that runs of several seeds can share one
+    config.data.split_seed = 0  # of the split, so that runs with several seeds can share one
     config.data.split_file = ""  # a split.json of another run, to share its split
-    # A name of `dsh_jax.data.splits.by_class.PROTOCOLS`, in place of the three fields that follow.
+    # A name of `dsh_jax.data.splits.by_class.PROTOCOLS`, instead of the next three fields.
     config.data.protocol = ""
     config.data.queries_per_class = 100  # images; 0 is the official test set
     config.data.labeled_per_class = 500  # images; 0 is all of the train set
@@ -67,16 +67,16 @@ def get_config() -> ConfigDict:
     config.data.validation_from = "unlabeled"
 
     config.augment = ConfigDict()  # ours
-    config.augment.synthetic = True  # of synthetic images too, as "differentiable augmentation"
-    config.augment.crop_padding = 4  # pixels on each side; 0 does not crop
+    config.augment.synthetic = True  # of synthetic images too (differentiable augmentation)
+    config.augment.crop_padding = 4  # pixels on each side; 0 is no cropping
     config.augment.flip = True  # left to right, with probability 1/2
 
-    config.batch_size = 64  # labeled images a step, over all devices; ours
-    # Each n-th labeled image of a batch is the anchor of a triplet; 1 is all of them. With more,
-    # the discriminator step sees more labeled images a synthetic one. Ours.
+    config.batch_size = 64  # labeled images per step, over all devices; ours
+    # Every n-th labeled image of a batch is the anchor of a triplet. The larger n, the more labeled
+    # images per synthetic image the discriminator step sees. Ours.
     config.anchor_every = 1
-    config.unlabeled_batch_size = 64  # unlabeled images a step, over all devices; ours
-    config.pretraining_steps = 10_000  # stage 1, the GAN alone; ours
+    config.unlabeled_batch_size = 64  # unlabeled images per step, over all devices; ours
+    config.pretraining_steps = 10_000  # stage 1, only the GAN; ours
     config.num_steps = 30_000  # stage 2, joint training; ours
     # synthetic: the paper's triplets | real: the control without generator or stage 1
     config.triplets = "synthetic"
@@ -95,31 +95,31 @@ def get_config() -> ConfigDict:
     config.representation.spectral_norm = False  # set it for the hinge loss
 
     config.hash_stream = ConfigDict()  # ours
-    # Standard deviation of an output before its sigmoid, over a batch; 0 is a plain dense layer.
+    # Standard deviation of the pre-sigmoid outputs over a batch; 0 is a plain dense layer.
     config.hash_stream.sharpness = 4.0
 
     config.loss = ConfigDict()
     config.loss.labels = "single"  # single: softmax | multi: sum of sigmoids
     config.loss.unlabeled = "zero"  # class target of unlabeled images; zero: paper | mask: no loss
-    # Each loss is a name of dsh_jax.losses, or "module:function" for one of your own; its keyword
-    # options go into a field beside it. dsh_jax/losses/slots.py says what each is called with.
+    # Each loss is a name of dsh_jax.losses, or "module:function" for your own; its keyword options
+    # are in the field NAME_options. dsh_jax/losses/slots.py lists the arguments of each.
     config.loss.triplet = "triplet_ranking"
     config.loss.triplet_options = ConfigDict({"margin": 1.0})  # in bits
-    # auto: softmax_classification or sigmoid_classification, as `labels` says
+    # auto: softmax_classification or sigmoid_classification, depending on `labels`
     config.loss.classification = "auto"
     config.loss.quantization = "quantization"
     # minimax: the paper's form | non_saturating | hinge
     config.loss.adversarial = "minimax"
-    config.loss.pair = ""  # of every pair of a triplet batch, as DPSH has it; empty is none
-    config.loss.batch = ""  # of a whole triplet batch; empty is none
-    # Factors of the terms: 1, 1, 1 and none in the paper.
+    config.loss.pair = ""  # over every pair of a triplet batch, as in DPSH; empty is none
+    config.loss.batch = ""  # over a whole triplet batch; empty is none
+    # Weights of the terms; the paper has the first three, each with weight 1.
     config.loss.weights = ConfigDict(
         {"triplet": 1.0, "adversarial": 1.0, "classification": 1.0, "quantization": 0.0}
     )
-    config.loss.weights.pair = 1.0  # where there is such a loss
-    config.loss.weights.batch = 1.0  # where there is such a loss
-    # How much a synthetic image counts beside a real one in the classification losses of the
-    # discriminator and the hash step; 1: paper, 0: classes are learned from real images alone.
+    config.loss.weights.pair = 1.0  # used with the optional loss
+    config.loss.weights.batch = 1.0  # used with the optional loss
+    # Weight of a synthetic image relative to a real one in the classification losses of the
+    # discriminator and the hash step; 1: paper, 0: classes are learned from real images only.
     config.loss.synthetic_class_weight = 1.0
 
     config.optimizer = ConfigDict()
@@ -129,8 +129,8 @@ def get_config() -> ConfigDict:
 
     config.ema_decay = 0.999  # of generator and hash network, used by evaluation; 0 is off; ours
 
-    config.encode_batch_size = 500  # images a call in validation and evaluation, over all devices
+    config.encode_batch_size = 500  # images per call in validation and evaluation, over all devices
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 1000  # steps between validations, sample grids and checkpoints
-    config.keep_checkpoints = 2  # the latest to keep, beside the best by validation mAP
+    config.keep_checkpoints = 2  # latest ones to keep, in addition to the best by validation mAP
     return config

@@ -2,8 +2,9 @@
 
     python train.py --config configs/digits_16bit.py --workdir runs/digits_16bit
 
-Data: 1,797 real digits of 8x8 pixels, inside scikit-learn; 10 queries a class, 20 labeled a class,
-all others in the database. Machine: two CPU cores, about three minutes. Scores: docs/results.md.
+Data: 1,797 real digits of 8x8 pixels, inside scikit-learn; 10 queries and 20 labeled images per
+class, all images except the queries in the database. Machine: two CPU cores, about three minutes.
+Scores: docs/results.md.
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +13,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """The settings of `default.py`, made small."""
+    """The settings of `default.py`, scaled down."""
     config = default.get_config()
     config.num_bits = 16
     config.data.source = "digits"
@@ -31,11 +32,11 @@ def get_config() -> ConfigDict:
     config.representation.dropout = 0.5
     config.representation.norm = "none"
     config.loss.adversarial = "non_saturating"
-    # The paper has a margin of 1 bit and weights of 1. A wider margin parts the classes further;
-    # its larger loss then must not drown the classification.
+    # The paper has a margin of 1 bit and weights of 1. A wider margin separates the classes more;
+    # the weight keeps its larger loss from dominating the classification loss.
     config.loss.triplet_options.margin = 4.0
     config.loss.weights.triplet = 0.2
-    # The paper has 1. Classes learned from real images alone give better codes here.
+    # The paper has 1. Classes learned from real images only give better codes here.
     config.loss.synthetic_class_weight = 0.0
     config.optimizer.discriminator.learning_rate = 1e-3
     config.optimizer.hash.learning_rate = 2e-3

@@ -1,4 +1,4 @@
-"""What the configs share that read images from files; every field says what it means."""
+"""Shared by the configs that read images from files; every field has a comment."""
 
 from ml_collections import ConfigDict
 
@@ -9,18 +9,18 @@ def get_config(config: ConfigDict, source: str, image_size: int) -> ConfigDict:
     Args:
       config: of any method for images.
       source: image_files | nus_wide.
-      image_size: pixels a side.
+      image_size: pixels per side.
     """
     config.data.source = source
     # A folder whose sub-folders are the classes; a .csv or .jsonl file of paths and labels; or the
     # folder of NUS-WIDE.
     config.data.root = ""
-    config.data.image_root = ""  # where the paths in a file start; empty is the file's folder
-    config.data.image_size = image_size  # images are cut to a square and resized to this, once
+    config.data.image_root = ""  # what paths in a file are relative to; empty is the file's folder
+    config.data.image_size = image_size  # images are cropped to a square and resized to this, once
     config.data.cache_dir = "~/.cache/dsh_jax/images"  # where resized images are kept
-    # Pixels that may be held in memory, in 10^9 bytes; more are streamed from the cache.
+    # Limit for pixels kept in memory, in 10^9 bytes; larger data is streamed from the cache.
     config.data.memory_limit_gb = 4.0
-    config.data.dry_run = False  # count and show the images, and train nothing
-    # single: softmax | multi: sum of sigmoids | auto: as the images have their labels
+    config.data.dry_run = False  # count and show the images without training
+    # single: softmax | multi: sum of sigmoids | auto: depends on the images' labels
     config.loss.labels = "auto"
     return config

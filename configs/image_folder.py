@@ -1,12 +1,14 @@
-"""DSH-GANs on images of one's own, 48 bits, small enough for two CPU cores.
+"""DSH-GANs on your own images, 48 bits, small enough for two CPU cores.
 
     python train.py --config configs/image_folder.py --workdir runs/mine --config.data.root=DIR
 
 Data: DIR has a sub-folder for each class, and one named "unlabeled" for images without a label; or
-is a CSV or JSONL file of paths and labels. Look first: `--config.data.dry_run=True`. A tenth of a
-class or so should be queries: set `--config.data.queries_per_class`. Without unlabeled images set
-`--config.unlabeled_batch_size=0`, or label fewer with `--config.data.labeled_per_class`.
-Machine: about an hour on one CPU core; a GPU takes larger images and networks (`default.py`).
+it is a CSV or JSONL file of paths and labels. To check the data first:
+`--config.data.dry_run=True`. About a tenth of a class should be queries: set
+`--config.data.queries_per_class`. If there are no unlabeled images, set
+`--config.unlabeled_batch_size=0`, or use fewer labels with `--config.data.labeled_per_class`.
+Machine: about an hour on one CPU core; on a GPU, larger images and networks are possible
+(`default.py`).
 """
 
 from ml_collections import ConfigDict

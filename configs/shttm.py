@@ -1,4 +1,4 @@
-"""SHTTM: what all its configs share; every field says what it means.
+"""Shared by the configs of SHTTM; every field has a comment.
 
 The paper publishes neither weights nor preprocessing; they are ours, and the four weights and the
 hash function's ridge were chosen by `tools/choose_shttm.py` on validation documents.
@@ -12,35 +12,35 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
 
     Args:
       source: reuters21578 | 20newsgroups | jsonl.
-      num_bits: length of a code, and number of topics.
+      num_bits: code length, and number of topics.
     """
     config = documents(source, num_bits)
     config.method = "shttm"
 
     config.codes = ConfigDict()
-    config.codes.present = 1.0  # a: confidence in a tag that is there
-    config.codes.missing = 0.1  # b: confidence in one that is missing, below a
+    config.codes.present = 1.0  # a: confidence in a present tag
+    config.codes.missing = 0.1  # b: confidence in a missing tag, below a
     config.codes.tag_ridge = 1.0  # C: weight of |U|^2
     config.codes.topic_weight = 0.01  # gamma: weight of |Y - theta|^2
     config.codes.iterations = 30  # at most
     config.codes.tolerance = 1e-4  # stops when the objective falls by a smaller share
     config.codes.dtype = "float32"  # float32 | float64
     config.codes.hash_ridge = 3.0  # lambda: of the hash function
-    # Whether an ITQ rotation follows; False: the paper.
+    # Whether to apply an ITQ rotation; False: the paper.
     config.codes.rotation = True
     config.codes.rotation_iterations = 50
-    # Rotation and thresholds are fitted to the learned codes ("codes": the paper) or to what the
-    # hash function makes of the training documents ("function").
+    # Rotation and thresholds are fitted to the learned codes ("codes": the paper) or to the outputs
+    # of the hash function on the training documents ("function").
     config.codes.fitted_to = "function"
     config.codes.thresholds = "mean"  # of each bit; "median": the paper, balanced bits
     return config
 
 
 def published(config: ConfigDict, topic_weight: float) -> ConfigDict:
-    """A config in the form that the paper publishes, with weights that were chosen for it.
+    """A config of the published form, with weights chosen for it.
 
     Args:
-      config: of `get_config`.
+      config: from `get_config`.
       topic_weight: `codes.topic_weight`.
     """
     config.codes.rotation = False
@@ -59,29 +59,29 @@ def documents(source: str, num_bits: int) -> ConfigDict:
       source, num_bits: as for `get_config`.
     """
     config = ConfigDict()
-    config.seed = 0  # of what is drawn
-    config.num_bits = num_bits  # length of a code
-    config.num_devices = 0  # devices to share a batch; 0 is all there are
+    config.seed = 0  # of all random numbers
+    config.num_bits = num_bits  # code length
+    config.num_devices = 0  # devices to split a batch over; 0 is all
 
     config.data = ConfigDict()
     config.data.source = source
     config.data.data_dir = ""  # the archive, its folder, or the JSONL file
-    config.data.split_seed = 0  # of the split, so that runs of several seeds can share one
+    config.data.split_seed = 0  # of the split, so that runs with several seeds can share one
     config.data.split_file = ""  # a split.json of another run, to share its split
     config.data.query_share = 0.0  # of the tagged documents; 0 is the official test set
     # Share of the tagged training documents that is held back for choosing the best checkpoint.
     config.data.validation_share = 0.1
-    config.data.max_words = 20_000  # the most frequent ones make the vocabulary
-    config.data.min_documents = 3  # a word must be in so many training documents
-    config.data.max_share = 0.5  # and in no larger share of them
+    config.data.max_words = 20_000  # size of the vocabulary: the most frequent words
+    config.data.min_documents = 3  # a word must be in at least this many training documents
+    config.data.max_share = 0.5  # and in at most this share of them
 
     config.topics = ConfigDict()  # LDA, as many topics as bits
     config.topics.seed = 0
     config.topics.iterations = 10  # passes over the training documents
-    config.topics.cache = "~/.cache/dsh_jax/topics"  # where topics are kept; empty is nowhere
+    config.topics.cache = "~/.cache/dsh_jax/topics"  # where topics are cached; empty is no cache
 
-    config.encode_batch_size = 500  # documents a call, over all devices
+    config.encode_batch_size = 500  # documents per call, over all devices
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 100  # steps between validations and checkpoints
-    config.keep_checkpoints = 2  # the latest to keep, beside the best by validation mAP
+    config.keep_checkpoints = 2  # latest ones to keep, in addition to the best by validation mAP
     return config

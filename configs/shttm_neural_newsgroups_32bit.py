@@ -3,7 +3,7 @@
     python train.py --config configs/shttm_neural_newsgroups_32bit.py \\
       --workdir runs/shttm_neural_newsgroups_32bit --config.data.data_dir=DIR
 
-Data: as for `shttm_newsgroups_32bit.py`. Machine: two CPU cores, some minutes. Scores:
+Data: as for `shttm_newsgroups_32bit.py`. Machine: two CPU cores, a few minutes. Scores:
 docs/results.md.
 """
 
@@ -13,7 +13,7 @@ from configs import shttm_neural
 
 
 def get_config() -> ConfigDict:
-    """As `shttm_neural.py` has it, but for what one tag a message changes."""
+    """The settings of `shttm_neural.py`, changed for one tag per message."""
     config = shttm_neural.get_config("20newsgroups", num_bits=32)
     config.data.query_share = 0.1  # the collection has no official test set
     config.unlabeled_batch_size = 0  # every message has its tag

@@ -4,7 +4,7 @@
       --workdir runs/shttm_neural_reuters_32bit --config.data.data_dir=DIR
 
 Data: DIR holds reuters21578.tar.gz; its test documents are the queries. Machine: two CPU cores,
-some minutes. Scores: docs/results.md. Without one of them, for instance:
+a few minutes. Scores: docs/results.md. To switch one improvement off, for example:
 `--config.improvements.correlated_tags=False`.
 """
 
@@ -14,5 +14,5 @@ from configs import shttm_neural
 
 
 def get_config() -> ConfigDict:
-    """As `shttm_neural.py` has it."""
+    """The settings of `shttm_neural.py`."""
     return shttm_neural.get_config("reuters21578", num_bits=32)

@@ -5,7 +5,7 @@
 
 Data: DIR holds 20_newsgroups.tar.gz; a tenth of the messages, drawn by seed, are the queries, and a
 message's group is its tag. Machine: any CPU, about a minute. Scores: docs/results.md. For the
-form that the paper publishes see `shttm_reuters_32bit.py`.
+published form see `shttm_published_newsgroups_32bit.py`.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from configs import shttm
 
 
 def get_config() -> ConfigDict:
-    """The weights were chosen on this collection, as those of `shttm.py` on Reuters-21578."""
+    """The settings of `shttm.py`, with two weights chosen on this collection."""
     config = shttm.get_config("20newsgroups", num_bits=32)
     config.data.query_share = 0.1  # the collection has no official test set
     config.codes.missing = 0.003

@@ -1,15 +1,15 @@
-"""SHTTM in the form that its paper publishes, on 20 Newsgroups, 32 bits.
+"""SHTTM in its published form, on 20 Newsgroups, 32 bits.
 
     python train.py --config configs/shttm_published_newsgroups_32bit.py \\
       --workdir runs/shttm_published_newsgroups_32bit --config.data.data_dir=DIR
 
-No rotation follows, and bits are thresholded at the medians of the learned codes. Data and machine:
-as for `shttm_newsgroups_32bit.py`. Scores: docs/results.md.
+Without rotation; bits are thresholded at the medians of the learned codes. Data and machine: as
+for `shttm_newsgroups_32bit.py`. Scores: docs/results.md.
 """
 
 from configs import shttm, shttm_newsgroups_32bit
 
 
 def get_config():
-    """As `shttm_newsgroups_32bit.py`, in the published form."""
+    """The settings of `shttm_newsgroups_32bit.py`, in the published form."""
     return shttm.published(shttm_newsgroups_32bit.get_config(), topic_weight=0.0001)

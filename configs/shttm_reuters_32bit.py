@@ -4,8 +4,8 @@
       --config.data.data_dir=DIR
 
 Data: DIR holds reuters21578.tar.gz; its test documents are the queries. Machine: any CPU, under a
-minute. Scores: docs/results.md. The form that the paper publishes: `--config.codes.rotation=False
---config.codes.fitted_to=codes --config.codes.thresholds=median`.
+minute. Scores: docs/results.md. For the published form see
+`shttm_published_reuters_32bit.py`.
 """
 
 from ml_collections import ConfigDict
@@ -14,5 +14,5 @@ from configs import shttm
 
 
 def get_config() -> ConfigDict:
-    """The weights of `shttm.py` were chosen on this collection."""
+    """The settings of `shttm.py`, whose weights were chosen on this collection."""
     return shttm.get_config("reuters21578", num_bits=32)

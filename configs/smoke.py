@@ -1,4 +1,4 @@
-"""The smallest run of every part, for tests: seconds on one CPU core, codes of no use.
+"""A minimal run of every part, for tests: seconds on one CPU core, useless codes.
 
     python train.py --config configs/smoke.py --workdir runs/smoke
 """
@@ -9,7 +9,7 @@ from configs import digits_16bit
 
 
 def shrink(config: ConfigDict) -> ConfigDict:
-    """Makes any config small enough for a test: tiny networks and a few steps."""
+    """Makes a config small enough for a test: tiny networks and a few steps."""
     config.batch_size = 8
     config.num_steps = 4
     if config.method == "dsh_gan":

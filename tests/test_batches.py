@@ -16,7 +16,7 @@ from dsh_jax.data.splits.split import Split
 from dsh_jax.errors import UserError
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 3, 3, 3, 3], np.int32)
-# Every image shows its own id, so that what was gathered can be told from the pixels.
+# Every image shows its own id, so that the pixels show what was gathered.
 DATASET = ImageDataset(
     name="made",
     version="1",
@@ -71,7 +71,7 @@ def test_epoch_orders_differ_by_seed_epoch_and_stream():
 
 @settings(deadline=None)
 @given(n=st.integers(1, 30), size=st.integers(1, 70), epochs=st.integers(1, 4), seed=st.integers(0))
-def test_each_id_once_an_epoch(n, size, epochs, seed):
+def test_each_id_comes_once_per_epoch(n, size, epochs, seed):
     ids = np.arange(n) * 3 + 100
     steps = -(-n * epochs // size)
     walked = np.concatenate(
@@ -204,7 +204,7 @@ def test_labeled_and_unlabeled_batches_are_shuffled_apart():
     assert not np.array_equal(labeled, unlabeled)
 
 
-def test_mistakes_are_told():
+def test_mistakes_are_reported():
     with pytest.raises(UserError, match="no unlabeled images: set unlabeled_batch_size to 0"):
         batches.make_batch(DATASET, make_split(unlabeled=[]), SPEC, 0)
     with pytest.raises(UserError, match="no labeled images"):
@@ -278,7 +278,7 @@ def test_prefetch_works_ahead_in_another_thread_but_only_so_far():
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_prefetch_raises_what_make_raises_in_its_turn(depth):
+def test_prefetch_raises_what_make_raises_in_order(depth):
     def make(step):
         if step == 2:
             raise KeyError("two")

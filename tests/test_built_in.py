@@ -196,7 +196,7 @@ def damage_format(folder):
     "damage",
     [damage_cut, damage_empty, damage_bytes, damage_missing, damage_info, damage_format],
 )
-def test_damaged_files_are_told_with_the_place(copied, tmp_path, damage):
+def test_damaged_files_are_reported_with_their_path(copied, tmp_path, damage):
     damage(copied)
     with pytest.raises(UserError, match="array_record") as caught:
         sources.load("cifar10", str(tmp_path))

@@ -50,16 +50,16 @@ def test_targets_that_do_not_fit(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["classes", "full"])
-def test_stage_1_gives_codes_that_part_the_classes(form):
+def test_stage_1_gives_codes_that_separate_the_classes(form):
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(4), 12))
-    codes, told = cnnh.learn_targets(
+    codes, report = cnnh.learn_targets(
         labels, num_classes=4, num_bits=16, seed=0, sweeps=8, form=form
     )
     assert codes.shape == (48, 16) and set(np.unique(codes)) == {-1, 1}
     distance = (codes[:, None] != codes[None]).sum(axis=2)
     same = labels[:, None] == labels[None]
     assert distance[same].max() < distance[~same].min()
-    assert "by sweep" in told and "quantisation gap" in told
+    assert "by sweep" in report and "quantisation gap" in report
 
 
 def test_multi_hot_labels_take_the_full_form():
@@ -122,7 +122,7 @@ def test_a_step_by_its_definition(tmp_path, class_outputs):
     )
 
 
-def test_a_config_whose_values_cannot_be():
+def test_a_config_with_invalid_values():
     dataset = prepare(small(), Path("none")).dataset
     for change, named in (
         ({"codes__form": "none"}, "codes.form"),

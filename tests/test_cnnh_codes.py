@@ -194,7 +194,7 @@ def test_a_step_is_newtons_unless_it_leads_uphill():
 
 
 @pytest.mark.parametrize("num_bits", [16, 48])
-def test_one_code_a_class_does_as_well_as_one_an_image(num_bits):
+def test_one_code_per_class_does_as_well_as_one_per_image(num_bits):
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10), np.arange(10, 20)))
     similarity, counts = similarity_from_labels(labels), np.bincount(labels)
     full = learn_codes(similarity, num_bits=num_bits, seed=0, sweeps=10)

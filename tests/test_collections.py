@@ -68,20 +68,20 @@ def test_jsonl_without_any_tag(tmp_path):
         (B | {"id": "2"}, "repeats the id '2'"),
     ],
 )
-def test_a_wrong_line_is_told_with_file_and_line(tmp_path, line, problem):
+def test_a_wrong_line_is_reported_with_file_and_line(tmp_path, line, problem):
     path = write_lines(tmp_path / "a.jsonl", A, "", B | {"id": 2}, line)
     start = f"Line 4 of {path} {problem}"
     assert error_of("jsonl", path, 'write it like {"id": "a1"').startswith(start)
 
 
-def test_a_line_that_is_no_utf8_is_told(tmp_path):
+def test_a_line_that_is_not_utf8_is_reported(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(json.dumps(A).encode() + b'\n{"id": "b", "text": "\xfc", "tags": []}\n')
     error_of("jsonl", path, f"Line 2 of {path} is not a JSON")
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])
-def test_an_empty_file_is_told(tmp_path, content):
+def test_an_empty_file_is_reported(tmp_path, content):
     path = tmp_path / "a.jsonl"
     path.write_text(content)
     error_of("jsonl", path, f"{path} holds no documents", "set data.data_dir to a file")
@@ -155,7 +155,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_archive_is_told(tmp_path, damage):
+def test_a_damaged_archive_is_reported(tmp_path, damage):
     for name, file, folder in (
         ("reuters21578", "reuters21578.tar.gz", write_reuters(tmp_path / "reuters")),
         ("20newsgroups", "20_newsgroups.tar.gz", write_newsgroups(tmp_path / "news")),

@@ -203,10 +203,10 @@ def test_configs_that_take_bits():
 
 @pytest.mark.parametrize("bits", ["", "0", "-8", "48bit", "4.8", " 48"])
 @pytest.mark.parametrize("name", WITH_BITS)
-def test_bits_that_are_missing_or_no_number(name, bits):
-    told = f"configs/{name}.py takes the number of bits behind a colon, as in --config "
-    told += f"configs/{name}.py:48" + (f", not {bits!r}." if bits else ".")
-    with pytest.raises(UserError, match=f"^{re.escape(told)}$"):
+def test_bits_that_are_missing_or_not_a_number(name, bits):
+    error = f"configs/{name}.py takes the number of bits after a colon, as in --config "
+    error += f"configs/{name}.py:48" + (f", not {bits!r}." if bits else ".")
+    with pytest.raises(UserError, match=f"^{re.escape(error)}$"):
         MODULES[name].get_config(*[bits] * bool(bits))
 
 

@@ -24,7 +24,7 @@ def test_what_a_page_links_exists(page):
 
 
 @pages
-def test_what_a_page_tells_to_run_exists(page):
+def test_what_a_page_says_to_run_exists(page):
     text = page.read_text()
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([\w-]+)", text, re.MULTILINE)) <= targets

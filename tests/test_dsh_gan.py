@@ -231,7 +231,7 @@ def test_gan_stages_are_the_papers():
         ("optimizer.generator.schedule", "step"),
     ],
 )
-def test_a_value_that_cannot_be_is_named_with_its_field(field, value):
+def test_an_invalid_value_is_named_with_its_field(field, value):
     config = make_config()
     if field == "representation.depth":
         config.representation.name = "wide_resnet"
@@ -242,12 +242,12 @@ def test_a_value_that_cannot_be_is_named_with_its_field(field, value):
     assert field.rpartition(".")[2] in str(error.value) and repr(value) in str(error.value)
 
 
-def test_a_triplet_loss_that_is_none_is_named():
+def test_an_unknown_triplet_loss_is_named():
     with pytest.raises(UserError, match="'no_such_loss'.*dsh_jax.losses"):
         build(loss__triplet="no_such_loss")
 
 
-def test_a_triplet_option_that_is_none_is_named():
+def test_an_unknown_triplet_option_is_named():
     config = make_config()
     config.loss.triplet_options = {"margins": 2.0}
     with pytest.raises(UserError, match="'margins'.*'margin'"):

@@ -78,7 +78,7 @@ def test_spectral_norm_divides_by_the_largest_singular_value(hinge_run):
             assert largest / sigma == pytest.approx(1, abs=0.03)
 
 
-def test_a_triplet_loss_of_ones_own_is_used(hinge_run):
+def test_a_users_triplet_loss_is_used(hinge_run):
     # It lies between scale - num_bits and scale + num_bits.
     for name in ("hash/triplet", "generator/triplet"):
         assert 96 < hinge_run[1][0][name] < 104

@@ -87,7 +87,7 @@ def test_a_cache_is_made_once(folder, made):
     assert np.array_equal(first[:], second[:]) and first.version == second.version
     cache_of(folder, size=4)
     cache_of(folder, size=8)
-    assert len(made) == 2  # sizes lie side by side
+    assert len(made) == 2  # one file per size
     held = {path.name for path in made[0].parent.iterdir() if not path.name.startswith(".")}
     assert held == {path.name for path in made}
 
@@ -101,7 +101,7 @@ def add_one(folder):
 
 
 @pytest.mark.parametrize("change", [change_time, change_content, change_names, add_one])
-def test_a_cache_is_made_anew_when_a_file_changes(folder, made, change):
+def test_a_cache_is_rebuilt_when_a_file_changes(folder, made, change):
     cache_of(folder)
     change(folder)
     again = cache_of(folder)
@@ -110,7 +110,7 @@ def test_a_cache_is_made_anew_when_a_file_changes(folder, made, change):
     assert np.array_equal(again[:], expected)
 
 
-def test_a_cache_of_another_format_is_made_anew(folder, made, monkeypatch):
+def test_a_cache_of_another_format_is_rebuilt(folder, made, monkeypatch):
     cache_of(folder)
     monkeypatch.setattr(image_cache, "FORMAT", image_cache.FORMAT + 1)
     cache_of(folder)
@@ -136,14 +136,14 @@ def foreign(path):
 
 
 @pytest.mark.parametrize("damage", [cut, empty, scribble, foreign])
-def test_a_damaged_cache_is_made_anew(folder, made, damage):
+def test_a_damaged_cache_is_rebuilt(folder, made, damage):
     expected = cache_of(folder)[:]
     damage(made[0])
     one_sentence(lambda: CachedImages(made[0]), made[0], "delete it")
     assert np.array_equal(cache_of(folder)[:], expected) and len(made) == 2
 
 
-def test_damage_amid_the_records_is_told(folder, made):
+def test_damage_between_the_records_is_reported(folder, made):
     cached = cache_of(folder)
     with made[0].open("r+b") as file:
         file.seek(300)
@@ -153,7 +153,7 @@ def test_damage_amid_the_records_is_told(folder, made):
     assert len(cache_of(folder)[:]) == 4
 
 
-def test_what_cannot_be_decoded_is_told(tmp_path, monkeypatch):
+def test_undecodable_images_are_reported(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "images", random_pixels(4))
     good = saved(Image.fromarray(random_pixels(1, 64, 64)[0]), "JPEG")
     (folder / "a/bomb.png").write_bytes(saved(Image.new("1", (300, 300))))
@@ -170,14 +170,14 @@ def test_what_cannot_be_decoded_is_told(tmp_path, monkeypatch):
         "a/0000.png", "a/0001.png", "b/0002.png", "b/0003.png",
     ]  # fmt: skip
     assert np.array_equal(cached[:], random_pixels(4))
-    told = dict(line.split(": ", 1) for line in cached.skipped)
+    skipped = dict(line.split(": ", 1) for line in cached.skipped)
     reasons = {
         "a/bomb.png": "decompression bomb", "a/cut.jpg": "truncated", "a/huge.png": "bomb",
-        "a/text.png": "no image", "b/0.jpg": "empty", "b/gone.jpg": "No such file",
+        "a/text.png": "not an image", "b/0.jpg": "empty", "b/gone.jpg": "no such file",
     }  # fmt: skip
-    assert list(told) == list(reasons)
+    assert list(skipped) == list(reasons)
     for name, reason in reasons.items():
-        assert reason in told[name] and "0x" not in told[name]
+        assert reason in skipped[name] and "0x" not in skipped[name]
     assert cached_images(listing, size=8, cache=tmp_path / "cache").skipped == cached.skipped
 
 
@@ -187,7 +187,7 @@ def test_nothing_can_be_decoded(tmp_path):
     listing = list_images(tmp_path / "images")
     one_sentence(
         lambda: cached_images(listing, size=8, cache=tmp_path / "cache"),
-        "a/1.jpg", "no image", tmp_path / "images",
+        "a/1.jpg", "not an image", tmp_path / "images",
     )  # fmt: skip
     assert not list((tmp_path / "cache").glob("*.array_record"))
 

@@ -37,7 +37,7 @@ def test_data_set_in_memory_and_streamed(tmp_path):
     assert datasets[0].version == datasets[1].version
 
 
-def test_the_version_tells_data_apart(tmp_path):
+def test_the_version_distinguishes_data(tmp_path):
     def version(folder, **options):
         options = {"size": 8, **options}
         listing = list_images(folder)

@@ -40,13 +40,13 @@ def test_a_folder_of_unlabeled_images_makes_labels_multi_hot(tmp_path):
     assert listing.labels.tolist() == [[1, 0], [0, 1], [0, 0]] and listing.labels.dtype == np.uint8
 
 
-def test_what_is_left_out_is_told(tmp_path):
+def test_left_out_files_are_reported(tmp_path):
     touch(tmp_path, "loose.jpg", "a/1.jpg", "a/notes.txt", "labels.csv")
     os.symlink(tmp_path / "nowhere.jpg", tmp_path / "a" / "gone.jpg")
-    told = list_images(tmp_path).skipped
+    skipped = list_images(tmp_path).skipped
     names = ["a/gone.jpg", "a/notes.txt", "labels.csv", "loose.jpg"]
-    assert [line.split(": ")[0] for line in told] == names
-    assert "not in a class folder" in told[3]
+    assert [line.split(": ")[0] for line in skipped] == names
+    assert "not in a class folder" in skipped[3]
 
 
 def test_an_empty_class_is_named(tmp_path):
@@ -84,17 +84,17 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
     os.symlink(other / "c", root / "linked")  # a class that lies elsewhere
     os.symlink(root / "a", root / "a" / "loop")
     os.symlink(tmp_path, root / "b" / "up")  # holds the root itself
-    os.symlink(root / "b", root / "a" / "again")  # listed where it lies, not here
+    os.symlink(root / "b", root / "a" / "again")  # listed where it is, not here
     os.symlink(root, root / "whole")
     os.symlink("self", root / "self")
     listing = list_images(root)
     assert listing.names == ("a/1.jpg", "b/1.jpg", "linked/2.jpg")
     assert listing.class_names == ("a", "b", "linked")
-    told = [line.split(": ")[0] for line in listing.skipped]
-    assert told == ["a/again", "a/loop", "b/up", "self", "whole"]
+    skipped = [line.split(": ")[0] for line in listing.skipped]
+    assert skipped == ["a/again", "a/loop", "b/up", "self", "whole"]
 
 
-def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+def test_an_unreadable_folder_is_reported(tmp_path, monkeypatch):
     touch(tmp_path, "a/1.jpg", "a/shut/2.jpg")
     scandir = os.scandir
 
@@ -171,7 +171,7 @@ def test_jsonl_is_read_as_csv_is(tmp_path):
     assert listing.is_test.tolist() == [True, False, False]
 
 
-def test_lines_for_files_that_are_not_there_are_told(tmp_path):
+def test_lines_for_missing_files_are_reported(tmp_path):
     touch(tmp_path, "1.jpg")
     file = write(tmp_path / "x.csv", "path,labels", "0.jpg,b", "1.jpg,a", "sub/2.jpg,a")
     listing = list_images(file)

@@ -130,10 +130,10 @@ def test_a_dry_run_counts_and_shows_and_trains_nothing(folder, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in workdir.iterdir()} == {"preview.txt", "preview.png"}
-    told = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
-    assert told["green"][0] == "30" and told["images"][0] == "102"
-    assert told["class"] == ["all", "query", "labeled", "unlabeled", "validation", "database"]
-    assert told["blue"] == ["30", "10", "10", "0", "10", "20"]
+    counts = {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines()) if words}
+    assert counts["green"][0] == "30" and counts["images"][0] == "102"
+    assert counts["class"] == ["all", "query", "labeled", "unlabeled", "validation", "database"]
+    assert counts["blue"] == ["30", "10", "10", "0", "10", "20"]
     assert "red/broken.png" in done.stdout
     with Image.open(workdir / "preview.png") as picture:
         assert picture.size[0] > 300
@@ -173,7 +173,7 @@ def test_lists_bring_their_split(folder, tmp_path):
     assert experiment.signature.labels == "multi"
 
 
-def test_roles_that_cannot_be(folder, tmp_path):
+def test_invalid_roles(folder, tmp_path):
     dataset = load_dataset(config_of(folder, tmp_path).data)
     n = len(dataset)
     roles = {name: np.zeros(n, bool) for name in ("query", "labeled", "database")}
@@ -191,7 +191,7 @@ def test_roles_that_cannot_be(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"data.root": ""}, "data.root is empty"),
         ({"data.root": "nowhere"}, "nowhere"),
@@ -200,8 +200,8 @@ def test_roles_that_cannot_be(folder, tmp_path):
         ({"data.queries_per_class": 40}, "Class 'blue' of colors has 30 images"),
     ],
 )
-def test_what_users_get_wrong(folder, tmp_path, changes, told):
-    with pytest.raises(UserError, match=told) as caught:
+def test_what_users_get_wrong(folder, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message) as caught:
         train(config_of(folder, tmp_path, **changes), tmp_path / "run", {})
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 

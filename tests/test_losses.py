@@ -224,7 +224,7 @@ def test_find_binds_the_options():
     assert float(losses.find("loss.triplet", "triplet_ranking", {})(*jnp.zeros((3, 2)))) == 1.0
 
 
-def test_find_takes_a_function_of_ones_own():
+def test_find_takes_a_users_function():
     found = losses.find("loss.triplet", f"{__name__}:own_loss", {"scale": 0.5})
     assert float(found(*jnp.ones((3, 2)))) == 0.5 * 6
 

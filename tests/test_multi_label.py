@@ -28,7 +28,7 @@ CLASSES = 4
 
 
 def make_dataset(labels, is_test=None):
-    """An image shows its own id, so that what was gathered can be told from the pixels."""
+    """An image shows its own id, so that the pixels show what was gathered."""
     labels = np.asarray(labels, np.uint8)
     images = np.arange(len(labels)).astype(">u2").view(np.uint8).reshape(len(labels), 1, 1, 2)
     return ImageDataset(
@@ -224,7 +224,7 @@ def test_two_draws_agree_and_seeds_differ():
     assert len({draw(dataset, seed=seed).checksum for seed in range(20)}) == 20
 
 
-def test_a_multi_label_split_is_what_it_always_was():
+def test_a_multi_label_split_has_not_changed():
     i = np.arange(300)
     labels = np.stack([i % 2, i % 3 == 0, i % 5 < 2, i % 7 == 1], axis=1)
     split = draw(make_dataset(labels), validation_per_class=5)
@@ -261,7 +261,7 @@ def nested_labels():
         (random_labels(60), {"queries_per_class": 0}, "no official test items with a label"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told(labels, changes, message):
+def test_mistakes_are_reported(labels, changes, message):
     with pytest.raises(UserError, match=message):
         draw(make_dataset(labels), **changes)
 

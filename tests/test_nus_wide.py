@@ -61,7 +61,7 @@ def test_images_elsewhere(tmp_path):
     assert listing.paths[-1] == tmp_path / "pictures/zebra/0004_405444054.jpg"
 
 
-def test_a_repeated_image_is_told(tmp_path):
+def test_a_repeated_image_is_reported(tmp_path):
     root = write_collection(tmp_path, images=[*IMAGES[:4], IMAGES[0]])
     listing = list_nus_wide(root, num_concepts=4)
     assert len(listing) == 3
@@ -77,7 +77,7 @@ def test_counts_that_disagree_name_both_files(tmp_path):
     )  # fmt: skip
 
 
-def test_a_label_that_is_none(tmp_path):
+def test_an_invalid_label(tmp_path):
     root = write_collection(tmp_path, CONCEPTS | {"sky": "10x10"})
     one_sentence(lambda: list_nus_wide(root, num_concepts=3), "Label 3", "Labels_sky.txt", "'x'")
 
@@ -170,7 +170,7 @@ def test_two_paths_with_one_last_part(tmp_path):
     one_sentence(lambda: list_nus_wide(root), "/a/1.jpg", "/b/1.jpg", "data.image_root")
 
 
-def test_a_repeated_line_is_told(tmp_path):
+def test_a_repeated_line_is_reported(tmp_path):
     root = write_lists(tmp_path, [*DATABASE, DATABASE[0]], TRAIN, TEST)
     touch(root, *(f"images/{number}.jpg" for number in (1, 2, 3, 4)))
     listing = list_nus_wide(root)

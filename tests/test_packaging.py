@@ -64,7 +64,7 @@ def test_an_installation_takes_its_requirements_from_the_same_file():
     assert setuptools["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
 
 
-def test_every_file_that_is_no_module_is_packaged():
+def test_every_file_that_is_not_a_module_is_packaged():
     data = PROJECT["tool"]["setuptools"]["package-data"]
     packaged = {file for package, patterns in data.items() for pattern in patterns
                 for file in (ROOT / package.replace(".", "/")).glob(pattern)}  # fmt: skip

@@ -193,7 +193,7 @@ def test_pick_devices_names_the_field_and_what_there_is(num_devices):
         pick_devices(num_devices, {})
 
 
-def test_pick_devices_names_the_batch_that_cannot_be_shared(monkeypatch):
+def test_pick_devices_names_the_batch_that_cannot_be_split(monkeypatch):
     device = jax.local_devices()[0]
     monkeypatch.setattr(jax, "local_devices", lambda: [device] * 4)
     assert len(pick_devices(2, {"batch_size": 6})) == 2

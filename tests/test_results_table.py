@@ -168,14 +168,14 @@ def test_results_that_do_not_go_together(place, capsys, other, named):
         (result(run={}), "how it was trained"),
     ],
 )
-def test_a_file_that_is_no_result(place, capsys, content, named):
+def test_a_file_that_is_not_a_result(place, capsys, content, named):
     call, _ = place
     assert call(bad=content) == 2
     error = capsys.readouterr().err
     assert "bad.json" in error and named in error
 
 
-def test_a_file_that_is_no_json(place, capsys):
+def test_a_file_that_is_not_json(place, capsys):
     call, page = place
     (page.parents[1] / "results/cut.json").write_text('{"map": 0.')
     assert call() == 2 and "cut.json" in capsys.readouterr().err

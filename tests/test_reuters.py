@@ -67,7 +67,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("sgml", "piece", "problem"), BROKEN)
-def test_broken_sgml_is_told_with_file_and_line(tmp_path, sgml, piece, problem):
+def test_broken_sgml_is_reported_with_file_and_line(tmp_path, sgml, piece, problem):
     line = sgml.count("\n", 0, sgml.rindex(piece) + len(piece)) + 1
     files = write_reuters(tmp_path / "files", sgml)
     fix = "https://archive.ics.uci.edu/dataset/137 and set data.data_dir"
@@ -78,7 +78,7 @@ def test_broken_sgml_is_told_with_file_and_line(tmp_path, sgml, piece, problem):
     assert error_of("reuters21578", archive, fix).startswith(start)
 
 
-def test_markup_that_python_cannot_read_is_told(tmp_path):
+def test_markup_that_python_cannot_read_is_reported(tmp_path):
     """Which is refused by some versions of Python and taken for a comment by others."""
     files = write_reuters(tmp_path / "files", FIRST.removesuffix("</REUTERS>\n") + "<![x</REUTERS>")
     error_of("reuters21578", files, " of reut2-001.sgm in ", "data.data_dir")

@@ -134,12 +134,12 @@ def trained(path, tmp_path_factory):
             "topics.iterations": 3, "encode_batch_size": 64,
         }.items()
     ]  # fmt: skip
-    told = [run("train.py", "--config", "configs/shttm_reuters_32bit.py", "--workdir", workdir,
+    printed = [run("train.py", "--config", "configs/shttm_reuters_32bit.py", "--workdir", workdir,
                 *options)]  # fmt: skip
-    told.append(run("eval.py", "--workdir", workdir, "--report"))
+    printed.append(run("eval.py", "--workdir", workdir, "--report"))
     for baseline in ("topics", "topics_itq", "itq", "lsh"):
-        told.append(run("eval.py", "--workdir", workdir, "--baseline", baseline))
-    return workdir, told
+        printed.append(run("eval.py", "--workdir", workdir, "--baseline", baseline))
+    return workdir, printed
 
 
 def run(*command):
@@ -151,13 +151,13 @@ def run(*command):
 
 
 def test_the_commands_fill_a_workdir(trained):
-    workdir, told = trained
+    workdir, printed = trained
     result = json.loads((workdir / "eval.json").read_text())
     assert result["dataset"] == "jsonl" and result["codes"] == "shttm_rotated"
     assert result["queries_without_words"] == 1 and result["database_without_words"] == 1
     # Half of the database has one subject of three, a fifth two: chance is about 0.45.
     assert result["map"] > 0.8 and result["num_queries_without_relevant"] == 1
-    assert "2 documents have none of them" in told[0] and "closed form" in told[0]
+    assert "2 documents have none of them" in printed[0] and "closed form" in printed[0]
     codes = np.load(workdir / "codes.npz")
     assert codes["query_has_words"].sum() == len(codes["query_ids"]) - 1
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -217,7 +217,7 @@ def test_the_vocabulary_is_the_workdirs(trained, path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"num_bits": 40}, "num_bits is 40, .* support 1 to"),
         ({"codes.dtype": "float16"}, "codes.dtype is 'float16'"),
@@ -231,10 +231,10 @@ def test_the_vocabulary_is_the_workdirs(trained, path):
         ({"num_bits": 0}, "num_bits is 0"),
     ],
 )
-def test_what_users_get_wrong(path, tmp_path, change, told):
+def test_what_users_get_wrong(path, tmp_path, change, message):
     config = corpus.config(path)
     config.update_from_flattened_dict(change)
-    with pytest.raises(UserError, match=told) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         train(config, tmp_path / "run", {})
     assert "\n" not in str(caught.value)
 

@@ -196,10 +196,10 @@ def test_correlated_tags_make_missing_ones_cheaper(path, tmp_path):
 def test_topics_to_stay_near_are_standardised(path, tmp_path):
     config = made(path)
     dataset = prepare(config, tmp_path / "none").dataset
-    topics, told = standardised_topics(config, dataset, np.arange(100))
+    topics, report = standardised_topics(config, dataset, np.arange(100))
     np.testing.assert_allclose(topics.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(topics.std(axis=0), 1, rtol=1e-4)
-    assert topics.shape == (100, 6) and "6 topics" in told
+    assert topics.shape == (100, 6) and "6 topics" in report
 
 
 @pytest.mark.parametrize("on", [SWITCHES, ()])
@@ -232,7 +232,7 @@ def test_training_learns_the_subjects_and_resumes(path, tmp_path, on):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"loss.missing": 1.5}, "loss.missing is 1.5"),
         ({"encoder.dropout": 1.0}, "encoder.dropout is 1.0"),
@@ -242,8 +242,8 @@ def test_training_learns_the_subjects_and_resumes(path, tmp_path, on):
         ({"num_bits": 0}, "num_bits is 0"),
     ],
 )
-def test_what_users_get_wrong(path, tmp_path, change, told):
-    with pytest.raises(UserError, match=told):
+def test_what_users_get_wrong(path, tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
         train(made(path, **change), tmp_path / "run", {})
     assert not (tmp_path / "run").exists()
 

@@ -208,7 +208,7 @@ def test_draw_is_shuffled():
         ({"validation_per_class": 5, "validation_from": "labeled"}, "lower validation_per_class"),
     ],
 )
-def test_mistakes_are_told(changes, message):
+def test_mistakes_are_reported(changes, message):
     with pytest.raises(UserError, match=message):
         draw(SMALL, **changes)
 
@@ -291,7 +291,7 @@ def test_two_draws_agree_and_seeds_differ():
     assert len({draw(SMALL, seed=seed).checksum for seed in range(20)}) == 20
 
 
-def test_split_of_digits_is_what_it_always_was():
+def test_the_split_of_digits_has_not_changed():
     """A changed draw would make old scores incomparable: whoever changes it must mean to."""
     split = draw(sources.load("digits"), queries_per_class=10, labeled_per_class=20)
     assert split.protocol == "100/200/1697"
@@ -306,7 +306,7 @@ def test_split_of_digits_is_what_it_always_was():
         ((3, 0, 5), "rest", "labeled", "30/1767/1767", "c98b45681aec26e391dc930d2892307335c15c1c"),
     ],
 )
-def test_splits_with_validation_are_what_they_always_were(
+def test_splits_with_validation_have_not_changed(
     counts, database, held_from, protocol, checksum
 ):
     split = by_class.draw(

@@ -46,14 +46,14 @@ def test_streamed_batches_are_those_of_memory(hundred):
     )
 
 
-def test_a_stream_goes_on_at_any_step(hundred):
+def test_a_stream_resumes_at_any_step(hundred):
     ids = np.arange(100)
     whole = first_batches(30, hundred, ids)
     for step in range(30):
         assert same(first_batches(30 - step, hundred, ids, start_step=step), whole[step:])
 
 
-def test_every_id_comes_once_an_epoch(hundred):
+def test_every_id_comes_once_per_epoch(hundred):
     ids = np.arange(10, 100)
     batches = first_batches(18, hundred, ids, batch_size=10)
     epochs = np.concatenate([batch for batch, _ in batches]).reshape(2, 90)
@@ -64,7 +64,7 @@ def test_every_id_comes_once_an_epoch(hundred):
     assert not same(other, batches)
 
 
-def test_an_exception_is_raised_in_its_turn():
+def test_an_exception_is_raised_in_order():
     def make(step):
         if step == 5:
             raise UserError("that's it")

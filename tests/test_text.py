@@ -48,7 +48,7 @@ def test_the_width_is_a_power_of_two_that_holds_the_longest():
     assert order.tolist() == [1, 3, 2, 0]
 
 
-def test_documents_without_known_words_are_told(dataset):
+def test_documents_without_known_words_are_counted(dataset):
     assert np.flatnonzero(~dataset.has_words).tolist() == [3, 149]
     (remark,) = dataset.remarks()
     assert "2 documents have none" in remark
@@ -107,7 +107,7 @@ def test_shares_give_each_item_its_role(n, seed, official, validation_share, unt
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"query_share": 1.0}, "data.query_share is 1.0"),
         ({"validation_share": -0.1}, "data.validation_share is -0.1"),
@@ -118,8 +118,8 @@ def test_shares_give_each_item_its_role(n, seed, official, validation_share, unt
         ({"validation_share": 0.99}, "leaves 0 labeled items"),
     ],
 )
-def test_shares_that_cannot_be(options, told):
-    with pytest.raises(UserError, match=told):
+def test_invalid_shares(options, message):
+    with pytest.raises(UserError, match=message):
         draw_shares(
             made(np.zeros(20, int)),
             **{"seed": 0, "query_share": 0.2, "validation_share": 0.2} | options,

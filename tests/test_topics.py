@@ -150,7 +150,7 @@ def test_any_other_input_is_learned(tmp_path, learned, monkeypatch):
     assert len(learned) == len(list(tmp_path.iterdir())) == 9
 
 
-def test_a_damaged_cache_is_learned_anew(tmp_path, learned):
+def test_topics_of_a_damaged_cache_are_learned_again(tmp_path, learned):
     counts, _ = planted(60)
     topics = learn(counts, cache=tmp_path)
     (path,) = tmp_path.iterdir()

@@ -17,7 +17,7 @@ def test_write_json_makes_folders_and_leaves_nothing_beside(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
 
 
-def test_overrides_are_told_with_and_without_an_equals_sign():
+def test_overrides_are_found_with_and_without_an_equals_sign():
     arguments = ["--config", "c.py", "--config.seed=3", "--config.num_bits", "24", "--workdir=w"]
     assert workdir.config_overrides(arguments) == ["--config.seed=3", "--config.num_bits=24"]
 
@@ -36,7 +36,7 @@ def test_only_the_place_of_the_data_may_differ(tmp_path):
         workdir.check_same_config(tmp_path, config)
 
 
-def test_the_command_is_told_as_it_was_typed(monkeypatch):
+def test_the_command_line_is_as_typed(monkeypatch):
     typed = ["-m", "benchmarks.evaluate", "--result", "a b.json"]
     monkeypatch.setattr("sys.orig_argv", ["/somewhere/bin/python", *typed])
     assert workdir.command_line() == "python -m benchmarks.evaluate --result 'a b.json'"

@@ -1,7 +1,7 @@
 """Chooses SHTTM's weights on validation documents: `python -m tools.choose_shttm CORPUS DIR`.
 
-For the published form (no rotation, medians of the codes) and for ours it tries all combinations
-and writes them to `results/choice/shttm_CORPUS.json`, the best first. The queries are never read.
+For the published form (no rotation, medians of the codes) and for ours, tries all combinations and
+writes them to `results/choice/shttm_CORPUS.json`, the best first. It never reads the queries.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from configs import shttm as shttm_config
+from dsh_jax.encoder import packed_bits
 from dsh_jax.files import write_json
 from dsh_jax.forward import packed_bits
 from dsh_jax.methods import shttm

@@ -1,7 +1,8 @@
-"""What `make docs` adds to MkDocs: pages from outside docs/, and links that work on the site.
+"""MkDocs hooks of `make docs`: pages from outside docs/, and links that work on the site.
 
-Links in Markdown files lead to files of the repository. On the site README.md is the first page and
-CONTRIBUTING.md a page, and any other file outside docs/ that a page links is copied into `files/`.
+Links in Markdown files point to files of the repository. On the site README.md is the first page,
+CONTRIBUTING.md is a page, and any other file outside docs/ that a page links to is copied to
+`files/`.
 """
 
 import os
@@ -13,7 +14,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md"}
-# Group 1: the text with its brackets; 2: the path; 3: the heading. No URLs, no links in a page.
+# Group 1: the text in brackets; 2: the path; 3: the heading. Not URLs or links within a page.
 LINK = re.compile(r"(\[[^\]]*\])\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 

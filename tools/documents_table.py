@@ -1,7 +1,7 @@
-"""Results on documents by code length: a table for each collection, and a plot of them all.
+"""Results on documents by code length: a table for each collection, and one plot.
 
-Read by `results_table.py` out of `results/documents/`. A row is a method and what its config
-changes, a column a number of bits.
+`results_table.py` reads them from `results/documents/`. A row is a method with its improvements, a
+column is a number of bits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,10 +48,10 @@ def row_name(content: Content) -> str:
 
 
 def check(contents: Sequence[Content]) -> None:
-    """Refuses results that one table must not hold side by side.
+    """Refuses results that must not be in one table.
 
     Raises:
-      UserError: results of one collection are of different splits or rules, or two are the same.
+      UserError: results on one collection have different splits or rules, or two are the same.
     """
     for (dataset,), group in _grouped(contents, "dataset"):
         rows = list(group)
@@ -68,7 +68,7 @@ def check(contents: Sequence[Content]) -> None:
 
 
 def render(contents: Sequence[Content]) -> str:
-    """A table for each collection as Markdown: precision@100, and mAP in brackets."""
+    """A Markdown table for each collection: precision@100, and mAP in brackets."""
     parts = []
     for (dataset,), group in _grouped(contents, "dataset"):
         rows = list(group)
@@ -95,7 +95,7 @@ def plot(contents: Sequence[Content]) -> Figure:
         for name in _names(rows):
             of_row = sorted((r["num_bits"], r["precision_at_100"]) for r in rows
                             if row_name(r) == name)  # fmt: skip
-            if len(of_row) > 1:  # a variant that was measured at one length is no line
+            if len(of_row) > 1:  # one code length makes no line
                 axes.plot(*zip(*of_row, strict=True), marker=".", label=name)
         axes.set(xscale="log", xlabel="bits", ylabel="precision@100", ylim=(0, 1),
                  title=COLLECTIONS.get(dataset, dataset))  # fmt: skip
@@ -117,7 +117,7 @@ def _scores(rows: Iterable[Content]) -> str:
 
 
 def _names(rows: Iterable[Content]) -> list[str]:
-    """The rows' names, by method, and variants with more improvements first."""
+    """The rows' names, ordered by method, variants with more improvements first."""
     order = {row_name(row): (list(METHODS).index(row["codes"]), -_count(row)) for row in rows}
     return sorted(order, key=lambda name: (order[name], name))
 

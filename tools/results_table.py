@@ -2,9 +2,9 @@
 
     python -m tools.results_table [--check] [--root .]
 
-A table of docs/results.md holds one data set and one protocol, because numbers under different
-protocols say nothing of each other; README.md has a few of their rows. `--check` writes nothing and
-exits 1 where a page is not up to date.
+A table of docs/results.md is for one data set and one protocol, because results under different
+protocols cannot be compared; README.md has a few of their rows. `--check` writes nothing and exits
+1 if a page is not up to date.
 """
 
 import os
@@ -36,7 +36,7 @@ NOTES = {
 COLUMNS = ("method", "network or config", "bits", "labeled images", "mAP", "precision@100", "seed",
            "training time", "machine", "file")  # fmt: skip
 _SCORES_END = COLUMNS.index("seed")
-# What the README shows: data set -> bits, labeled items (None: as many as there are), methods.
+# What the README shows: data set -> bits, number of labeled items (None: any), methods.
 _IMAGE_CODES = ("synthetic", "real", "classifier", "cnnh_plus", "cnnh", "itq")
 _DOCUMENT_CODES = ("shttm_neural", "shttm_rotated", "shttm", "itq")
 _HEADLINES: dict[str, tuple[int, int | None, tuple[str, ...]]] = {
@@ -46,9 +46,9 @@ _HEADLINES: dict[str, tuple[int, int | None, tuple[str, ...]]] = {
     "reuters21578": (32, None, _DOCUMENT_CODES),
     "20newsgroups": (32, None, _DOCUMENT_CODES),
 }
-_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder")  # a base, a test, one's own images
-GRADED = "ndcg_at_100"  # which results have where items have several labels
-# Overrides that do not tell configurations apart, or that a column of their own shows.
+_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder")  # a base, a test, the user's own images
+GRADED = "ndcg_at_100"  # only for items with several labels
+# Overrides that do not distinguish configurations, or that have their own column.
 _NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "data.split_seed", "num_bits", "seed",
               "triplets")  # fmt: skip
 # Configs that had another name when their results were made.
@@ -61,19 +61,19 @@ _FIELDS = {"dataset": str, "protocol": str, "split_checksum": str, "rules": dict
 
 @dataclass(frozen=True)
 class Result:
-    """One evaluated run; `content` is its file. Times are in seconds, of training alone."""
+    """One evaluated run; `content` is that of its file. Times are in seconds, of training only."""
 
     path: Path
     content: dict[str, Any]
 
     @property
     def table(self) -> tuple[str, str]:
-        """What a table has in common: data set and protocol."""
+        """The key of its table: data set and protocol."""
         return self.content["dataset"], self.content["protocol"]
 
     @property
     def row(self) -> tuple[int, int, str, str, int]:
-        """What a row has in common, in the order of the rows: runs of several seeds are one row."""
+        """The key of its row, which also sorts rows; runs with several seeds share a row."""
         codes = self.content["codes"]
         order = list(METHODS).index(codes) if codes in METHODS else len(METHODS)
         return (self.content["num_labeled"], order, codes, self.config, self.content["num_bits"])
@@ -116,7 +116,7 @@ def read(path: Path) -> Result:
     """Reads one file of `eval.py --result`.
 
     Raises:
-      UserError: it is not JSON, or lacks what a table needs.
+      UserError: it is not JSON, or lacks a field that a table needs.
     """
     again = f"write it again with eval.py --result {path}"
     content = tables.read_json(path, again)
@@ -132,18 +132,18 @@ def read(path: Path) -> Result:
 
 
 def check(results: Iterable[Result]) -> None:
-    """Refuses results that one table must not hold side by side.
+    """Refuses results that must not be in one table.
 
     Raises:
-      UserError: two results of one table and as many labels are measured by different rules, or
-        have the same seed and different splits, or two are of the same configuration and seed;
-        both files are named.
+      UserError: two results with the same table and number of labels have different rules, or
+        the same seed and different splits, or two have the same configuration and seed; names both
+        files.
     """
     firsts: dict[Any, Result] = {}
     runs: dict[Any, Result] = {}
     for result in results:
         alike = (result.table, result.content["num_labeled"])
-        # Split and seed may be drawn together, but a seed has one split.
+        # Different seeds may have different splits, but one seed has one split.
         for field, key in (("rules", alike), ("split_checksum", (*alike, result.content["seed"]))):
             first = firsts.setdefault((field, key), result)
             if first.content[field] != result.content[field]:
@@ -155,13 +155,13 @@ def check(results: Iterable[Result]) -> None:
         same = runs.setdefault((result.table, result.row, result.content["seed"]), result)
         if same is not result:
             raise UserError(
-                f"{same.path} and {result.path} are of the same configuration and seed, and would "
+                f"{same.path} and {result.path} have the same configuration and seed, and would "
                 "count twice; delete one."
             )
 
 
 def render(results: Sequence[Result], folder: Path) -> str:
-    """All tables of images as Markdown; links are relative to `folder`."""
+    """All tables of results on images as Markdown; links are relative to `folder`."""
     parts = []
     for (dataset, protocol), of_table in groupby(_ordered(results), lambda r: r.table):
         title = DATASETS.get(dataset, dataset)
@@ -181,7 +181,7 @@ def render(results: Sequence[Result], folder: Path) -> str:
 
 
 def _row(runs: Sequence[Result], folder: Path, *, graded: bool) -> list[object]:
-    """One row: a run, or the mean of runs that differ in their seed alone."""
+    """One row: a run, or the mean of runs that differ only in the seed."""
     contents = [run.content for run in runs]
     seconds = [content["train_seconds"] for content in contents if "train_seconds" in content]
     links = [f"[{r.path.stem}]({Path(os.path.relpath(r.path, folder)).as_posix()})" for r in runs]
@@ -204,7 +204,7 @@ def _row(runs: Sequence[Result], folder: Path, *, graded: bool) -> list[object]:
 
 
 def render_headlines(results: Iterable[Result]) -> str:
-    """The README's table: of each method the plainest config, at one length of code."""
+    """The README's table: each method with the fewest overrides, at one code length."""
     rows = []
     for dataset, (num_bits, num_labeled, shown) in _HEADLINES.items():
         chosen = [
@@ -234,7 +234,7 @@ def render_headlines(results: Iterable[Result]) -> str:
 
 
 def _plainest(results: Sequence[Result]) -> list[list[Result]]:
-    """Of each config file the runs with the fewest overrides, those of several seeds together."""
+    """For each config file the runs with the fewest overrides; several seeds stay together."""
     files: dict[str, list[Result]] = {}
     for (_, file), runs in groupby(results, lambda r: (r.row, r.config_file)):
         alike = list(runs)
@@ -245,12 +245,12 @@ def _plainest(results: Sequence[Result]) -> list[list[Result]]:
 
 
 def without_result(results: Iterable[Result], configs: Path) -> str:
-    """A sentence that names the configs of which there is no result; empty if there is none."""
+    """A sentence that names the configs without a result; empty if all have one."""
     measured = {result.config_file.partition(":")[0] for result in results}
     names = [
         f"`{path.stem}`"
         for path in sorted(configs.glob("*.py"))
-        # The header of an experiment names its command; other files are bases of experiments.
+        # An experiment's header has its command; other files are bases of experiments.
         if f"--config configs/{path.name}" in path.read_text()
         and path.stem not in measured | {*_NO_RESULT_EXPECTED}
     ]

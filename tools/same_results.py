@@ -1,10 +1,10 @@
-"""Compares runs of two versions: are metrics and codes the same to the last bit?
+"""Compares runs of two versions: are metrics and codes bitwise the same?
 
     python -m tools.same_results BEFORE AFTER
 
 BEFORE and AFTER are folders of workdirs, trained and evaluated by `train.py` and `eval.py` of the
-two versions with the same commands on one machine. Prints a line per workdir, and exits 1 where
-any differs. What may differ is time: `seconds` in metrics.jsonl.
+two versions with the same commands on one machine. Prints a line per workdir, and exits 1 if
+any differs. Only times may differ: `seconds` in metrics.jsonl.
 """
 
 import argparse
@@ -25,9 +25,9 @@ def metrics(workdir: Path) -> list[dict[str, Any]]:
 
 
 def differences(before: Path, after: Path) -> list[str]:
-    """What differs between two workdirs, in words; nothing where all is the same.
+    """The differences between two workdirs, in words; empty if there are none.
 
-    Metrics that only one version writes are named, and are no difference.
+    Metrics that only one version writes do not count.
     """
     found = []
     for one, other in zip(metrics(before), metrics(after), strict=True):
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             found = differences(before, after)
         any_differs |= bool(found)
-        print(f"{name}: {'; '.join(found[:3]) if found else 'the same to the last bit'}")
+        print(f"{name}: {'; '.join(found[:3]) if found else 'bitwise the same'}")
     return int(any_differs)
 
 

@@ -2,7 +2,7 @@
 
     python -m tools.speed_table [--check] [--root .]
 
-`--check` writes nothing and exits 1 where the page is not up to date.
+`--check` writes nothing and exits 1 if the page is not up to date.
 """
 
 import os
@@ -22,7 +22,7 @@ def render(results: Path, folder: Path) -> str:
       folder: of the page.
 
     Raises:
-      UserError: a file is not what the benchmarks write.
+      UserError: a file is not in the format of the benchmarks.
     """
     parts = []
     for path in sorted(results.glob("*.json")):
@@ -33,7 +33,7 @@ def render(results: Path, folder: Path) -> str:
             link = f"[{path.stem}]({Path(os.path.relpath(path, folder)).as_posix()})"
             parts += [title, tables.table(["measured", link], figures.items())]
         except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is no result of a benchmark; write it again.") from error
+            raise UserError(f"{path} is not the result of a benchmark; write it again.") from error
     return "\n\n".join(parts)
 
 

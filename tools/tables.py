@@ -1,4 +1,4 @@
-"""What the tools share that write tables into marked places of Markdown files."""
+"""Shared by the tools that write tables between markers in Markdown files."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def markers(name: str) -> tuple[str, str]:
-    """The lines between which a file holds the tables of that name."""
+    """The lines before and after the tables of this name in a file."""
     return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
 
@@ -29,7 +29,7 @@ def _line(values: Iterable[object]) -> str:
 
 
 def machine(hardware: Mapping[str, Any]) -> str:
-    """The device of a run, and how many."""
+    """The devices of a run."""
     if hardware["platform"] == "cpu":
         return f"{hardware['cpu']}, {hardware['cpu_cores']} cores"
     return f"{hardware['num_devices']} x {hardware['device']}"
@@ -48,7 +48,7 @@ def read_json(path: Path, again: str) -> Any:
 
 
 def options(doc: str, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line that these tools have: `check` and `root`."""
+    """Parses the options of these tools: `check` and `root`."""
     parser = argparse.ArgumentParser(description=doc.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if outdated")
     parser.add_argument("--root", type=Path, default=ROOT, help="the folder of README.md")
@@ -59,27 +59,27 @@ def replaced(text: str, name: str, tables: str, path: Path) -> str:
     """The file's text with `tables` between its markers.
 
     Raises:
-      UserError: it has not each marker once, in order.
+      UserError: it does not have each marker once, in order.
     """
     begin, end = markers(name)
     counts = text.count(begin), text.count(end)
     if counts != (1, 1) or text.index(begin) > text.index(end):
         raise UserError(f"{path} must hold the lines {begin} and {end} once each, in this order.")
     before, after = text.index(begin) + len(begin), text.index(end)
-    # Blank lines, or Markdown would take the markers for a part of the tables.
+    # Blank lines, or Markdown would treat the markers as part of the tables.
     between = f"\n\n{tables}\n\n" if tables else "\n"
     return text[:before] + between + text[after:]
 
 
 def update(pages: Mapping[Path, tuple[str, str]], *, check: bool) -> int:
-    """Writes tables into their files, or checks that they are there; returns the exit code.
+    """Writes tables to their files, or checks that they are up to date; returns the exit code.
 
     Args:
-      pages: file -> name of its markers, and the tables.
+      pages: file -> (name of its markers, tables).
       check: write nothing, and return 1 if a file is not up to date.
 
     Raises:
-      UserError: a file without its markers; then none is written.
+      UserError: a file lacks its markers; then no file is written.
     """
     changed = {}
     for path, (name, tables) in pages.items():

@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, step): a resumed run goes on where it stopped, at once."""
+"""Batches as a pure function of (seed, step), so that a run resumes at any step at once."""
 
 import functools
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from dsh_jax.rng import stream_rng
 T = TypeVar("T")
 
 
-@functools.lru_cache(maxsize=8)  # two streams need two epochs each where a batch straddles them
+@functools.lru_cache(maxsize=8)  # two streams, and two epochs of each if a batch straddles them
 def epoch_order(n: int, *, seed: int, epoch: int, stream: str) -> np.ndarray:
     """The order of one epoch: a permutation of 0..n-1, int64 [n], read-only."""
     order = stream_rng(seed, f"epoch/{stream}", epoch).permutation(n)
@@ -29,8 +29,8 @@ def batch_ids(
 ) -> np.ndarray:
     """The ids of batch number `step` (from 0): [batch_size].
 
-    The batches cut an endless chain of epochs, each a permutation of `ids`, into equal pieces; a
-    batch may straddle the end of an epoch, and may be larger than one.
+    The batches are consecutive pieces of an endless sequence of epochs, each a permutation of
+    `ids`; a batch may straddle the end of an epoch, and may be larger than one.
 
     Raises:
       ValueError: there are no ids, or `step` or `batch_size` is out of range.
@@ -50,7 +50,7 @@ def batch_ids(
 
 @dataclass(frozen=True)
 class BatchSpec:
-    """What a batch holds: B labeled images, U unlabeled ones (0: none), real triplets or not."""
+    """The content of a batch: B labeled items, U unlabeled ones, and real triplets or not."""
 
     batch_size: int
     unlabeled_batch_size: int
@@ -74,24 +74,25 @@ def make_batch(
     """The batch of a step.
 
     Returns:
-      What `dataset.take` gives of labeled items, for images uint8 [B, height, width, channels] as
-        `image`; and
+      The result of `dataset.take` for labeled items, for images uint8
+        [B, height, width, channels] as `image`; and
       label: float32 [B, classes], one-hot or multi-hot.
       id: int32 [B], rows of `dataset`.
-      position: int32 [B], 0..B-1: the place in the whole batch, also once it is spread over
-        devices, from which each sample derives its random key.
+      position: int32 [B], 0..B-1: the place in the global batch, whatever the number of devices;
+        a sample's random key depends on it.
       target, unlabeled_target: float32 [B, num_bits] and [U, num_bits], the targets of these items;
-        with `targets`.
+        if `targets` is given.
       unlabeled_image, unlabeled_position: of unlabeled items, [U, ...] and int32 [U], B..B+U-1;
-        where U > 0.
-      positive_image, positive_label: another labeled image that shares a label (the same one where
-        there is none); with real triplets.
-      negative_image, negative_label: a labeled image that shares none. With one label an image all
-        other classes are equally likely; with several all images that share the fewest labels are,
-        which is none but for an anchor that shares one with every other. With real triplets.
+        if U > 0.
+      positive_image, positive_label: another labeled image that shares a label, or the anchor
+        itself if there is none; with real triplets.
+      negative_image, negative_label: a labeled image that shares no label; with real triplets. If
+        images have one label, all other classes are equally likely. If they may have several, all
+        images that share the fewest labels are: none, unless the anchor shares one with every other
+        image.
 
     Raises:
-      UserError: the split is of another data set, or lacks the images that `spec` asks for.
+      UserError: the split is for another data set, or lacks the items that `spec` asks for.
     """
     size, unlabeled_size = spec.batch_size, spec.unlabeled_batch_size
     check_split(dataset, split, spec)
@@ -125,10 +126,10 @@ def _prefixed(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarra
 
 
 def check_split(dataset: Dataset, split: Split, spec: BatchSpec) -> None:
-    """Refuses a split that cannot fill the batches asked for.
+    """Refuses a split that cannot fill the batches.
 
     Raises:
-      UserError: it is of another data set, or lacks labeled or unlabeled items.
+      UserError: it is for another data set, or lacks labeled or unlabeled items.
     """
     if (split.dataset, split.version) != (dataset.name, dataset.version):
         raise UserError(
@@ -153,15 +154,15 @@ def _triplet_ids(
     )
     _check_classes(len(classes))
     starts = np.cumsum(sizes) - sizes
-    # int16 sorts by radix, which is several times faster than by comparison.
+    # int16 takes a radix sort, several times faster than a comparison sort.
     by_class = np.argsort(class_of.astype(np.int16), kind="stable")
-    place = np.empty_like(by_class)  # where each labeled image stands in `by_class`
+    place = np.empty_like(by_class)  # the index of each labeled image in `by_class`
     place[by_class] = np.arange(len(by_class))
 
     index = np.searchsorted(labeled, anchors)
     own = class_of[index]
     rank = place[index] - starts[own]  # the anchor's place within its class
-    # A uniform draw from all others: one fewer to choose from, and step over the anchor.
+    # A uniform draw from all others: one fewer to choose from, and the anchor is skipped.
     other = rng.integers(0, np.maximum(sizes[own] - 1, 1))
     other = np.where(sizes[own] > 1, other + (other >= rank), 0)
     another = rng.integers(0, len(classes) - 1, size=len(anchors))
@@ -174,7 +175,7 @@ def _multi_hot_triplet_ids(
     anchors: np.ndarray, labeled: np.ndarray, labels: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `_triplet_ids`, with multi-hot labels."""
-    hot = labels[labeled].astype(np.float32)  # whose matrix product is a fast one
+    hot = labels[labeled].astype(np.float32)  # for a fast matrix product
     _check_classes(int(hot.any(axis=0).sum()))
     index = np.searchsorted(labeled, anchors)
     shared = hot[index] @ hot.T  # labels in common, [B, n]
@@ -182,27 +183,26 @@ def _multi_hot_triplet_ids(
     positive = (shared > 0) & ~is_self
     positive |= is_self & ~positive.any(axis=1, keepdims=True)
     shared[is_self] = np.inf
-    # None in common, if there is such an image. An anchor that has a label in common with every
-    # other is ranked against those that are the least like it.
+    # No label in common if there is such an image; otherwise the fewest.
     negative = shared == shared.min(axis=1, keepdims=True)
     return labeled[_draw_one(positive, rng)], labeled[_draw_one(negative, rng)]
 
 
 def _draw_one(allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each row of `allowed` [B, n] one of its columns, all equally likely, [B]."""
+    """For each row of `allowed` [B, n], the index of a true entry, all equally likely, [B]."""
     rank = rng.integers(0, allowed.sum(axis=1))
     return (allowed.cumsum(axis=1, dtype=np.int32) > rank[:, None]).argmax(axis=1)
 
 
 def _check_classes(count: int) -> None:
     if count < 2:
-        raise UserError("Triplets need labeled images of two classes or more: there is just one.")
+        raise UserError("Triplets need labeled images of two classes or more: there is only one.")
 
 
 def padded_batches(ids: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Cuts ids into batches [batch_size], each with its count of real rows.
 
-    The last one is filled up with its last id, so that every batch has one shape and is compiled
+    The last batch is padded with its last id: all batches have one shape, so encoding compiles
     once.
     """
     if batch_size < 1:

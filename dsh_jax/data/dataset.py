@@ -1,4 +1,4 @@
-"""What the rest asks of a data set, whether its items are images or documents."""
+"""The interface of a data set, whether its items are images or documents."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,10 @@ class Dataset:
 
     Attributes:
       name, version: of the data.
-      labels: int32 `[n]`, class ids; or uint8 `[n, classes]`, multi-hot, a row of zeros for an item
-        without labels.
+      labels: int32 `[n]`, class ids; or uint8 `[n, classes]`, multi-hot, zeros for an item without
+        labels.
       is_test: bool `[n]`, the official test items.
-      class_names: of the classes, or tags.
+      class_names: of the classes or tags.
     """
 
     name: str
@@ -52,21 +52,21 @@ class Dataset:
 
     @property
     def inputs(self) -> ImageInputs | WordInputs:
-        """How an item becomes what networks take."""
+        """How an item becomes a network's input."""
         raise NotImplementedError
 
     def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """What networks see of some items: arrays `[m, ...]` by name."""
+        """The networks' inputs for some items: arrays `[m, ...]` by name."""
         raise NotImplementedError
 
     def remarks(self) -> list[str]:
-        """What a person should know before training on it, a line each."""
+        """What the user should know before training, one line per remark."""
         return []
 
     def encoding_order(self, ids: np.ndarray) -> np.ndarray:
-        """The order `[m]` in which some items are encoded the fastest."""
+        """The order `[m]` in which encoding some items is fastest."""
         return np.arange(len(ids))
 
     def features(self, ids: np.ndarray) -> Any:
-        """What baselines see of some items: a matrix `[m, dim]`, dense or sparse."""
+        """The baselines' inputs for some items: a matrix `[m, dim]`, dense or sparse."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""From the fields `data` of a config to a data set and its split."""
+"""Loads the data set and the split that the fields `data` of a config describe."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,7 +65,7 @@ def load_dataset(data: ConfigDict) -> Dataset:
     """The images or the documents that `data.source` names.
 
     Raises:
-      UserError: no such source, or its data is missing or damaged.
+      UserError: the source is unknown, or its data is missing or damaged.
     """
     if data.source not in SOURCES:
         raise UserError(f"data.source is {data.source!r}; set it to one of {', '.join(SOURCES)}.")
@@ -107,22 +107,22 @@ SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = {
     **dict.fromkeys(IMAGE_FILES, _load_image_files),
     **dict.fromkeys(collections.NAMES, _load_documents),
 }
-"""What a config's `data.source` may name: the fields `data` of a config -> the data set."""
+"""Values of a config's `data.source` -> function from the fields `data` to the data set."""
 
 
 def read_words(
     data: ConfigDict, found: Documents, split: Split, saved: Vocabulary | None
 ) -> TextDataset:
-    """Documents by the words of the training documents among them.
+    """Documents as words, with the vocabulary of the training documents.
 
     Args:
       data: the fields `data` of a config.
       found: the documents.
-      split: which of them training may see.
-      saved: the vocabulary of an earlier training, if there is one.
+      split: which of them are for training.
+      saved: the vocabulary of an earlier run, if there is one.
 
     Raises:
-      UserError: no word is left.
+      UserError: the vocabulary is empty.
     """
     if saved is not None:
         return as_dataset(found, saved)
@@ -136,10 +136,10 @@ def read_words(
 
 
 def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
-    """The split that a config describes: a file's, a named protocol's, or by its counts.
+    """The split that a config describes: by a file, a named protocol, or counts.
 
     Raises:
-      UserError: no such file or protocol, or the data has not enough items for it.
+      UserError: there is no such file or protocol, or the data has too few items for it.
     """
     if data.split_file:
         return load_split_for(dataset, data.split_file)
@@ -157,8 +157,9 @@ def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
     if data.protocol:
         if data.protocol not in by_class.PROTOCOLS:
             raise UserError(
-                f"data.protocol is one of {', '.join(by_class.PROTOCOLS)}, not {data.protocol!r}; "
-                "for other numbers leave it empty and set data.queries_per_class and the like."
+                f"data.protocol is {data.protocol!r}; set it to one of "
+                f"{', '.join(by_class.PROTOCOLS)}, or leave it empty and set data.queries_per_class"
+                " and the other counts."
             )
         counts = by_class.PROTOCOLS[data.protocol]
     split = by_class.draw(

@@ -1,4 +1,4 @@
-"""Makes batches ahead of time, in one thread or in several that Grain keeps in order."""
+"""Makes batches ahead of time, in one thread, or in several with Grain keeping the order."""
 
 import queue
 import threading
@@ -18,7 +18,7 @@ def prefetch(make: Callable[[S], T], steps: Iterable[S], *, depth: int = 2) -> I
     """
     if depth < 1:
         raise ValueError(f"depth {depth} should be 1 or more")
-    # Each entry is (result, None), (None, exception), or None after the last.
+    # Each entry is (result, None), (None, exception), or None at the end.
     ready: queue.Queue[tuple[T, None] | tuple[None, BaseException] | None] = queue.Queue(depth)
     stop = threading.Event()
 

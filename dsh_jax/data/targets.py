@@ -1,4 +1,4 @@
-"""Target codes of training items, learned before the network and looked up by item id."""
+"""Target codes of training items, learned before the network and looked up by id."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class Targets:
         if self.ids.ndim != 1 or self.codes.ndim != 2 or len(self.ids) != len(self.codes):
             raise ValueError(f"ids {self.ids.shape} and codes {self.codes.shape} do not fit")
         if np.any(np.diff(self.ids) <= 0):
-            raise ValueError("ids must be strictly ascending, for the lookup of codes by id")
+            raise ValueError("ids must be strictly ascending, for lookup by id")
 
     def of(self, ids: np.ndarray) -> np.ndarray:
         """The codes of some items, `[m]` -> `[m, num_bits]`.

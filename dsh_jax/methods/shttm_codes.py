@@ -87,8 +87,8 @@ def learn_codes(
         raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
     tags, topics = _as_tags(tags), np.asarray(topics)
     if topics.ndim != 2 or 0 in topics.shape or len(topics) != tags.shape[0]:
-        raise ValueError(f"topics must be a non-empty [n, k] beside tags [n, tags], got "
-                         f"{topics.shape} beside {tags.shape}")  # fmt: skip
+        raise ValueError(f"topics must be a non-empty [n, k] for tags [n, tags], got "
+                         f"{topics.shape} for {tags.shape}")  # fmt: skip
     if not np.isfinite(topics).all():
         raise ValueError(f"topics {topics.shape} hold NaN or infinity")
 

@@ -78,7 +78,7 @@ class Progress:
 
 
 def drop_after(path: Path, step: int) -> None:
-    """Drops JSON lines of later steps, or cut off, so that resuming repeats no line."""
+    """Drops JSON lines of later steps, which are written again, and a line that was cut off."""
     if not path.exists():
         return
     kept = []

@@ -1,4 +1,4 @@
-"""Documents as a data set: their words, as short rows of indices and weights for the networks."""
+"""Documents as a data set of words: short rows of indices and weights for the networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -15,12 +15,12 @@ from dsh_jax.data.signature import WordInputs
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TextDataset(Documents):
-    """Documents seen through a vocabulary.
+    """Documents and the counts of their words.
 
     Attributes:
       vocabulary: fitted on training documents only.
       counts: of words, int32 CSR `[n, words]`.
-      tfidf: float32 CSR `[n, words]`, rows of length 1, or 0 for a document of unknown words.
+      tfidf: float32 CSR `[n, words]`, rows of norm 1, or 0 for a document without known words.
     """
 
     vocabulary: Vocabulary
@@ -33,14 +33,14 @@ class TextDataset(Documents):
         return np.diff(self.counts.indptr) > 0
 
     def remarks(self) -> list[str]:
-        """Documents in which there is nothing to read."""
+        """The size of the vocabulary, and how many documents have no word of it."""
         unknown = int((~self.has_words).sum())
         words = f"vocabulary  {len(self.vocabulary.words):,} words"
         return [words + f"; {unknown:,} documents have none of them" * bool(unknown)]
 
     @property
     def inputs(self) -> WordInputs:
-        """How a text becomes what networks take."""
+        """How a text becomes a network's input."""
         return WordInputs(self.vocabulary)
 
     def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -52,12 +52,12 @@ class TextDataset(Documents):
         return self.tfidf[ids]
 
     def encoding_order(self, ids: np.ndarray) -> np.ndarray:
-        """Documents of like length together: a batch is as wide as its longest, `[m]`."""
+        """Documents in order of length, because a batch is as wide as its longest, `[m]`."""
         return np.argsort(np.diff(self.counts.indptr)[ids], kind="stable")
 
 
 def as_dataset(documents: Documents, vocabulary: Vocabulary) -> TextDataset:
-    """Documents, their words counted."""
+    """Documents with their words counted."""
     counts = vocabulary.counts(documents.texts)
     return TextDataset(
         **{field.name: getattr(documents, field.name) for field in fields(Documents)},

@@ -1,4 +1,4 @@
-"""Words of documents as short rows of indices and weights, the form that networks take."""
+"""Words of documents as short rows of indices and weights, the input of the networks."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,9 +14,9 @@ def word_rows(tfidf: sp.csr_array, counts: sp.csr_array) -> dict[str, np.ndarray
       counts: int32 CSR `[m, words]`, with the same words in the same order.
 
     Returns:
-      word: int32 `[m, width]`, columns of the vocabulary. The width is a power of two, so that
-        batches have few shapes and are seldom compiled anew.
-      tfidf, count: float32 `[m, width]`, of these words.
+      word: int32 `[m, width]`, indices in the vocabulary. The width is a power of two, so that
+        batches have few shapes and few need compilation.
+      tfidf, count: float32 `[m, width]`, for these words.
     """
     lengths = np.diff(tfidf.indptr)
     width = _LEAST_WIDTH

@@ -1,10 +1,10 @@
-"""Where images come from: every source is read once into one array in memory.
+"""Built-in image data sets, each read once into one array in memory.
 
 CIFAR-10 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009) is read with
-TensorFlow Datasets from array_record files, which needs no TensorFlow; only preparing those files
-does. Where they are not prepared and TensorFlow is not installed, it is read from its official
-archive. "digits" ships with scikit-learn (UCI optical recognition of handwritten digits) and needs
-no download; nor does "multi_digits", several of these to an image.
+TensorFlow Datasets (TFDS) from array_record files. Preparing these files needs TensorFlow; reading
+them does not. If they are not prepared and TensorFlow is not installed, the official archive is
+read. "digits" is part of scikit-learn (UCI optical recognition of handwritten digits) and needs no
+download; "multi_digits" has several of these digits per image.
 """
 
 import importlib.util
@@ -30,8 +30,8 @@ def load(name: str, data_dir: str | None = None) -> ImageDataset:
         (uint8 [1797, 8, 8, 1], no official test items) or "multi_digits" (uint8 [7000, 16, 16, 1]
         with several labels each, the 6,000 train items first).
       data_dir: the TFDS directory of cifar10, or a folder that holds cifar-10-binary.tar.gz. None
-        means TFDS' own default directory, and then a data set that is not there is downloaded:
-        by TFDS if TensorFlow is installed, and else as that archive. Not used by the others.
+        is TFDS' default directory; then a missing data set is downloaded, by TFDS if TensorFlow is
+        installed and otherwise as that archive. Not used by the others.
 
     Raises:
       UserError: the name is unknown, or the data is missing, unreadable or damaged.
@@ -64,7 +64,7 @@ def _load_tfds(name: str, data_dir: str | None) -> ImageDataset:
     import tensorflow_datasets as tfds  # slow to import, and only needed here
 
     directory = None if data_dir is None else str(Path(data_dir).expanduser())
-    # TFDS and array_record raise many kinds of exception for files that are damaged.
+    # TFDS and array_record raise many types of exception for damaged files.
     try:
         builder = tfds.builder(name, data_dir=directory)
         prepared = builder.is_prepared()
@@ -79,14 +79,14 @@ def _load_tfds(name: str, data_dir: str | None) -> ImageDataset:
                 return cifar10_archive.read(archive)
             raise UserError(
                 f"Data set {name} is not prepared in {root}: prepare it there with"
-                f" `{_prepare_command(name, root)}`, or give the directory that holds it."
+                f" `{_prepare_command(name, root)}`, or set data_dir to its directory."
             )
-        if importlib.util.find_spec("tensorflow") is None:  # which preparing needs
+        if importlib.util.find_spec("tensorflow") is None:  # needed to prepare it
             return cifar10_archive.read(cifar10_archive.fetch(cifar10_archive.default_cache()))
         builder = _download(name, root)
     try:
-        # Pillow decodes, not TFDS: TFDS would take OpenCV where that is installed, and its pixels
-        # may differ, so the same files would give different data on different machines.
+        # Pillow decodes, not TFDS: TFDS uses OpenCV if it is installed, whose pixels may differ,
+        # so the same files would give different data on different machines.
         sources = builder.as_data_source(decoders={"image": tfds.decode.SkipDecoding()})
         shape = builder.info.features["image"].shape
         class_names = tuple(builder.info.features["label"].names)
@@ -101,7 +101,7 @@ def _load_tfds(name: str, data_dir: str | None) -> ImageDataset:
         raise _unreadable(name, root, error) from error
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if labels.min() < 0 or labels.max() >= len(class_names):
-        raise _unreadable(name, root, "its labels lie outside its classes")
+        raise _unreadable(name, root, "it has labels outside its classes")
     return ImageDataset(
         name=name,
         version=str(builder.version),
@@ -115,16 +115,16 @@ def _load_tfds(name: str, data_dir: str | None) -> ImageDataset:
 def _decode_all(source: Any, part: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Decodes every record of one TFDS split to (images [n, *shape], labels [n]).
 
-    In one thread, which takes a few seconds for CIFAR-10: on images so small most of the time goes
-    into Python and not into the decoder, and two or four threads took longer (measured).
+    In one thread, which takes a few seconds for CIFAR-10: for such small images Python takes longer
+    than the decoder, and two or four threads were slower (measured).
     """
     images = np.empty((len(source), *shape), np.uint8)
     labels = np.empty(len(source), np.int32)
-    records = source.__getitems__(range(len(source)))  # one bulk read, still encoded
+    records = source.__getitems__(range(len(source)))  # one read; still encoded
     for row, record in enumerate(records):
         try:
             image = np.asarray(Image.open(io.BytesIO(record["image"])).convert("RGB"))
-        except OSError as error:  # Pillow's kinds: not an image, cut short, no such decoder
+        except OSError as error:  # not an image, truncated, or no decoder
             raise ValueError(f"image {row} of {part} cannot be decoded: {error}") from error
         if image.shape != shape:
             raise ValueError(f"image {row} of {part} has shape {image.shape}, not {shape}")
@@ -138,22 +138,22 @@ def _download(name: str, root: str) -> Any:
     import tensorflow_datasets as tfds
 
     problem = f"Data set {name} is not prepared in {root} and could not be prepared"
-    mend = f"prepare it with `{_prepare_command(name, root)}` on a machine with a network."
-    # Told before the download, which would otherwise be for nothing.
+    fix = f"prepare it with `{_prepare_command(name, root)}` on a machine with a network."
+    # Checked before the download, which would otherwise be wasted.
     if importlib.util.find_spec("importlib_resources") is None:
-        raise UserError(f"{problem} (preparing needs the package importlib_resources): {mend}")
+        raise UserError(f"{problem} (preparing needs the package importlib_resources): {fix}")
     try:
         builder = tfds.builder(name, file_format="array_record")
         builder.download_and_prepare()
-    except Exception as error:  # no network, no space, a changed address, ...
-        raise UserError(f"{problem} ({_in_short(error)}): {mend}") from error
+    except Exception as error:  # no network, no disk space, a changed address, ...
+        raise UserError(f"{problem} ({_in_short(error)}): {fix}") from error
     return builder
 
 
 def _prepare_command(name: str, root: str) -> str:
-    """The command that prepares a data set; unlike reading it, this takes TensorFlow.
+    """The command that prepares a data set; unlike reading it, this needs TensorFlow.
 
-    Not `tfds build`: that takes Apache Beam as well.
+    Not `tfds build`, which also needs Apache Beam.
     """
     code = (
         "import tensorflow_datasets as tfds;"
@@ -164,7 +164,7 @@ def _prepare_command(name: str, root: str) -> str:
 
 
 def _in_double_quotes(code: str) -> str:
-    """Quotes for a POSIX shell; `shlex.quote` would pile up quotes around those in the code."""
+    """Quotes code for a POSIX shell; `shlex.quote` would be hard to read for code with quotes."""
     for special in ("\\", '"', "$", "`"):
         code = code.replace(special, "\\" + special)
     return f'"{code}"'
@@ -178,6 +178,6 @@ def _unreadable(name: str, root: str, reason: Exception | str) -> UserError:
 
 
 def _in_short(reason: Exception | str) -> str:
-    """The first line of a message, cut to a length that fits into a sentence."""
+    """The first line of a message, cut to a length that fits in a sentence."""
     lines = str(reason).strip().splitlines() or [type(reason).__name__]
     return lines[0][:200].rstrip(" .")

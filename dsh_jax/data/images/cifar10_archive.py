@@ -123,7 +123,7 @@ def read(path: Path, *, records_per_file: int = 10_000) -> ImageDataset:
 
 
 def _members(path: Path, file_bytes: int) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the members that matter, after checking their sizes."""
+    """Names and contents of the required members, after checking their sizes."""
     with gzip.open(path) as unzipped:
         limited = _Limited(unzipped, len(_FILES) * file_bytes + _MAX_OVERHEAD_BYTES)
         with tarfile.open(fileobj=cast(IO[bytes], limited), mode="r|", bufsize=2**16) as tar:
@@ -138,12 +138,12 @@ def _members(path: Path, file_bytes: int) -> Iterator[tuple[str, bytes]]:
                 if name != _CLASS_NAMES and member.size != file_bytes:
                     raise ValueError(f"{name} has {member.size:,} bytes, not {file_bytes:,}")
                 yield name, cast(IO[bytes], tar.extractfile(member)).read()
-        while limited.read(2**16):  # to the end, where gzip keeps a checksum
+        while limited.read(2**16):  # to the end, where the checksum of gzip is
             pass
 
 
 class _Limited:
-    """A file that refuses to give more than some number of bytes, however far it would unzip."""
+    """A file that raises an error when more than a number of bytes are read from it."""
 
     def __init__(self, file: Any, limit: int) -> None:
         self._file, self._left = file, limit

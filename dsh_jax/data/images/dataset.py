@@ -1,4 +1,4 @@
-"""Images that were files as a data set, in memory if they are few, and streamed if they are not."""
+"""Data sets of images; images from files are kept in memory, or streamed if they are many."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from dsh_jax.data.signature import ImageInputs
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageDataset(Dataset):
-    """Images, as `image`.
+    """Images; networks take them as `image`.
 
     Attributes:
       images: uint8 `[n, height, width, channels]`.
-      jpeg_quality: of the JPEG that they were kept as after resizing; 0 for pixels.
+      jpeg_quality: of the JPEGs that they were stored as after resizing; 0 if stored as pixels.
     """
 
     images: np.ndarray
@@ -36,7 +36,7 @@ class ImageDataset(Dataset):
 
     @property
     def inputs(self) -> ImageInputs:
-        """How an image becomes what networks take."""
+        """How an image becomes a network's input."""
         height, width, channels = self.images.shape[1:]
         return ImageInputs(height, width, channels, self.jpeg_quality)
 
@@ -52,13 +52,13 @@ class ImageDataset(Dataset):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageFiles(ImageDataset):
-    """Images that were files.
+    """Images read from files.
 
     Attributes:
-      names: of the images `[n]`, as their folder or list has them.
-      skipped: what was left out, "name: reason" each.
+      names: of the images, `[n]`, as in their folder or list.
+      skipped: the files left out, each as "name: reason".
       storage: where the pixels are, and why.
-      roles: bool `[n]` each, where the files' lists also say what the images are for.
+      roles: role -> bool `[n]`, if the lists of files also give the images' roles.
     """
 
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ class ImageFiles(ImageDataset):
     roles: Mapping[str, np.ndarray]
 
     def remarks(self) -> list[str]:
-        """Where the pixels are, and what was left out."""
+        """Where the pixels are, and which files were left out."""
         first = f"; the first is {self.skipped[0]}" if self.skipped else ""
         return [self.storage, f"left out: {len(self.skipped):,}{first}"]
 
@@ -75,13 +75,13 @@ class ImageFiles(ImageDataset):
 def load_images(
     listing: Listing, *, name: str, size: int, cache: Path, memory_limit_gb: float
 ) -> ImageFiles:
-    """A listing as a data set: in memory if it is small, and else read from its cache.
+    """A listing as a data set: in memory if it is small, otherwise read from its cache.
 
     Args:
       listing: the files.
       name: of the data set.
       size, cache: as for `cached_images`.
-      memory_limit_gb: pixels that may be held in memory, in 10^9 bytes.
+      memory_limit_gb: limit for pixels kept in memory, in 10^9 bytes.
 
     Raises:
       UserError: no image can be decoded, or the cache cannot be written or read.
@@ -102,7 +102,7 @@ def load_images(
 
 
 def choose(images: CachedImages, limit_gb: float) -> tuple[Any, str]:
-    """The images in one array, or themselves where they would take more memory; and why."""
+    """The images as one array, or as they are if that exceeds the limit; and why."""
     size, limit = f"{images.nbytes / 1e9:.3f} GB of pixels", f"data.memory_limit_gb={limit_gb:g}"
     if images.nbytes > limit_gb * 1e9:
         return images, f"{size} is more than {limit}: streamed from the cache"
