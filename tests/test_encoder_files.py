@@ -283,6 +283,12 @@ def test_home_is_where_both_look(tmp_path, monkeypatch):
     load_encoder("~/encoder.safetensors")
 
 
+def test_an_image_without_pixels_has_no_code():
+    with pytest.raises(UnreadableItems, match="it has no pixels") as caught:
+        load_encoder(EXAMPLE).encode([Image.new("L", (0, 8)), Image.new("L", (8, 8))])
+    np.testing.assert_array_equal(caught.value.positions, [1])
+
+
 def test_names_of_files_in_arrays_and_with_tildes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     encoder = load_encoder(EXAMPLE)

@@ -181,6 +181,8 @@ def _pixels(item: Any, inputs: ImageInputs) -> np.ndarray | str:
         found = read_image(Path(os.path.expanduser(item)), size, mode)
         return found if isinstance(found, str) else inputs.pixels(found[0])
     if isinstance(item, Image.Image):
+        if 0 in item.size:
+            return "it has no pixels"
         try:
             return inputs.pixels(item)
         except Exception as error:  # Pillow raises nearly any kind for damaged content
