@@ -17,7 +17,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.methods import cnnh
 from dsh_jax.training import loop
-from dsh_jax.training.experiment import build_method, prepare, signature_of
+from dsh_jax.training.experiment import build_method, find_recipe, prepare, signature_of
 
 
 def small(**changes):
@@ -134,6 +134,7 @@ def test_a_config_with_invalid_values():
     ):
         with pytest.raises(UserError, match=named):
             config = small(**change)
+            find_recipe(config)
             method = build_method(config, signature_of(config, dataset))
             method.learn_targets(dataset, np.arange(3))
 

@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from configs import shttm as shttm_config
-from dsh_jax.encoder import packed_bits
 from dsh_jax.files import write_json
 from dsh_jax.forward import packed_bits
 from dsh_jax.methods import shttm
