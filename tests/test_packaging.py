@@ -12,7 +12,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-OURS = {"dsh_jax", "configs", "benchmarks", "tools", "tests", "corpus"}
+OURS = {"dsh_jax", "configs", "tools", "benchmarks", "tests"} | {
+    path.stem for path in (ROOT / "tests").glob("*.py")
+}
 
 
 def required(name):
