@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from dsh_jax import fields
 from dsh_jax.data import signature as signatures
+from dsh_jax.data.reading import open_regular
 from dsh_jax.data.signature import Signature
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, replacing, write_json
@@ -29,6 +30,7 @@ from dsh_jax.methods.base import Network
 FORMAT = 1
 SIGNATURE = "signature.json"
 _KIND = "dsh_jax encoder"
+_MOST_DESCRIPTION_BYTES = 2**30  # which holds a vocabulary
 # What parsing raises for content that is no description, or has huge numbers or deep nesting.
 _DAMAGED = (
     ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError
@@ -139,6 +141,7 @@ def load_description(workdir: Path) -> Description:
             f"this version: train.py --workdir DIR (workdirs of version 0.1 need version 0.1)."
         )
     try:
+        open_regular(path, _MOST_DESCRIPTION_BYTES).close()
         content = read_json(path)
         checksum = content.pop("checksum", None) if isinstance(content, dict) else None
         description = from_dict(content)
@@ -189,6 +192,7 @@ def load(path: Path) -> tuple[Description, dict[str, Any]]:
       UserError: the file is no encoder file, of another format, cut off, or changed.
     """
     try:
+        open_regular(path).close()
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             _check_kind(path, metadata)  # before the tensors, which another model's file may have

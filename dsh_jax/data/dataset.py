@@ -48,7 +48,10 @@ class Dataset:
         """Labels of some items, float32 `[m, classes]`."""
         if self.multi_label:
             return self.labels[ids].astype(np.float32)
-        return np.eye(len(self.class_names), dtype=np.float32)[self.labels[ids]]
+        labels = self.labels[ids]
+        rows = np.zeros((len(labels), len(self.class_names)), np.float32)
+        rows[np.arange(len(labels)), labels] = 1
+        return rows
 
     @property
     def inputs(self) -> ImageInputs | WordInputs:

@@ -180,18 +180,18 @@ def _pixels(item: Any, inputs: ImageInputs) -> np.ndarray | str:
         # Unlike `Path.expanduser`, it leaves a name like "~a.png" as it is.
         found = read_image(Path(os.path.expanduser(item)), size, mode)
         return found if isinstance(found, str) else inputs.pixels(found[0])
-    if isinstance(item, Image.Image):
-        if 0 in item.size:
-            return "it has no pixels"
-        try:
-            return inputs.pixels(item)
-        except Exception as error:  # Pillow raises nearly any kind for damaged content
-            return " ".join(str(error).split())[:100].rstrip(" .") or type(error).__name__
     if hasattr(item, "__array__"):
         array = np.asarray(item)
         check_pixels(array, inputs, ndim=3)
-        return inputs.pixels(Image.fromarray(array[..., 0] if inputs.channels == 1 else array))
-    raise ValueError(f"images must be paths, Pillow images or uint8 arrays, not {type(item)}")
+        item = Image.fromarray(array[..., 0] if inputs.channels == 1 else array)
+    if not isinstance(item, Image.Image):
+        raise ValueError(f"images must be paths, Pillow images or uint8 arrays, not {type(item)}")
+    if 0 in item.size:
+        return "it has no pixels"
+    try:
+        return inputs.pixels(item)
+    except Exception as error:  # Pillow raises nearly any kind for damaged content
+        return " ".join(str(error).split())[:100].rstrip(" .") or type(error).__name__
 
 
 def _name(item: Any) -> str:

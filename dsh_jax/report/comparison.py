@@ -7,8 +7,10 @@ from typing import Any
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, replacing
 from dsh_jax.report import figures
+from dsh_jax.report.names import short
 
 COLUMNS = ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2")
+_NAME = 200  # characters of a run's name in the table
 # Fields that comparable results have in common -> their names in the error.
 _SAME = {
     "dataset": "data set",
@@ -54,7 +56,8 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     for name, result in sorted(results.items(), key=lambda item: -item[1]["map"]):
         scores = [f"{result[column]:.4f}" for column in COLUMNS]
         distinct = str(result["code_health"]["distinct_codes"])
-        lines.append([name, str(result["num_bits"]), str(result["num_labeled"]), *scores, distinct])
+        numbers = [str(result["num_bits"]), str(result["num_labeled"]), *scores, distinct]
+        lines.append([_cell(name), *numbers])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     padded = [[c.ljust(width) for c, width in zip(line, widths, strict=True)] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
@@ -63,9 +66,14 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 def write_comparison(results: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
     """Writes `compare.md` and `compare.png`, the precision-recall curves of all results."""
     with replacing(folder / "compare.md") as beside:
-        beside.write_text(table(results) + "\n")
+        beside.write_text(table(results) + "\n", encoding="utf-8")
     with replacing(folder / "compare.png") as beside:
         figures.radius_curves(results).savefig(beside, format="png", dpi=120)
+
+
+def _cell(name: str) -> str:
+    """A name in a cell of a Markdown table."""
+    return short(name, _NAME).replace("|", r"\|")
 
 
 def _words(value: str | Mapping[str, str]) -> str:

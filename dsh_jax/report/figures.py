@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
+from dsh_jax.report.names import for_matplotlib
 from dsh_jax.retrieval import ranking
 
+_NAME = 40  # characters of a name
 _RIGHT, _WRONG = "#2a9d4a", "#d1343a"
 
 
@@ -27,7 +29,7 @@ def radius_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
         shown = np.asarray(curve["empty_ball_rate"]) < 0.5
         axes.plot(
             np.asarray(curve["recall"])[shown], np.asarray(curve["precision"])[shown],
-            marker=".", label=f"{name} ({result['num_bits']} bits)",
+            marker=".", label=f"{for_matplotlib(name, 2 * _NAME)} ({result['num_bits']} bits)",
         )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.legend()
@@ -64,7 +66,8 @@ def bit_means(health: Mapping[str, Mapping[str, Any]]) -> Figure:
     width = 0.8 / len(health)
     for offset, (name, values) in enumerate(health.items()):
         means = values["bit_means"]
-        axes.bar(np.arange(len(means)) + (offset + 0.5) * width - 0.4, means, width, label=name)
+        axes.bar(np.arange(len(means)) + (offset + 0.5) * width - 0.4, means, width,
+                 label=for_matplotlib(name, _NAME))  # fmt: skip
     axes.axhline(0.5, color="black", linewidth=0.8)
     axes.set(ylim=(0, 1))
     axes.legend()
@@ -89,7 +92,8 @@ def class_scores(names: Sequence[str], scores: Sequence[float], mean: float) -> 
     figure, axes = _axes("", "mAP", "mAP by class of the query")
     axes.bar(np.arange(len(names)), scores)
     axes.axhline(mean, color="black", linewidth=0.8, label=f"all queries: {mean:.3f}")
-    axes.set_xticks(np.arange(len(names)), names, rotation=45, ha="right")
+    shown = [for_matplotlib(name, _NAME) for name in names]
+    axes.set_xticks(np.arange(len(names)), shown, rotation=45, ha="right")
     axes.set(ylim=(0, 1))
     axes.legend()
     return figure
@@ -111,7 +115,8 @@ def gallery(
     grid: np.ndarray = np.asarray(figure.subplots(rows, columns + 1, squeeze=False))
     for row in range(rows):
         _show(grid[row, 0], queries[row], "black")
-        grid[row, 0].set_ylabel(titles[row], rotation=0, ha="right", va="center")
+        title = for_matplotlib(titles[row], _NAME)
+        grid[row, 0].set_ylabel(title, rotation=0, ha="right", va="center")
         for column in range(columns):
             color = _RIGHT if is_right[row, column] else _WRONG
             _show(grid[row, column + 1], nearest[row, column], color)
@@ -126,10 +131,14 @@ def code_map(bits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figu
       labels: class ids `[n]`.
       names: of the classes.
     """
+    if bits.shape[1] < 2:  # the plane needs two
+        bits = np.pad(bits, ((0, 0), (0, 1)))
     # A little noise spreads equal codes, which would otherwise coincide.
-    noise = np.random.default_rng(0).normal(0, 0.05, bits.shape)
-    perplexity = min(30.0, (len(bits) - 1) / 3)
-    places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(bits + noise)
+    spread = bits + np.random.default_rng(0).normal(0, 0.05, bits.shape)
+    places = spread[:, :2]  # of a single code, which t-SNE does not take
+    if len(bits) > 1:
+        perplexity = min(30.0, (len(bits) - 1) / 3)
+        places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(spread)
     figure, axes = _axes("", "", "Map of the codes (t-SNE)")
     colors = [f"C{label}" for label in range(10)]
     if len(names) > len(colors):
@@ -137,7 +146,7 @@ def code_map(bits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figu
     for label, name in enumerate(names):
         of_class = labels == label
         x, y = places[of_class].T
-        axes.scatter(x, y, s=8, color=colors[label], label=name)
+        axes.scatter(x, y, s=8, color=colors[label], label=for_matplotlib(name, _NAME))
     axes.set(xticks=[], yticks=[])
     size, spacing = ("medium", 0.5) if len(names) <= 10 else ("x-small", 0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2, fontsize=size,

@@ -17,6 +17,7 @@ from dsh_jax.data.documents.dataset import TextDataset, snippet
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.files import replacing
 from dsh_jax.report import figures
+from dsh_jax.report.names import printable, short
 from dsh_jax.retrieval import ranking
 from dsh_jax.retrieval.health import code_health
 
@@ -62,7 +63,7 @@ def write_report(
         "map": _map(database, labels, dataset.class_names, num_bits),
     }
     found = _search(codes, dataset, num_bits)
-    if isinstance(dataset, ImageDataset):
+    if isinstance(dataset, ImageDataset) and found.items.size:
         drawn["gallery"] = figures.gallery(
             dataset.images[found.queries], found.titles, dataset.images[found.items], found.is_right
         )
@@ -84,7 +85,7 @@ def write_report(
             beside.write_bytes(png)
     path = folder / "report.html"
     with replacing(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+        beside.write_text(printable(page), encoding="utf-8")
     return path
 
 
@@ -94,11 +95,12 @@ def _is_score(name: str, value: Any) -> bool:
 
 def _class_scores(counts: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> Figure:
     scores = ranking.average_precision(counts)
-    member = labels if labels.ndim == 2 else np.eye(len(names))[labels]
-    sizes = member.sum(axis=0)
+    multi = labels.ndim == 2
+    sizes = labels.sum(axis=0) if multi else np.bincount(labels, minlength=len(names))
     # The classes with the most queries, in the order of the names.
     shown = np.sort(np.argsort(-sizes, kind="stable")[:MOST_CLASSES])
-    means = (member.T @ scores / np.maximum(sizes, 1))[shown]
+    member = labels[:, shown] if multi else labels[:, None] == shown
+    means = member.T @ scores / np.maximum(sizes[shown], 1)
     return figures.class_scores(
         [names[label] for label in shown], means.tolist(), float(scores.mean())
     )
@@ -157,7 +159,9 @@ def _snippets(found: _Found, dataset: TextDataset) -> list[dict[str, Any]]:
 
     def shown(row: int) -> dict[str, Any]:
         text = snippet(dataset.texts[row], SNIPPET_LENGTH)
-        return {"name": dataset.names[row], "labels": _label_names(dataset, row), "text": text}
+        name, labels = dataset.names[row], _label_names(dataset, row)
+        return {"name": short(name, SNIPPET_LENGTH), "labels": short(labels, SNIPPET_LENGTH),
+                "text": text}  # fmt: skip
 
     return [
         shown(query)

@@ -8,8 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dsh_jax.files import replacing
+from dsh_jax.report.names import printable, short
 
 _SIDE, _GAP, _NAME = 64, 4, 160  # pixels: thumbnail, gap, class name
+_LONGEST = 60  # characters of a class name in the table
 _MOST_CLASSES = 100  # with thumbnails
 _NO_LABEL = "(no label)"
 
@@ -48,10 +50,10 @@ def write_preview(
         table += f"\n\nThumbnails are of the first {len(shown)} classes."
     with replacing(folder / "preview.txt") as beside:
         text = f"{table}\n\n{_left_out(skipped, len(skipped))}\n"
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+        beside.write_text(printable(text), encoding="utf-8")
     with replacing(folder / "preview.png") as beside:
         _thumbnails(images, shown, columns).save(beside, format="PNG")
-    return f"{table}\n\n{_left_out(skipped, 10)}"
+    return printable(f"{table}\n\n{_left_out(skipped, 10)}")
 
 
 def count_table(rows: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray]) -> str:
@@ -63,7 +65,8 @@ def count_table(rows: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray])
     """
     lines = [["class", *parts]]
     for name, is_in in rows.items():
-        lines.append([name, *(f"{int(is_in[ids].sum()):,}" for ids in parts.values())])
+        counts = [f"{int(is_in[ids].sum()):,}" for ids in parts.values()]
+        lines.append([short(name, _LONGEST), *counts])
     lines.append(["images", *(f"{len(ids):,}" for ids in parts.values())])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -95,7 +98,7 @@ def _thumbnails(images: Any, rows: Mapping[str, np.ndarray], columns: int) -> Im
     draw = ImageDraw.Draw(sheet)
     for row, (name, is_in) in enumerate(rows.items()):
         top = _GAP + row * step
-        draw.text((_GAP, top + _SIDE // 2), name[:24], fill="black", anchor="lm")
+        draw.text((_GAP, top + _SIDE // 2), short(name, 24), fill="black", anchor="lm")
         ids = np.flatnonzero(is_in)
         chosen = ids[np.unique(np.linspace(0, len(ids) - 1, min(columns, len(ids))).astype(int))]
         for column, pixels in enumerate(images[chosen]):

@@ -1,6 +1,6 @@
 """All retrieval metrics of codes and labels, with the conventions they follow."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from dsh_jax import hamming
 from dsh_jax.devices import Devices
 from dsh_jax.retrieval import ranking
+from dsh_jax.retrieval.arguments import as_integer
 from dsh_jax.retrieval.conventions import Conventions, parse
 from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.health import code_health
@@ -25,7 +26,7 @@ def evaluate(
     database_labels: np.ndarray,
     *,
     num_bits: int,
-    cuts: Sequence[int] = CUTS,
+    cuts: Iterable[int] = CUTS,
     radius: int = 2,
     conventions: str | Conventions = "expected",
     devices: Devices | None = None,
@@ -52,10 +53,11 @@ def evaluate(
       -> the one used in its place; `conventions`: their words, and `rules`: what each means.
 
     Raises:
-      ValueError: codes or labels of the wrong shape or content; a cut below 1; a radius below 0;
-        unknown conventions.
+      ValueError: codes or labels of the wrong shape or content; a cut, a radius or `num_bits` that
+        is no integer or out of range; unknown conventions.
     """
-    conventions = _checked(cuts, radius, conventions)  # before counting, which may take long
+    # Before counting, which may take long.
+    num_bits, cuts, radius, conventions = _checked(num_bits, cuts, radius, conventions)
     codes_and_labels = (
         hamming.as_packed(query_codes, num_bits, "query_codes"),
         np.asarray(query_labels),
@@ -77,7 +79,7 @@ def metrics_of(
     database_labels: np.ndarray,
     *,
     num_bits: int,
-    cuts: Sequence[int] = CUTS,
+    cuts: Iterable[int] = CUTS,
     radius: int = 2,
     conventions: str | Conventions = "expected",
 ) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def metrics_of(
     Raises:
       ValueError: as `evaluate`.
     """
-    conventions = _checked(cuts, radius, conventions)
+    num_bits, cuts, radius, conventions = _checked(num_bits, cuts, radius, conventions)
     labels = query_labels, database_labels
     without = counts[..., 1:].sum(axis=(1, 2)) == 0
     counted = ~without if conventions.without_relevant == "skip" else np.ones(len(counts), bool)
@@ -139,10 +141,22 @@ def metrics_of(
     }
 
 
-def _checked(cuts: Sequence[int], radius: int, conventions: str | Conventions) -> Conventions:
-    if any(cut < 1 for cut in cuts) or radius < 0:
-        raise ValueError(f"cuts must be at least 1 and radius at least 0, got {cuts} and {radius}")
-    return parse(conventions) if isinstance(conventions, str) else conventions
+def _checked(
+    num_bits: int, cuts: Iterable[int], radius: int, conventions: str | Conventions
+) -> tuple[int, tuple[int, ...], int, Conventions]:
+    """These arguments of `evaluate`, as plain integers and `Conventions`."""
+    if isinstance(cuts, str) or not isinstance(cuts, Iterable):
+        raise ValueError(f"cuts must be a sequence of integers, got {cuts!r}")
+    if isinstance(conventions, str):
+        conventions = parse(conventions)
+    if not isinstance(conventions, Conventions):
+        raise ValueError(f"conventions must be words or Conventions, got {conventions!r}")
+    return (
+        as_integer(num_bits, "num_bits", least=1),
+        tuple(as_integer(cut, "each of cuts", least=1) for cut in cuts),
+        as_integer(radius, "radius", least=0),
+        conventions,
+    )
 
 
 def _metrics(cuts: Sequence[int], denominator: str, *, graded: bool) -> dict[str, Metric]:

@@ -9,12 +9,14 @@ worst order of ties, pass the counts through `in_order` first.
 `counts[q, b, l]` is the number of items in the b-th nearest bucket of query q that share l labels
 with it: integers `[n_query, buckets, levels]` from `counts.distance_counts`, where each bucket is a
 distance. An item is relevant if it shares a label. Results are float64 `[n_query]`. `cut` is the
-last rank considered, clipped to the size of the database. Invalid counts or a cut below 1 raise a
-ValueError.
+last rank considered, clipped to the size of the database. Invalid counts, or a cut that is no
+integer of 1 or more, raise a ValueError.
 """
 
 import numpy as np
 from scipy.special import digamma, gammaln
+
+from dsh_jax.retrieval.arguments import as_integer
 
 DENOMINATORS = ("reachable", "all_relevant", "hits_in_top_k")
 
@@ -186,9 +188,7 @@ def _inside(total: np.ndarray, cut: int | None) -> np.ndarray:
     """Number of items of each bucket within the first `cut` ranks."""
     if cut is None:
         return total
-    if cut < 1:
-        raise ValueError(f"cut must be at least 1, got {cut}")
-    return np.clip(cut - _before(total), 0, total)
+    return np.clip(as_integer(cut, "cut", least=1) - _before(total), 0, total)
 
 
 def _found(total: np.ndarray, values: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -8,15 +8,14 @@ download; "multi_digits" has several of these digits per image.
 """
 
 import importlib.util
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from dsh_jax.data.images import cifar10_archive, multi_digits
 from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.data.images.decoding import open_image
 from dsh_jax.errors import UserError
 
 NAMES = ("cifar10", "digits", "multi_digits")
@@ -123,8 +122,8 @@ def _decode_all(source: Any, part: str, shape: tuple[int, ...]) -> tuple[np.ndar
     records = source.__getitems__(range(len(source)))  # one read; still encoded
     for row, record in enumerate(records):
         try:
-            image = np.asarray(Image.open(io.BytesIO(record["image"])).convert("RGB"))
-        except OSError as error:  # not an image, truncated, or no decoder
+            image = np.asarray(open_image(record["image"]).convert("RGB"))
+        except Exception as error:  # Pillow raises nearly any kind for damaged content
             raise ValueError(f"image {row} of {part} cannot be decoded: {error}") from error
         if image.shape != shape:
             raise ValueError(f"image {row} of {part} has shape {image.shape}, not {shape}")

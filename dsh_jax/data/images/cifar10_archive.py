@@ -11,11 +11,12 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 
 from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.data.reading import Limited, open_regular
 from dsh_jax.download import download
 from dsh_jax.errors import UserError
 
@@ -123,9 +124,9 @@ def read(path: Path, *, records_per_file: int = 10_000) -> ImageDataset:
 
 
 def _members(path: Path, file_bytes: int) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the required members, after checking their sizes."""
-    with gzip.open(path) as unzipped:
-        limited = _Limited(unzipped, len(_FILES) * file_bytes + _MAX_OVERHEAD_BYTES)
+    """Names and contents of the members that matter, after checking their sizes."""
+    with open_regular(path) as file, gzip.open(file) as unzipped:
+        limited = Limited(unzipped, len(_FILES) * file_bytes + _MAX_OVERHEAD_BYTES)
         with tarfile.open(fileobj=cast(IO[bytes], limited), mode="r|", bufsize=2**16) as tar:
             for number, member in enumerate(tar, start=1):
                 if number > _MAX_MEMBERS:
@@ -140,17 +141,3 @@ def _members(path: Path, file_bytes: int) -> Iterator[tuple[str, bytes]]:
                 yield name, cast(IO[bytes], tar.extractfile(member)).read()
         while limited.read(2**16):  # to the end, where the checksum of gzip is
             pass
-
-
-class _Limited:
-    """A file that raises an error when more than a number of bytes are read from it."""
-
-    def __init__(self, file: Any, limit: int) -> None:
-        self._file, self._left = file, limit
-
-    def read(self, size: int) -> bytes:
-        content: bytes = self._file.read(size)
-        self._left -= len(content)
-        if self._left < 0:
-            raise ValueError("it unzips to more bytes than CIFAR-10 has")
-        return content

@@ -1,4 +1,8 @@
-"""Decodes images of any format, turns them upright, crops and resizes them."""
+"""An image of any kind, upright, on white, cut and resized to one size.
+
+Every image file is opened here, in one of `FORMATS`: Pillow knows many more, some of which start
+other programs.
+"""
 
 import io
 from pathlib import Path
@@ -6,9 +10,40 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dsh_jax.data.reading import read_bytes
+
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm"),
+}
+"""Pillow's names of the formats that are read -> the endings of their files."""
+MOST_BYTES = 2**28  # of a file
+MOST_PIXELS = 2**28 // 3  # where Pillow begins to warn of decompression bombs
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Opens an image of one of `FORMATS`; its pixels are not decoded yet.
+
+    Raises:
+      UnidentifiedImageError: the content has no such format.
+      ValueError: it has more than `MOST_PIXELS`.
+      Exception: of almost any type, if the content is damaged.
+    """
+    try:
+        image = Image.open(io.BytesIO(content), formats=tuple(FORMATS))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(_TOO_LARGE) from error
+    _check_size(image)
+    return image
+
 
 def decode_image(content: bytes, size: tuple[int, int], mode: str = "RGB") -> Image.Image:
-    """Decodes an image of any format that Pillow knows; of an animation, the first frame.
+    """Decodes what `open_image` opens, the first image of an animation.
 
     Args:
       content: bytes of the file.
@@ -20,7 +55,7 @@ def decode_image(content: bytes, size: tuple[int, int], mode: str = "RGB") -> Im
     Raises:
       Exception: of almost any type, if the content is damaged or not an image.
     """
-    image = Image.open(io.BytesIO(content))
+    image = open_image(content)
     image.draft(None, (2 * size[0], 2 * size[1]))  # a JPEG is decoded no larger than needed
     return fit_image(image, size, mode)
 
@@ -39,8 +74,10 @@ def fit_image(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Ima
       do not change.
 
     Raises:
-      ValueError: the pixels are floats. For damaged content, any exception of Pillow's.
+      ValueError: more than `MOST_PIXELS`, or pixels are floats; and whatever Pillow raises for
+        damaged content.
     """
+    _check_size(image)  # before anything decodes it
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("its pixels are floats, whose range is unknown")
@@ -61,8 +98,8 @@ def as_jpeg(image: Image.Image, quality: int) -> bytes:
 
 
 def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """The image after encoding as JPEG and decoding."""
-    return Image.open(io.BytesIO(as_jpeg(image, quality)))
+    """The image as it comes back from a JPEG."""
+    return open_image(as_jpeg(image, quality))
 
 
 def read_image(
@@ -70,11 +107,22 @@ def read_image(
 ) -> tuple[Image.Image, bytes] | str:
     """A file decoded by `decode_image`, and its content; or the reason why decoding failed."""
     try:
-        content = path.read_bytes()
-        return (decode_image(content, size, mode), content) if content else "it is empty"
+        content = read_bytes(path, MOST_BYTES)
     except FileNotFoundError:
         return "there is no such file"
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+    try:
+        return (decode_image(content, size, mode), content) if content else "it is empty"
     except UnidentifiedImageError:
-        return "it is not an image that Pillow knows"
+        return f"it is not an image of the formats {', '.join(FORMATS)}"
     except Exception as error:  # Pillow raises almost any type for a damaged file
         return f"it cannot be decoded ({' '.join(str(error).split())[:100].rstrip('.')})"
+
+
+_TOO_LARGE = f"it is too large: images may have up to {MOST_PIXELS:,} pixels"
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(_TOO_LARGE)

@@ -8,15 +8,18 @@ import io
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from dsh_jax.data.images.decoding import FORMATS
+from dsh_jax.data.labels import as_labels
+from dsh_jax.data.reading import read_text
 from dsh_jax.errors import UserError
 
-ENDINGS = frozenset(".jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
+ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
 UNLABELED = "unlabeled"  # the sub-folder whose images have no label
 _LINE = '{"path": "a/1.jpg", "labels": ["x", "y"], "test": false}'
 _Row = tuple[int, str, list[str], bool]  # line number, path, labels, whether a test image
@@ -79,20 +82,15 @@ def list_images(source: Path, root: Path | None = None) -> Listing:
             " with one sub-folder of images per class, or to a file of labels."
         )
     try:
-        text = source.read_text(encoding="utf-8-sig")  # Excel writes a byte order mark
+        text = read_text(source, "utf-8-sig")  # Excel writes a byte order mark
     except UnicodeDecodeError as error:
         raise UserError(f"{source} is not in UTF-8: save it as UTF-8.") from error
+    except OSError as error:
+        raise UserError(
+            f"{source} cannot be read ({error.strerror or error}): set data.root to a file that"
+            " can be."
+        ) from error
     return _list_rows(source, (root or source.parent).expanduser(), reader(source, text))
-
-
-def as_labels(of_items: Sequence[Iterable[str]], class_names: Sequence[str]) -> np.ndarray:
-    """Class ids `[n]` if every item has exactly one label; else multi-hot `[n, classes]`."""
-    column = {name: number for number, name in enumerate(class_names)}
-    multi_hot = np.zeros((len(of_items), len(class_names)), np.uint8)
-    for row, labels in zip(multi_hot, of_items, strict=True):
-        row[[column[label] for label in labels]] = 1
-    single = (multi_hot.sum(axis=1) == 1).all()
-    return multi_hot.argmax(axis=1).astype(np.int32) if single else multi_hot
 
 
 def _list_folder(root: Path) -> Listing:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dsh_jax.data.images.listing import Listing, as_labels
+from dsh_jax.data.images.listing import Listing
+from dsh_jax.data.labels import as_labels
+from dsh_jax.data.reading import read_bytes
 from dsh_jax.errors import UserError
 
 _IMAGES, _LABELS = "ImageList/Imagelist.txt", "Groundtruth/AllLabels"
@@ -92,7 +94,7 @@ def _list_collection(folder: Path, images: Path, num_concepts: int) -> Listing:
 
 def _read_concept(path: Path, num_images: int, image_list: Path) -> np.ndarray:
     """Which images have a concept, uint8 `[n]`."""
-    marks = path.read_bytes().split()
+    marks = _read(path).split()
     wrong = set(marks) - {b"0", b"1"}
     if wrong:
         number = min(marks.index(mark) for mark in wrong)
@@ -180,10 +182,19 @@ def _marked_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 def _lines(path: Path) -> list[str]:
     """A file's lines, stripped; reads Windows and Unix line ends."""
-    lines = [line.strip() for line in os.fsdecode(path.read_bytes()).rstrip().split("\n")]
+    lines = [line.strip() for line in os.fsdecode(_read(path)).rstrip().split("\n")]
     if "" in lines:
         raise UserError(f"Line {lines.index('') + 1} of {path} is empty: remove it.")
     return lines
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror or error}): unpack NUS-WIDE's lists again."
+        ) from error
 
 
 def _find(name: str, images: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """A split and its file: the ids of each role, with a checksum."""
 
 import hashlib
+import itertools
 import json
 import os
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.reading import read_text
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 
@@ -22,6 +24,10 @@ class Split:
 
     `query`, `labeled`, `unlabeled` and `validation` share no id. `database` is what is searched; it
     shares none with `query`, and the protocol decides which of the others it contains.
+
+    Raises:
+      ValueError: ids are not integers of 0 or more, one is there twice, or two roles share one that
+        may not.
     """
 
     protocol: str  # "queries/labeled/database" as counts
@@ -36,11 +42,21 @@ class Split:
 
     def __post_init__(self) -> None:
         for field in ID_FIELDS:
-            ids = np.sort(np.asarray(getattr(self, field), np.int64))
-            if ids.ndim != 1:
-                raise ValueError(f"{field} should be ids [count], not {ids.shape}")
+            given = np.asarray(getattr(self, field))
+            if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+                raise ValueError(f"{field} is {given.dtype} {given.shape}, not integers [count]")
+            ids = np.sort(given.astype(np.int64))
+            if ids.size and ids[0] < 0:
+                raise ValueError(f"{field} has the id {ids[0]}, which is below 0")
+            twice = ids[1:][ids[1:] == ids[:-1]]
+            if twice.size:
+                raise ValueError(f"{field} has the id {twice[0]} twice")
             ids.setflags(write=False)
             object.__setattr__(self, field, ids)
+        for one, other in (*itertools.combinations(ID_FIELDS[:4], 2), ("query", "database")):
+            both = np.intersect1d(getattr(self, one), getattr(self, other), assume_unique=True)
+            if both.size:
+                raise ValueError(f"{one} and {other} share the id {both[0]}")
 
     @property
     def training(self) -> np.ndarray:
@@ -80,22 +96,43 @@ def load(path: str | os.PathLike[str]) -> Split:
     """Reads a split that `save` wrote.
 
     Raises:
-      UserError: there is no such file, or it is cut short, edited or not a split.
+      UserError: there is no such file, it is cut short, edited or not a split, or its ids are not
+        those of a `Split`.
     """
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(read_text(Path(path)))
     except OSError as error:
-        raise UserError(f"Split file {path} cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+        raise UserError(f"Split file {path} cannot be read ({error.strerror or error}).") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"Split file {path} is not complete JSON: draw the split again.") from error
     try:
         expected = content.pop("checksum")
-        split = Split(**content)
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        _check_types(content)
+    except (AttributeError, KeyError, TypeError) as error:
         raise UserError(f"File {path} is not a split: draw the split again.") from error
+    try:
+        split = Split(**content)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"Split file {path} is invalid ({error}): draw the split again.") from error
     if split.checksum != expected:
         raise UserError(f"Split file {path} was edited: draw the split again.")
     return split
+
+
+def _check_types(content: dict[str, object]) -> None:
+    """Raises TypeError unless a file's content has a split's fields, each of the right type."""
+    if set(content) != {*_TEXT_FIELDS, "seed", *ID_FIELDS}:
+        raise TypeError
+    texts = [type(content[field]) is str for field in _TEXT_FIELDS]
+    numbers: list[object] = [content["seed"]]
+    for field in ID_FIELDS:
+        ids = content[field]
+        if not isinstance(ids, list):
+            raise TypeError
+        numbers += ids
+    # Not `isinstance`: True would count as 1.
+    if not all(texts) or any(type(number) is not int for number in numbers):
+        raise TypeError
 
 
 def load_for(dataset: Dataset, path: str | os.PathLike[str]) -> Split:
@@ -111,7 +148,7 @@ def load_for(dataset: Dataset, path: str | os.PathLike[str]) -> Split:
             f" {dataset.name} {dataset.version}: use the split file of this data."
         )
     ids = np.concatenate([getattr(split, field) for field in ID_FIELDS])
-    if ids.min(initial=0) < 0 or ids.max(initial=0) >= len(dataset.labels):
+    if ids.max(initial=0) >= len(dataset.labels):
         raise UserError(
             f"Split file {path} has ids beyond the {len(dataset.labels)} items of {dataset.name}:"
             " draw the split again."
