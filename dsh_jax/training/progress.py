@@ -62,10 +62,6 @@ class Progress:
         self._postfix |= {short: f"{value:.3f}" for short, value in shown.items()}
         self._bar.set_postfix(self._postfix, refresh=False)
 
-    def say(self, line: str) -> None:
-        """Prints a line above the bar."""
-        tqdm.write(line, file=sys.stderr)
-
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes a uint8 image `[height, width, 3]` to TensorBoard."""
         self._tensorboard.add_image(name, image, step, dataformats="HWC")
@@ -75,6 +71,12 @@ class Progress:
         self._bar.close()
         self._file.close()
         self._tensorboard.close()
+
+
+def say(*lines: str) -> None:
+    """Prints lines to stderr, above the bar if there is one."""
+    for line in lines:
+        tqdm.write(line, file=sys.stderr)
 
 
 def drop_after(path: Path, step: int) -> None:
