@@ -3,6 +3,11 @@
 Run it again with the same workdir and it resumes. `--config.field=value` overrides a field.
 """
 
+# ruff: noqa: E402
+from dsh_jax import interrupt
+
+interrupt.stop_at_once()  # before anything that is slow to import
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -51,8 +51,8 @@ class CheckpointWriter(Checkpoints):
             kept = name.startswith(("params/", "batch_stats/", "ema/"))
             if kept and not np.isfinite(leaf).all():
                 raise UserError(
-                    f"{name} is not finite at step {step}, so no checkpoint of it is kept; lower a "
-                    "learning rate or set clip_norm, and start again in another --workdir."
+                    f"{name} is not finite at step {step}, which is not saved: lower a learning "
+                    "rate or set clip_norm, and start again in another --workdir."
                 )
         digests = {name: records.digest(leaf) for name, leaf in leaves.items()}
         record = Record(step, float(seconds), float(validation_map), digests)
@@ -144,9 +144,11 @@ class CheckpointWriter(Checkpoints):
         try:
             yield
         except Exception as error:  # from Orbax's threads, of many types
-            reason = " ".join(str(error).split())[:200].rstrip(". ") or type(error).__name__
+            # The cause is last: "Error writing A: Failed to write B: No space left [...]".
+            cause = " ".join(str(error).split()).rpartition(": ")[2].partition(" [")[0]
+            reason = cause.rstrip(".") or type(error).__name__
             raise UserError(
-                f"a checkpoint in {self._directory} cannot be written ({reason}); free some space "
+                f"a checkpoint in {self._directory} cannot be written ({reason}): free some space "
                 "or get leave to write there, and run the same command again to resume."
             ) from error
 
