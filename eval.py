@@ -4,6 +4,11 @@ Writes `DIR/eval.json` and `DIR/codes.npz`, and prints a table; `--report` adds 
 `python eval.py --compare DIR1 DIR2 ...` compares evaluated workdirs.
 """
 
+# ruff: noqa: E402
+from dsh_jax import interrupt
+
+interrupt.stop_at_once()  # before anything that is slow to import
+
 from collections.abc import Sequence
 from pathlib import Path
 

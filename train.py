@@ -3,6 +3,11 @@
 The same command with the same workdir resumes the run. `--config.field=value` overrides a field.
 """
 
+# ruff: noqa: E402
+from dsh_jax import interrupt
+
+interrupt.stop_at_once()  # before anything that is slow to import
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,101 +1,77 @@
-"""Orbax checkpoints, written atomically in the background: the latest few and the best."""
+"""Reads Orbax checkpoints, as `training.saving` writes them.
 
+Each holds a record of itself beside the state (`checkpoint_records`): nothing is restored that
+differs from what was saved.
+"""
+
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
+from dsh_jax import checkpoint_records as records
+from dsh_jax.checkpoint_records import Record, named
 from dsh_jax.errors import UserError
 
 METRIC = "validation_map"
+_ATTEMPTS = 5
+_PAUSE = 0.3  # seconds within which the files of a replaced checkpoint are gone
+
+
+class DamagedCheckpoint(UserError):
+    """A checkpoint that cannot be read, or is not what was saved.
+
+    Attributes:
+      folder: of the checkpoint.
+    """
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"the checkpoint {folder} is damaged ({reason}); restore it from a copy, or run "
+            "train.py again to resume from an earlier one."
+        )
+        self.folder, self.reason = folder, reason
 
 
 class Checkpoints:
-    """The checkpoints of one workdir.
+    """The checkpoints of one workdir, which may be read while a run writes them.
 
     Args:
-      directory: their folder; created with the first checkpoint.
-      keep: how many of the latest to keep, in addition to the best by validation mAP.
-      read_only: whether they are only read, possibly while a run writes them.
-
-    Raises:
-      UserError: the scores of a checkpoint are damaged.
+      directory: their folder.
     """
 
-    def __init__(self, directory: Path, *, keep: int, read_only: bool = False) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
-        try:
-            self._manager = ocp.CheckpointManager(
-                self._directory,
-                options=ocp.CheckpointManagerOptions(
-                    preservation_policy=policies.AnyPreservationPolicy(
-                        [
-                            policies.LatestN(keep),
-                            policies.BestN(get_metric_fn=lambda m: m[METRIC], reverse=False, n=1),
-                        ]
-                    ),
-                    best_fn=lambda m: m[METRIC],
-                    create=not read_only,
-                    read_only=read_only,
-                ),
-            )
-        except ValueError as error:  # a metrics file that is not JSON
-            raise UserError(
-                f"the checkpoints in {self._directory} cannot be read ({error}); delete the "
-                "damaged one to resume from an earlier one."
-            ) from error
 
-    @classmethod
-    def of_workdir(cls, workdir: Path) -> "Checkpoints":
-        """The checkpoints of a trained workdir, read-only.
-
-        Raises:
-          UserError: there is none yet.
-        """
-        directory = workdir / "checkpoints"
-        if not directory.is_dir():
-            raise UserError(f"{workdir} holds no checkpoint yet; run train.py --workdir {workdir}.")
-        return cls(directory, keep=1, read_only=True)
-
-    def __enter__(self) -> "Checkpoints":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def save(self, step: int, state: Any, *, seconds: float, validation_map: float) -> None:
-        """Starts writing a checkpoint.
-
-        Args:
-          step: steps done.
-          state: the tree, without a device axis.
-          seconds: training time so far, from which a resumed run counts on.
-          validation_map: the score that decides which is the best.
-        """
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), clock=ocp.args.JsonSave({"seconds": seconds})
-            ),
-            metrics={METRIC: validation_map},
-        )
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, ascending."""
+        if not self._directory.is_dir():
+            return []
+        folders = [path for path in self._directory.iterdir() if path.is_dir()]
+        return sorted(int(path.name) for path in folders if path.name.isdecimal())
 
     def latest(self) -> int | None:
         """Step of the latest complete checkpoint."""
-        return self._manager.latest_step()
+        return max(self.steps(), default=None)
 
     def best(self) -> int | None:
-        """Step of the checkpoint with the best validation mAP."""
-        return self._manager.best_step()
+        """Step of the checkpoint with the best validation mAP; of equals, the latest.
+
+        Raises:
+          DamagedCheckpoint: the score of one is damaged.
+        """
+        scores = {step: self.record(step).validation_map for step in self.steps()}
+        return max(scores, key=lambda step: (scores[step], step), default=None)
 
     def find(self, which: str) -> int:
         """Step of the "best" or the "latest" checkpoint.
 
         Raises:
-          UserError: there is none yet.
+          UserError: there is none yet, or a score is damaged.
         """
         step = self.best() if which == "best" else self.latest()
         if step is None:
@@ -103,62 +79,24 @@ class Checkpoints:
             raise UserError(f"{workdir} holds no checkpoint yet; run train.py --workdir {workdir}.")
         return step
 
-    def seconds(self, step: int) -> float:
-        """Training time up to a checkpoint.
+    def record(self, step: int) -> Record:
+        """What a checkpoint says of itself.
 
         Raises:
-          UserError: the checkpoint is damaged.
+          DamagedCheckpoint: it says nothing, or something else than when it was saved.
         """
+        folder = self._folder(step)
+        if not (folder / "record").is_dir():
+            reason = "it has no checksums, or was written by version 0.1, which kept none"
+            raise DamagedCheckpoint(folder, reason)
         try:
-            args = ocp.args.Composite(clock=ocp.args.JsonRestore())
-            return float(self._manager.restore(step, args=args)["clock"]["seconds"])
+            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+                record = records.from_dict(reader.restore(folder / "record"))
         except Exception as error:  # Orbax raises many types for a damaged file
-            raise self._unreadable(step, error) from error
-
-    def restore_kept(self, step: int, like: Any) -> dict[str, Any]:
-        """Reads only the part of a checkpoint that encoding needs.
-
-        Args:
-          step: which.
-          like: player -> collections, with shapes and dtypes.
-
-        Returns:
-          The same tree as NumPy arrays: the average if one is kept.
-
-        Raises:
-          UserError: the checkpoint is damaged or for another network.
-        """
-        path = self._directory / str(step) / "state"
-        try:
-            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-                saved = reader.metadata(path).item_metadata.tree
-                wanted: dict[str, Any] = {}
-                for player, collections in like.items():
-                    if player in saved["ema"]:
-                        wanted.setdefault("ema", {})[player] = collections
-                    else:
-                        for name, tree in collections.items():
-                            wanted.setdefault(name, {})[player] = tree
-                restored = reader.restore(
-                    path,
-                    args=ocp.args.PyTreeRestore(
-                        wanted,
-                        restore_args=jax.tree.map(
-                            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
-                        ),
-                        partial_restore=True,
-                    ),
-                )
-            kept = {
-                player: restored["ema"][player]
-                if player in restored.get("ema", {})
-                else {name: restored[name][player] for name in collections}
-                for player, collections in like.items()
-            }
-        except Exception as error:
-            raise self._unreadable(step, error) from error
-        self._check_shapes(step, kept, like)
-        return kept
+            raise DamagedCheckpoint(folder, f"record: {type(error).__name__}") from error
+        if record.step != step:
+            raise DamagedCheckpoint(folder, f"it is of step {record.step}")
+        return record
 
     def restore(self, step: int, like: Any) -> tuple[Any, float]:
         """Reads a checkpoint.
@@ -171,42 +109,86 @@ class Checkpoints:
           The tree as NumPy or JAX arrays, and the training time in seconds.
 
         Raises:
-          UserError: the checkpoint is damaged or for another network.
+          DamagedCheckpoint: it is damaged.
+          UserError: it is of another network.
         """
+        record = self.record(step)
+        self._check_network(record, named(like))
         target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(target),
-                    clock=ocp.args.JsonRestore(),
-                ),
-            )
+            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+                restored = reader.restore(
+                    self._folder(step) / "state", args=ocp.args.StandardRestore(target)
+                )
         except Exception as error:
-            raise self._unreadable(step, error) from error
-        self._check_shapes(step, restored["state"], like)
-        return restored["state"], restored["clock"]["seconds"]
+            raise DamagedCheckpoint(self._folder(step), type(error).__name__) from error
+        self._check_content(record, named(restored))
+        return restored, record.seconds
 
-    def _unreadable(self, step: int, error: Exception) -> UserError:
-        """The error for a damaged checkpoint; Orbax raises exceptions of many types."""
-        return UserError(
-            f"the checkpoint {self._directory / str(step)} cannot be read "
-            f"({type(error).__name__}); delete that folder to resume from an earlier one."
-        )
+    def read_kept(self, which: str, like: Any) -> tuple[Record, dict[str, Any]]:
+        """Reads the part of the "best" or the "latest" checkpoint that encoding needs.
 
-    def _check_shapes(self, step: int, found: Any, like: Any) -> None:
-        """Checks the shapes, because Orbax returns the saved ones whatever was asked for."""
-        for leaf, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(like), strict=True):
-            if leaf.shape != wanted.shape or leaf.dtype != wanted.dtype:
+        A running training may replace the checkpoint meanwhile; then it is chosen again.
+
+        Args:
+          which: "best" or "latest".
+          like: player -> collections, with shapes and dtypes.
+
+        Returns:
+          The checkpoint's record, and the same tree as NumPy arrays: the average if one is kept.
+
+        Raises:
+          UserError: there is no checkpoint; or it is damaged or of another network.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._read_kept(self.find(which), like)
+            except DamagedCheckpoint as error:
+                time.sleep(_PAUSE)
+                if error.folder.is_dir():
+                    raise
+        return self._read_kept(self.find(which), like)
+
+    def _read_kept(self, step: int, like: Any) -> tuple[Record, dict[str, Any]]:
+        record = self.record(step)
+        wanted: dict[str, Any] = {}
+        for player, collections in like.items():
+            if any(name.startswith(f"ema/{player}/") for name in record.leaves):
+                wanted.setdefault("ema", {})[player] = collections
+            else:
+                for name, tree in collections.items():
+                    wanted.setdefault(name, {})[player] = tree
+        self._check_network(record, named(wanted))
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
+        try:
+            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+                restored = reader.restore(self._folder(step) / "state", args=args)
+        except Exception as error:
+            raise DamagedCheckpoint(self._folder(step), type(error).__name__) from error
+        self._check_content(record, named(restored))
+        return record, {
+            player: restored["ema"][player]
+            if player in wanted.get("ema", {})
+            else {name: restored[name][player] for name in collections}
+            for player, collections in like.items()
+        }
+
+    def _folder(self, step: int) -> Path:
+        return self._directory / str(step)
+
+    def _check_network(self, record: Record, wanted: Mapping[str, Any]) -> None:
+        """Checks that a checkpoint has arrays of these names, types and shapes."""
+        for name, leaf in wanted.items():
+            found, kind = record.leaves.get(name, "nothing"), records.kind(leaf)
+            if found.rpartition(" ")[0] != kind:
                 raise UserError(
-                    f"the checkpoint {self._directory / str(step)} is for another network: it "
-                    f"holds {leaf.shape} where the config has {wanted.shape}; restore config.json."
+                    f"the checkpoint {self._folder(record.step)} is for another network: as {name} "
+                    f"it holds {found}, where the config has {kind}; restore config.json."
                 )
 
-    def wait(self) -> None:
-        """Waits until every checkpoint is on disk."""
-        self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        """Waits, and stops the background writer."""
-        self._manager.close()
+    def _check_content(self, record: Record, found: Mapping[str, Any]) -> None:
+        for name, leaf in found.items():
+            if records.digest(leaf) != record.leaves[name]:
+                reason = f"the checksum of {name} does not fit"
+                raise DamagedCheckpoint(self._folder(record.step), reason)

@@ -1,13 +1,20 @@
 """Shared by the command-line tools: a user's mistake gives one sentence and exit code 2."""
 
+import errno
 import os
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Sequence
 from itertools import dropwhile
+from typing import NoReturn
 
 from absl import app, flags, logging
 
+from dsh_jax import interrupt
 from dsh_jax.errors import UserError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> None:
@@ -29,16 +36,25 @@ def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> N
         return rest
 
     def guarded(argv: Sequence[str]) -> None:
-        logging.set_verbosity(logging.ERROR)  # Orbax logs every detail of every checkpoint
+        # Orbax logs every detail of every checkpoint, and tracebacks of what it raises anyway.
+        logging.set_verbosity(logging.FATAL)
         try:
+            interrupt.stop_in_order()
             main(argv)
-        except (UserError, OSError) as error:  # an OSError names its file: full disk, no permission
+            sys.stdout.flush()
+            interrupt.stop_at_once()
+        except UserError as error:
             _fail(" ".join(str(error).split()))
+        except OSError as error:
+            _fail(_about_files(error))
         except KeyboardInterrupt:
-            print("stopped; run the same command again to resume.", file=sys.stderr)
-            sys.exit(130)
+            interrupt.end(130, interrupt.STOPPED)
 
+    interrupt.stop_at_once()
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # None where the shell closed it
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     sys.unraisablehook = _unraisable
+    threading.excepthook = _thread_failed
     app.run(guarded, flags_parser=parse)
 
 
@@ -57,8 +73,22 @@ def _unraisable(caught: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(caught)
 
 
-def _fail(sentence: str) -> None:
-    sys.stderr.write(f"error: {sentence}\n")
-    sys.stdout.flush()
-    # Not sys.exit: after a failed read, Orbax's threads print tracebacks at interpreter exit.
-    os._exit(2)
+def _thread_failed(caught: threading.ExceptHookArgs) -> None:
+    # What fails in Orbax's threads is raised again where the main thread waits for them.
+    frames = traceback.walk_tb(caught.exc_traceback)
+    if not any(frame.f_globals.get("__name__", "").startswith("orbax.") for frame, _ in frames):
+        threading.__excepthook__(caught)
+
+
+def _about_files(error: OSError) -> str:
+    """A sentence about a file that cannot be read or written; most errors name it."""
+    sentence = " ".join(str(error).split())
+    if isinstance(error, BrokenPipeError):
+        return "the output was closed before the end; write it to a file to keep all of it."
+    if error.errno in _NO_SPACE:
+        return f"{sentence}: there is no space left to write; free some and run it again."
+    return sentence
+
+
+def _fail(sentence: str) -> NoReturn:
+    interrupt.end(2, f"error: {sentence}")

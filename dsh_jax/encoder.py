@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from dsh_jax import encoder_files
@@ -258,15 +257,26 @@ def load_encoder(
     if checkpoint not in ("best", "latest"):
         raise ValueError(f"checkpoint is 'best' or 'latest', not {checkpoint!r}")
     path = Path(path).expanduser()
-    devices = pick_devices(num_devices, {})
     if path.is_dir():
-        description, variables = _of_workdir(path, checkpoint)
-    elif path.is_file():
-        description, variables = encoder_files.load(path)
-    else:
+        from dsh_jax.encoder_workdir import load  # Orbax is slow to import, and files need none
+
+        return load(path, checkpoint, num_devices)[0]
+    devices = pick_devices(num_devices, {})
+    if not path.is_file():
         raise UserError(
             f"there is no workdir and no encoder file {path}; train first: train.py --workdir DIR."
         )
+    return build(path, *encoder_files.load(path), devices)
+
+
+def build(
+    path: Path, description: Description, variables: Mapping[str, Any], devices: Devices
+) -> Encoder:
+    """The encoder of what was read from a path.
+
+    Raises:
+      UserError: the variables are of another network than the description.
+    """
     try:
         return Encoder(description, variables, devices)
     except ValueError as error:
@@ -274,20 +284,3 @@ def load_encoder(
             f"{path} does not hold an encoder that this version can build ({error}); restore it, "
             "or use the version that wrote it."
         ) from error
-
-
-def _of_workdir(workdir: Path, which: str) -> tuple[Description, dict[str, Any]]:
-    """What a workdir's encoder is made of."""
-    from dsh_jax.checkpoints import Checkpoints  # Orbax is slow to import, and files need none
-
-    description = encoder_files.load_description(workdir)
-    try:
-        network = description.build()
-    except ValueError as error:
-        raise UserError(
-            f"{workdir / encoder_files.SIGNATURE} describes no encoder that this version can "
-            f"build ({error}); restore it, or use the version that trained it."
-        ) from error
-    with Checkpoints.of_workdir(workdir) as checkpoints:
-        like = jax.eval_shape(network.init, jax.random.key(0))
-        return description, checkpoints.restore_kept(checkpoints.find(which), like)

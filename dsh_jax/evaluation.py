@@ -9,15 +9,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dsh_jax import fields, hamming
-from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.loading import IMAGE_FILES
 from dsh_jax.data.splits.split import Split
 from dsh_jax.devices import pick_devices
-from dsh_jax.encoder import Encoder, load_encoder
+from dsh_jax.encoder import Encoder
+from dsh_jax.encoder_workdir import load as load_encoder
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.files import read_json, replacing, write_json
+from dsh_jax.files import read_json, refuse_links_out, replacing, write_json
 from dsh_jax.forward import packed_bits
 from dsh_jax.methods.word_players import topic_model
 from dsh_jax.report.page import write_report
@@ -67,18 +67,24 @@ def evaluate_workdir(
     Raises:
       UserError: the workdir or its data is missing, damaged, or does not match the config.
     """
+    refuse_links_out(workdir)
     config = load_config_of(workdir, data_dir)
     # As many devices as in training, if this machine has them.
     num_devices = min(config.num_devices, jax.local_device_count())
     trained = baseline in ("", "classifier")
     if trained:  # before the data is read, which may take long
-        encoder = load_encoder(workdir, checkpoint=checkpoint, num_devices=num_devices)
+        encoder, record = load_encoder(workdir, checkpoint, num_devices)
         _check_network(workdir, config, encoder)
     dataset, split = load_data(config, workdir)
     if trained:
-        query, database, about = _trained_codes(
-            workdir, encoder, dataset, split, checkpoint, baseline
-        )
+        query, database = _trained_codes(encoder, dataset, split, baseline)
+        about = {
+            "codes": baseline or encoder.codes,
+            "checkpoint": checkpoint,
+            "step": record.step,
+            "train_seconds": record.seconds,
+            "run": read_json(workdir / "run.json"),
+        }
     else:
         query, database, about = _unsupervised_codes(config, dataset, split, baseline)
     measured = (query, dataset.labels[split.query], database, dataset.labels[split.database])
@@ -177,8 +183,8 @@ def _check_network(workdir: Path, config: ConfigDict, encoder: Encoder) -> None:
 
 
 def _trained_codes(
-    workdir: Path, encoder: Encoder, dataset: Dataset, split: Split, which: str, baseline: str
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    encoder: Encoder, dataset: Dataset, split: Split, baseline: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The encoder's codes of queries and database, or its classifier's labels as codes."""
     single = encoder.signature.labels == "single"
 
@@ -194,17 +200,7 @@ def _trained_codes(
         else encoder.encode_dataset(dataset, ids, finish=packed_bits)
         for ids in (split.query, split.database)
     )
-    run = read_json(workdir / "run.json")
-    with Checkpoints.of_workdir(workdir) as checkpoints:
-        step = checkpoints.find(which)
-        about = {
-            "codes": baseline or encoder.codes,
-            "checkpoint": which,
-            "step": step,
-            "train_seconds": checkpoints.seconds(step),
-            "run": run,
-        }
-    return query, database, about
+    return query, database
 
 
 def _unsupervised_codes(

@@ -27,6 +27,27 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Removes the temporary files of `replacing` that killed processes left in a folder.
+
+    Those of other processes that still run are kept; there must be none of this process.
+    """
+    for path in sorted(folder.rglob(".*.tmp")):
+        _, _, pid = path.stem.rpartition(".")
+        if pid.isdecimal() and not (int(pid) != os.getpid() and _is_running(int(pid))):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Locks a path against other processes for a block; waits while one of them holds the lock.
@@ -37,6 +58,23 @@ def locked(path: Path) -> Iterator[None]:
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def refuse_links_out(folder: Path) -> None:
+    """Refuses a folder with symbolic links that lead out of it: who reads it would follow them.
+
+    Raises:
+      UserError: there is such a link; names it.
+    """
+    root = folder.resolve()
+    for place, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                raise UserError(
+                    f"{path} is a link that leads out of {folder}: replace it with what it links "
+                    "to, or remove it."
+                )
 
 
 def write_json(path: Path, content: Any) -> None:

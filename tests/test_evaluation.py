@@ -13,13 +13,13 @@ from signatures import classify
 
 from configs import smoke
 from dsh_jax import evaluation, hamming
-from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.encoder_files import describe, save_description
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.files import write_json
 from dsh_jax.training.experiment import prepare
+from dsh_jax.training.saving import CheckpointWriter
 from dsh_jax.training.workdir import as_dict
 
 BEST, LATEST = 2, 5  # steps of the two checkpoints
@@ -34,7 +34,7 @@ def made(tmp_path_factory):
     experiment = prepare(config, workdir)
     init = jax.jit(experiment.method.init)
     states = {step: init(jax.random.key(step)) for step in (BEST, LATEST)}
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=2)
+    checkpoints = CheckpointWriter(workdir / "checkpoints", keep=2)
     for step, score in ((BEST, 0.9), (LATEST, 0.1)):
         checkpoints.save(step, states[step], seconds=10.0 * step, validation_map=score)
     checkpoints.close()

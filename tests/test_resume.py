@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import smoke
-from dsh_jax.checkpoints import Checkpoints
+from dsh_jax.checkpoints import Checkpoints, DamagedCheckpoint
 from dsh_jax.errors import UserError
 from dsh_jax.training import loop, progress
 
@@ -152,40 +152,69 @@ def checkpoint_files(workdir, step):
     return sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
 
 
-def test_a_damaged_checkpoint_is_named_or_read_whole(finished, tmp_path):
-    # Whichever file is cut in half or gone, what is read is right or is not read at all.
+def damage(path, how):
+    content = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    elif how == "half":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        place = int(len(content) * how)
+        path.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+
+
+@pytest.mark.parametrize("how", ["half", "gone", 0.1, 0.5, 0.9])
+def test_a_damaged_checkpoint_is_refused_or_read_whole(finished, tmp_path, how):
+    # Whichever file is cut in half, gone, or has one bit flipped.
     workdir, state = finished
     refused, crashed = [], []
     for name in checkpoint_files(workdir, NUM_STEPS):
-        for damage in ("half", "gone"):
-            copied = Path(shutil.copytree(workdir / "checkpoints", tmp_path / "checkpoints"))
-            path = copied / str(NUM_STEPS) / name
-            content = path.read_bytes()
-            path.unlink() if damage == "gone" else path.write_bytes(content[: len(content) // 2])
-            try:
-                checkpoints = Checkpoints(copied, keep=2)
-                assert checkpoints.best() in (3, NUM_STEPS)
-                restored, seconds = checkpoints.restore(checkpoints.latest(), state)
-                assert seconds > 0
-                assert_same_state(restored, state)
-            except UserError as error:
-                refused.append((str(name), damage))
-                assert str(copied) in str(error)
-            except Exception as error:
-                crashed.append((str(name), damage, type(error).__name__))
-            finally:
-                shutil.rmtree(copied)
+        copied = Path(shutil.copytree(workdir / "checkpoints", tmp_path / "checkpoints"))
+        path = copied / str(NUM_STEPS) / name
+        if path.stat().st_size:
+            damage(path, how)
+        try:
+            checkpoints = Checkpoints(copied)
+            restored, seconds = checkpoints.restore(checkpoints.latest(), state)
+            assert seconds == Checkpoints(workdir / "checkpoints").record(NUM_STEPS).seconds
+            assert_same_state(restored, state)
+            assert checkpoints.best() == Checkpoints(workdir / "checkpoints").best()
+        except DamagedCheckpoint as error:
+            refused.append(str(name))
+            assert str(copied) in str(error)
+        except Exception as error:
+            crashed.append((str(name), type(error).__name__, str(error)))
+        finally:
+            shutil.rmtree(copied)
     assert not crashed
-    assert any(name.startswith("state/") for name, _ in refused)
+    assert any(name.startswith("state/") for name in refused)
+    assert any(name.startswith("record/") for name in refused)
 
 
-def test_a_damaged_checkpoint_ends_the_run_before_anything_is_written(copy):
-    root = copy / "checkpoints" / str(NUM_STEPS) / "state"
+def flip_a_bit_of_the_state(workdir, step):
+    root = workdir / "checkpoints" / str(step) / "state"
     files = [path for path in root.rglob("*") if path.is_file()]
-    largest = max(files, key=lambda path: path.stat().st_size)
-    largest.write_bytes(largest.read_bytes()[:100])
+    damage(max(files, key=lambda path: path.stat().st_size), 0.5)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_kept(finished, copy, capfd):
+    flip_a_bit_of_the_state(copy, NUM_STEPS)
+    (copy / "run.json").write_text('{"command": "te')
+    assert_same_state(train(copy), finished[1])
+    assert saved_steps(copy) == [3, NUM_STEPS] and metrics(copy) == metrics(finished[0])
+    line = next(x for x in capfd.readouterr().err.splitlines() if x.startswith("damaged"))
+    assert f"checkpoint {NUM_STEPS} " in line and str(copy / "damaged_checkpoints/6") in line
+    assert (copy / "damaged_checkpoints/6/state").is_dir()
+    assert json.loads((copy / "run.json").read_text()) == {"command": "test"}
+    again = Checkpoints(copy / "checkpoints")
+    assert_same_state(again.restore(NUM_STEPS, finished[1])[0], finished[1])
+
+
+def test_where_all_checkpoints_are_damaged_nothing_is_written(copy):
+    flip_a_bit_of_the_state(copy, NUM_STEPS)
+    shutil.rmtree(copy / "checkpoints/3/record")  # as version 0.1 left it
     before = hashes(copy)
-    with pytest.raises(UserError, match=f"checkpoints/{NUM_STEPS} cannot be read.*delete"):
+    with pytest.raises(UserError, match="no checkpoint in .* is whole.*restore"):
         train(copy)
     assert hashes(copy) == before
 

@@ -30,8 +30,10 @@ def test_only_the_place_of_the_data_may_differ(tmp_path):
     config = ConfigDict({"seed": 0, "data": {"data_dir": "here"}, "widths": (1, 2)})
     write_json(tmp_path / "config.json", workdir.as_dict(config))
     config.data.data_dir = "there"
-    workdir.check_same_config(tmp_path, config)
+    assert workdir.check_same_config(tmp_path, config)
     config.seed = 1
+    assert not workdir.check_same_config(tmp_path, config)  # nothing is lost without a checkpoint
+    (tmp_path / "checkpoints/3").mkdir(parents=True)
     with pytest.raises(UserError, match=r"seed \(0 there, 1 now\)"):
         workdir.check_same_config(tmp_path, config)
 

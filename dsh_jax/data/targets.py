@@ -1,5 +1,6 @@
 """Target codes of training items, learned before the network and looked up by id."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,15 @@ class Targets:
         if np.any(np.diff(self.ids) <= 0):
             raise ValueError("ids must be strictly ascending, for lookup by id")
 
+    @property
+    def checksum(self) -> str:
+        """SHA-256 (hex) of ids and codes."""
+        digest = hashlib.sha256()
+        for array in (self.ids, self.codes):
+            digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
     def of(self, ids: np.ndarray) -> np.ndarray:
         """The codes of some items, `[m]` -> `[m, num_bits]`.
 
@@ -40,9 +50,9 @@ class Targets:
 
 
 def save(targets: Targets, path: Path) -> None:
-    """Writes targets as .npz, atomically."""
+    """Writes targets and their checksum as .npz, atomically."""
     with replacing(path) as beside, beside.open("wb") as file:
-        np.savez(file, ids=targets.ids, codes=targets.codes)
+        np.savez(file, ids=targets.ids, codes=targets.codes, checksum=targets.checksum)
 
 
 def load(path: Path) -> Targets:
@@ -53,7 +63,10 @@ def load(path: Path) -> Targets:
     """
     try:
         with np.load(path) as arrays:
-            return Targets(arrays["ids"], arrays["codes"])
+            targets = Targets(arrays["ids"], arrays["codes"])
+            if str(arrays["checksum"]) != targets.checksum:
+                raise ValueError("its checksum does not fit")
+            return targets
     except Exception as error:  # NumPy and zipfile raise many types for a damaged file
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}); delete it to learn the codes again."

@@ -112,38 +112,39 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
     return Signature(dataset.inputs, labels, dataset.class_names)
 
 
-def load_data(config: ConfigDict, workdir: Path) -> tuple[Dataset, Split]:
+def load_data(config: ConfigDict, workdir: Path | None) -> tuple[Dataset, Split]:
     """Reads the data, and draws its split.
 
     Args:
       config: of an experiment.
-      workdir: if it holds a split, it must be the one of this config; its vocabulary is used.
+      workdir: if it holds a split, it must be the one of this config; its vocabulary is used. None
+        where nothing has been trained yet.
 
     Raises:
       UserError: the data is missing, damaged or not the data that the workdir was trained on.
     """
     check_data_fields(config)
     dataset = loading.load_dataset(config.data)
-    saved = workdir / "split.json"
-    if config.data.split_file and saved.exists():  # the file itself may be gone by now
+    saved = workdir / "split.json" if workdir and (workdir / "split.json").exists() else None
+    if config.data.split_file and saved:  # the file itself may be gone by now
         split = load_split_for(dataset, saved)
     else:
         split = loading.draw_split(config.data, dataset)
-    if saved.exists() and load_split(saved).checksum != split.checksum:
+    if saved and load_split(saved).checksum != split.checksum:
         raise UserError(
             f"{saved} is not the split that this config draws from {dataset.name} "
             f"{dataset.version}; choose another --workdir."
         )
     if isinstance(dataset, Documents):
         vocabulary = None
-        if (workdir / SIGNATURE).exists():
+        if workdir and (workdir / SIGNATURE).exists():
             inputs = load_description(workdir).signature.inputs
             vocabulary = inputs.vocabulary if isinstance(inputs, WordInputs) else None
         dataset = loading.read_words(config.data, dataset, split, vocabulary)
     return dataset, split
 
 
-def prepare(config: ConfigDict, workdir: Path) -> Experiment:
+def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     """Checks everything and reads the data; writes nothing.
 
     Args:

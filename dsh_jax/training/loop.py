@@ -3,13 +3,14 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax.checkpoints import METRIC, Checkpoints
+from dsh_jax.checkpoints import METRIC
 from dsh_jax.data import targets
 from dsh_jax.data.batches import make_batch
 from dsh_jax.data.images.cache import CachedImages
@@ -19,15 +20,17 @@ from dsh_jax.data.targets import Targets
 from dsh_jax.devices import Batch, compile_encode, compile_step, replicate, shard, unreplicate
 from dsh_jax.encoder_files import describe, save_description
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.files import write_json
+from dsh_jax.files import remove_abandoned, write_json
 from dsh_jax.forward import run_dataset
 from dsh_jax.methods.base import Metrics, Stage, State
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.rng import named_key
 from dsh_jax.training.experiment import Experiment, prepare
-from dsh_jax.training.progress import Progress, image_grid, save_png
-from dsh_jax.training.workdir import as_dict, check_same_config
+from dsh_jax.training.lock import WorkdirLock
+from dsh_jax.training.progress import Progress, image_grid, save_png, say
+from dsh_jax.training.saving import CheckpointWriter
+from dsh_jax.training.workdir import as_dict, check_same_config, is_run
 
 SAMPLES_PER_CLASS = 10
 
@@ -38,54 +41,69 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     Args:
       config: of an experiment.
       workdir: gets `config.json`, `split.json`, `run.json`, `metrics.jsonl`, `tensorboard/`,
-        `samples/` and `checkpoints/`.
+        `samples/` and `checkpoints/`; damaged checkpoints are moved to `damaged_checkpoints/`.
       run: command, hardware and versions, written to `run.json` (see `workdir.describe_run`).
 
     Returns:
       The state after the last step, without a device axis.
 
     Raises:
-      UserError: a mistake in the config, the data or the workdir, before anything is written; or a
-        loss that is not finite; names it and its step.
+      UserError: before anything is written, a mistake in the config, the data or the workdir, or
+        another training that is running there; later, a loss or parameter that is not finite,
+        named with its step, a workdir that was deleted, or a disk that is full.
     """
-    check_same_config(workdir, config)
-    experiment = prepare(config, workdir)
-    # Compiled as a whole: op by op it takes ten times as long.
-    state = jax.jit(experiment.method.init)(jax.random.key(config.seed))
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.keep_checkpoints)
-    start, seconds = checkpoints.latest() or 0, 0.0
-    if start:
-        state, seconds = checkpoints.restore(start, state)
-    write_json(workdir / "config.json", as_dict(config))
+    with WorkdirLock(workdir) as lock:
+        lock.take(create=False)
+        is_ours = check_same_config(workdir, config)
+        experiment = prepare(config, workdir if is_ours else None)
+        # Compiled as a whole: op by op it takes ten times as long.
+        state = jax.jit(experiment.method.init)(jax.random.key(config.seed))
+        checkpoints = CheckpointWriter(workdir / "checkpoints", keep=config.keep_checkpoints)
+        start, state, seconds, damaged = checkpoints.resume(state)
+        say(_summary(experiment, state, start))
+        learned = _learn_targets(experiment, workdir if is_ours else None)
+
+        lock.take(create=True)
+        if (checkpoints.latest() or 0) > start and not damaged:
+            raise UserError(f"{workdir} was trained meanwhile: run the same command again.")
+        say(*checkpoints.set_aside(damaged))
+        _write_what_it_is(experiment, workdir, run, learned, is_new=not start)
+        progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
+        with lock.checked(), closing(checkpoints), closing(progress):
+            trainer = _Trainer(experiment, workdir, checkpoints, progress, lock, seconds, learned)
+            return trainer.fit(state) if experiment.method.fit else trainer.run(state, start)
+
+
+def _write_what_it_is(
+    experiment: Experiment, workdir: Path, run: dict, learned: Targets | None, *, is_new: bool
+) -> None:
+    """Writes the files that say what is trained, after removing what killed runs left."""
+    remove_abandoned(workdir)
+    if is_new:  # without a checkpoint, what is there may be of another config
+        for picture in (workdir / "samples").glob("step_*.png"):
+            picture.unlink()
+    write_json(workdir / "config.json", as_dict(experiment.config))
     save_split(experiment.split, workdir / "split.json")
-    if not start or not (workdir / "run.json").exists():
+    if is_new or not is_run(workdir / "run.json"):
         write_json(workdir / "run.json", run)
-    save_description(describe(config, experiment.signature, experiment.method.codes), workdir)
-    progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
-    progress.say(_summary(experiment, state, start))
-    try:
-        learned = _learn_targets(experiment, workdir, progress)
-        trainer = _Trainer(experiment, workdir, checkpoints, progress, seconds, learned)
-        return trainer.fit(state) if experiment.method.fit else trainer.run(state, start)
-    finally:
-        progress.close()
-        checkpoints.close()
+    description = describe(experiment.config, experiment.signature, experiment.method.codes)
+    save_description(description, workdir)
+    if learned is not None:
+        targets.save(learned, workdir / "targets.npz")
 
 
-def _learn_targets(
-    experiment: Experiment, workdir: Path, progress: Progress
-) -> Targets | None:
-    """The target of each training item, learned once and then kept as `targets.npz`."""
+def _learn_targets(experiment: Experiment, workdir: Path | None) -> Targets | None:
+    """The target of each training item, learned unless the workdir has them as `targets.npz`."""
     learn, ids = experiment.method.learn_targets, training_ids(experiment)
     if learn is None:
         return None
-    path = workdir / "targets.npz"
-    if not path.exists():
+    path = workdir and workdir / "targets.npz"
+    if path is None or not path.exists():
         began = time.monotonic()
         with as_user_error():
             codes, report = learn(experiment.dataset, ids)
-        targets.save(Targets(ids, codes), path)
-        progress.say(f"targets     {report}; {time.monotonic() - began:.1f} s")
+        say(f"targets     {report}; {time.monotonic() - began:.1f} s")
+        return Targets(ids, codes)
     learned = targets.load(path)
     if not np.array_equal(learned.ids, ids):
         raise UserError(f"{path} is for other items than the split's; delete it to learn it again.")
@@ -146,8 +164,9 @@ class _Trainer:
         self,
         experiment: Experiment,
         workdir: Path,
-        checkpoints: Checkpoints,
+        checkpoints: CheckpointWriter,
         progress: Progress,
+        lock: WorkdirLock,
         seconds: float,
         learned: Targets | None,
     ) -> None:
@@ -155,6 +174,7 @@ class _Trainer:
         self._workdir = workdir
         self._checkpoints = checkpoints
         self._progress = progress
+        self._lock = lock
         self._targets = learned
         self._began = time.monotonic() - seconds
         self._pending: list[tuple[int, Metrics]] = []
@@ -212,6 +232,7 @@ class _Trainer:
 
     def _log(self) -> None:
         """Fetches, checks and writes the metrics of the steps since the last call."""
+        self._lock.check()
         if not self._pending:
             return
         steps = [step for step, _ in self._pending]
@@ -229,6 +250,7 @@ class _Trainer:
 
     def _evaluate(self, step: int, stacked: State) -> None:
         """Validation mAP, a grid of synthetic images and a checkpoint."""
+        self._lock.check()
         state = unreplicate(stacked)
         validation_map = self._validate(stacked)
         self._progress.write(step, {METRIC: validation_map})

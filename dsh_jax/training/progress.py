@@ -3,14 +3,15 @@
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from dsh_jax.files import replacing
+from dsh_jax.training.tensorboard import TensorBoard
 
 _SHOWN = {
     "discriminator/loss": "D",
@@ -37,7 +38,7 @@ class Progress:
         self._path = workdir / "metrics.jsonl"
         drop_after(self._path, step)
         self._file = self._path.open("a")
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._tensorboard = TensorBoard(workdir / "tensorboard", first_step=step + 1)
         self._bar = tqdm(
             total=num_steps or None,  # unknown for a method in closed form
             initial=step,
@@ -57,24 +58,26 @@ class Progress:
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
         for name, value in metrics.items():
-            self._tensorboard.add_scalar(name, value, step)
+            self._tensorboard.scalar(step, name, value)
+        self._tensorboard.flush()
         shown = {short: metrics[name] for name, short in _SHOWN.items() if name in metrics}
         self._postfix |= {short: f"{value:.3f}" for short, value in shown.items()}
         self._bar.set_postfix(self._postfix, refresh=False)
 
-    def say(self, line: str) -> None:
-        """Prints a line above the bar."""
-        tqdm.write(line, file=sys.stderr)
-
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes a uint8 image `[height, width, 3]` to TensorBoard."""
-        self._tensorboard.add_image(name, image, step, dataformats="HWC")
+        self._tensorboard.image(step, name, image)
 
     def close(self) -> None:
         """Closes the bar and the files."""
-        self._bar.close()
-        self._file.close()
-        self._tensorboard.close()
+        with closing(self._tensorboard), self._file:
+            self._bar.close()
+
+
+def say(*lines: str) -> None:
+    """Prints lines to stderr, above the bar if there is one."""
+    for line in lines:
+        tqdm.write(line, file=sys.stderr)
 
 
 def drop_after(path: Path, step: int) -> None:

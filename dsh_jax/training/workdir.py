@@ -38,26 +38,52 @@ def as_dict(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
-def check_same_config(workdir: Path, config: ConfigDict) -> None:
-    """Refuses to resume in a workdir of another config.
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a workdir has a checkpoint, whole or damaged."""
+    folders = (workdir / "checkpoints").glob("*")
+    return any(path.name.isdecimal() and path.is_dir() for path in folders)
+
+
+def check_same_config(workdir: Path, config: ConfigDict) -> bool:
+    """Whether the files of a workdir are of this config; they are not if there are none.
+
+    A run without a checkpoint does not claim its workdir: another config may be trained there.
 
     Raises:
-      UserError: the config saved there differs; names the fields.
+      UserError: there is a checkpoint of another config; names the fields that differ.
     """
     path = workdir / "config.json"
+    has_any = has_checkpoint(workdir)
     if not path.exists():
-        return
-    saved, new = flatten(read_json(path)), flatten(as_dict(config))
+        return has_any
+    try:
+        there = read_json(path)
+        if not isinstance(there, dict):
+            raise UserError(f"{path} holds no config; restore it or choose another --workdir.")
+    except UserError:
+        if has_any:
+            raise
+        return False
+    saved, new = flatten(there), flatten(as_dict(config))
     differing = [
         f"{field} ({saved.get(field, 'absent')!r} there, {new.get(field, 'absent')!r} now)"
         for field in sorted(saved.keys() | new.keys())
         if field not in _FREE_FIELDS and saved.get(field) != new.get(field)
     ]
-    if differing:
+    if differing and has_any:
         raise UserError(
             f"{workdir} holds a run of another config: {', '.join(differing)}; "
             "choose another --workdir, or the same config to resume."
         )
+    return not differing
+
+
+def is_run(path: Path) -> bool:
+    """Whether a file is a `run.json`, and not one cut off."""
+    try:
+        return isinstance(read_json(path), dict)
+    except UserError:
+        return False
 
 
 def load_config(workdir: Path) -> ConfigDict:
