@@ -13,16 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict
 
 from dsh_jax import cli
+from dsh_jax.errors import UserError
 from dsh_jax.training import workdir as workdirs
 from dsh_jax.training.experiment import preview
 from dsh_jax.training.loop import train
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The experiment, e.g. configs/digits_16bit.py."
-)
+_CONFIG = cli.config_file_flag("config", "The experiment, e.g. configs/digits_16bit.py.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The folder for all files of this run.", required=True
 )
@@ -32,7 +31,10 @@ def main(argv: Sequence[str]) -> None:
     del argv
     overrides = workdirs.config_overrides(sys.argv[1:])
     run = workdirs.describe_run(workdirs.command_line(), overrides)
-    if _CONFIG.value.data.get("dry_run"):
+    if not _WORKDIR.value:
+        raise UserError("--workdir is empty; name a folder.")
+    data = _CONFIG.value.get("data")
+    if isinstance(data, ConfigDict) and data.get("dry_run"):
         print(preview(_CONFIG.value, Path(_WORKDIR.value)))
         return
     train(_CONFIG.value, Path(_WORKDIR.value), run)

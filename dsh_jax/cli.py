@@ -7,14 +7,48 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from itertools import dropwhile
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
-from dsh_jax import interrupt
+from dsh_jax import fields, interrupt
 from dsh_jax.errors import UserError
+from dsh_jax.training.workdir import config_overrides
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _ConfigParser(ConfigFileFlagParser):
+    """Reads a config file; says what is wrong with what it returns and with its overrides."""
+
+    def parse(self, path: str) -> Any:
+        config = super().parse(path)
+        if config is None or isinstance(config, dict | list | str | int):
+            raise UserError(
+                f"get_config() in {path} returns {type(config).__name__}; let it return a "
+                "ConfigDict, as in configs/default.py."
+            )
+        if isinstance(config, ConfigDict):
+            _check_overrides(config)
+        return config
+
+
+def config_file_flag(name: str, text: str) -> flags.FlagHolder:
+    """Defines a flag that names a config file, whose fields `--NAME.field=value` overrides."""
+    holder = config_flags.DEFINE_config_file(name, None, text)
+    flags.FLAGS[name].parser = _ConfigParser(name)
+    return holder
+
+
+def _check_overrides(config: ConfigDict) -> None:
+    known = fields.names(config)
+    groups = {name[:end] for name in known for end, letter in enumerate(name) if letter == "."}
+    for override in config_overrides(sys.argv[1:]):
+        field = override.removeprefix("--config.").split("=", 1)[0]
+        if field not in groups.union(known):
+            raise fields.misspelt(field, known)
 
 
 def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> None:

@@ -1,7 +1,8 @@
 """Valid values of config fields: one rule per field, checked in one place."""
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,16 +24,21 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Integer:
-    """An integer of `least` or more."""
+    """An integer of `least` or more, and of `most` or less if that is given."""
 
     least: int
+    most: int | None = None
 
     def allows(self, value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= self.least
+        if not isinstance(value, int) or isinstance(value, bool):
+            return False
+        return self.least <= value and (self.most is None or value <= self.most)
 
     @property
     def allowed(self) -> str:
-        return f"an integer of {self.least} or more"
+        if self.most is None:
+            return f"an integer of {self.least} or more"
+        return f"an integer from {self.least} to {self.most}"
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,13 @@ class Number:
     below: float = math.inf
 
     def allows(self, value: Any) -> bool:
-        return (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and math.isfinite(value)
-            and self.least <= value < self.below
-            and value > self.above
-        )
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:  # an integer beyond the range of floats
+            return False
+        return finite and self.least <= value < self.below and value > self.above
 
     @property
     def allowed(self) -> str:
@@ -89,14 +95,20 @@ class Switch:
 
 @dataclass(frozen=True)
 class Text:
-    """Any string."""
+    """Any string that can be the name of a file: Unicode without a null character."""
 
     def allows(self, value: Any) -> bool:
-        return isinstance(value, str)
+        if not isinstance(value, str) or "\0" in value:
+            return False
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair
+            return False
+        return True
 
     @property
     def allowed(self) -> str:
-        return "a string"
+        return "a string of valid characters"
 
 
 Rules = Mapping[str, Rule]
@@ -115,6 +127,15 @@ def get(config: Mapping[str, Any] | ConfigDict, field: str) -> Any:
             raise UserError(f"the config has no field {field}; add it, as in configs/default.py.")
         value = value[name]
     return value
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: on one line, and short."""
+    try:
+        text = repr(value.to_dict() if isinstance(value, ConfigDict) else value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"a huge {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,4 +169,38 @@ def check(config: Mapping[str, Any] | ConfigDict, rules: Rules) -> None:
     for field, rule in rules.items():
         value = get(config, field)
         if not rule.allows(value):
-            raise UserError(f"{field} is {value!r}; set it to {rule.allowed}.")
+            raise UserError(f"{field} is {shown(value)}; set it to {rule.allowed}.")
+
+
+def names(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> list[str]:
+    """The dotted names of all fields; an empty group is a field too."""
+    found: list[str] = []
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict) and len(value):
+            found += names(value, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}")
+    return found
+
+
+def unknown(config: Mapping[str, Any] | ConfigDict, known: Collection[str]) -> None:
+    """Refuses fields that nothing reads, such as misspelt ones.
+
+    Args:
+      config: nested fields.
+      known: dotted names of fields that are read, and of groups whose fields may have any name.
+
+    Raises:
+      UserError: a field is not among them; names the most similar one that is.
+    """
+    for field in names(config):
+        parts = field.split(".")
+        if not any(".".join(parts[: end + 1]) in known for end in range(len(parts))):
+            raise misspelt(field, known)
+
+
+def misspelt(field: str, known: Collection[str]) -> UserError:
+    """The error for a field that is not known; names the most similar one that is."""
+    similar = difflib.get_close_matches(field, sorted(known), n=1)
+    fix = f"write {similar[0]}, or remove it." if similar else "remove it."
+    return UserError(f"{shown(field)[1:-1]} is not a field of this config; {fix}")

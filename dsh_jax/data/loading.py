@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from dsh_jax import fields
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents import collections
 from dsh_jax.data.documents.collections import Documents
@@ -20,23 +21,25 @@ from dsh_jax.data.splits.from_lists import split_by_roles
 from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.errors import UserError
-from dsh_jax.fields import Choice, Integer, Number, Rules, Text
+from dsh_jax.fields import Choice, Integer, Number, Rules, Switch, Text
 
 _COMMON: Rules = {
     "data.source": Text(),
-    "data.split_seed": Integer(0),
+    "data.split_seed": Integer(0, 2**32 - 1),
     "data.split_file": Text(),
 }
 _FILES: Rules = {
     "data.root": Text(),
     "data.image_root": Text(),
-    "data.image_size": Integer(8),
+    "data.image_size": Integer(8, 2**14),
     "data.cache_dir": Text(),
     "data.memory_limit_gb": Number(least=0),
 }
+_ONE_PLACE: Rules = {"data.data_dir": Text()}
+_DRY_RUN: Rules = {"data.dry_run": Switch()}
 _WORDS: Rules = {
-    "data.max_words": Integer(1),
-    "data.min_documents": Integer(1),
+    "data.max_words": Integer(1, 10**9),
+    "data.min_documents": Integer(1, 10**9),
     "data.max_share": Number(above=0),
 }
 _SHARES: Rules = {
@@ -45,20 +48,41 @@ _SHARES: Rules = {
 }
 _COUNTS: Rules = {
     "data.protocol": Text(),
-    "data.queries_per_class": Integer(0),
-    "data.labeled_per_class": Integer(0),
+    "data.queries_per_class": Integer(0, 10**9),
+    "data.labeled_per_class": Integer(0, 10**9),
     "data.database": Choice(("rest", "unlabeled")),
-    "data.validation_per_class": Integer(0),
+    "data.validation_per_class": Integer(0, 10**9),
     "data.validation_from": Choice(("unlabeled", "labeled")),
 }
 
 
 def fields_of(data: ConfigDict) -> Rules:
-    """The config fields that reading and dividing this data needs, each with its rule."""
+    """The config fields that reading and dividing this data needs, each with its rule.
+
+    Raises:
+      UserError: `data` is not a group of fields.
+    """
+    if not isinstance(data, ConfigDict):
+        raise UserError(
+            f"data is {fields.shown(data)}; make it a ConfigDict, as in configs/default.py."
+        )
     source = data.get("source", "")
     rules = {**_COMMON, **(_SHARES if "query_share" in data else _COUNTS)}
-    rules |= _FILES if source in IMAGE_FILES else {"data.data_dir": Text()}
+    rules |= _FILES if source in IMAGE_FILES else _ONE_PLACE
+    if "dry_run" in data:
+        rules |= _DRY_RUN
     return {**rules, **_WORDS} if source in collections.NAMES else rules
+
+
+def known_fields(data: ConfigDict) -> set[str]:
+    """The fields `data` that a config may have, even if this source does not read them.
+
+    A source of one's own may have any fields.
+    """
+    if isinstance(data, ConfigDict) and data.get("source") not in SHIPPED:
+        return {"data"}
+    groups = (_COMMON, _ONE_PLACE, _FILES, _DRY_RUN, _WORDS, _SHARES, _COUNTS)
+    return {field for rules in groups for field in rules}
 
 
 def load_dataset(data: ConfigDict) -> Dataset:
@@ -102,6 +126,7 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
 
 
 IMAGE_FILES = ("image_files", "nus_wide")
+SHIPPED = (*built_in.NAMES, *IMAGE_FILES, *collections.NAMES)
 SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = {
     **dict.fromkeys(built_in.NAMES, _load_built_in),
     **dict.fromkeys(IMAGE_FILES, _load_image_files),

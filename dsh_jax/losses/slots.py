@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dsh_jax.errors import UserError
-from dsh_jax.fields import Rule, Text
+from dsh_jax.fields import Rule, Text, shown
 from dsh_jax.losses.adversarial import Game
 
 Loss = Callable[..., jax.Array]
@@ -41,6 +41,9 @@ SLOTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "batch": {"code_logits": ("batch", "num_bits"), "labels": ("batch", "classes")},
 }  # fmt: skip
 """Slot -> argument -> its shape by name. Every loss returns a scalar."""
+
+OPTIONS = tuple(f"loss.{slot}_options" for slot in (*SLOTS, "adversarial"))
+"""The groups of config fields that hold the options of a slot's loss, by name."""
 
 _INTEGERS = {("words", "word")}  # arguments that are int32; the others are float32
 
@@ -115,7 +118,7 @@ def _options(config: ConfigDict, slot: str) -> Mapping[str, Any]:
     options = config.loss.get(f"{slot}_options", {})
     if not isinstance(options, Mapping | ConfigDict):
         raise UserError(
-            f"loss.{slot}_options is {options!r}; set it to the options by name, as in "
+            f"loss.{slot}_options is {shown(options)}; set it to the options by name, as in "
             "ConfigDict({'margin': 1.0})."
         )
     return options

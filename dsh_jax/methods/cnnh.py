@@ -108,12 +108,12 @@ class Cnnh:
 
 FIELDS: Rules = {
     "loss.labels": Choice(("single", "multi", "auto")),
-    "batch_size": Integer(1),
-    "num_steps": Integer(1),
-    "augment.crop_padding": Integer(0),
+    "batch_size": Integer(1, 2**20),
+    "num_steps": Integer(1, 10**9),
+    "augment.crop_padding": Integer(0, 2**14),
     "augment.flip": Switch(),
     "codes.form": Choice(("classes", "full")),
-    "codes.sweeps": Integer(1),
+    "codes.sweeps": Integer(1, 10**9),
     "loss.weights.code": Number(least=0),
     "loss.weights.classification": Number(least=0),
     "ema_decay": Number(least=0, below=1),

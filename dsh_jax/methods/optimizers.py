@@ -60,7 +60,7 @@ def fields_of(*names: str) -> dict[str, Rule]:
         "b2": Number(least=0, below=1),
         "weight_decay": Number(least=0),
         "schedule": Choice(SCHEDULES),
-        "warmup_steps": Integer(0),
+        "warmup_steps": Integer(0, 10**9),
         "clip_norm": Number(least=0),
     }
     return {f"optimizer.{name}.{key}": rule for name in names for key, rule in rules.items()}

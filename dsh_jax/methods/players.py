@@ -150,12 +150,12 @@ def image_network(config: ConfigDict, signature: Signature) -> Network:
 IMAGE_NETWORK = NetworkRecipe(
     kind="images",
     fields={
-        "num_bits": Integer(1),
+        "num_bits": Integer(1, 65536),
         "dtype": Choice(("float32", "bfloat16")),
         "representation.name": Choice(representation.NAMES),
-        "representation.width": Integer(1),
-        "representation.depth": Integer(1),
-        "representation.features": Integer(0),
+        "representation.width": Integer(1, 65536),
+        "representation.depth": Integer(1, 10_000),
+        "representation.features": Integer(0, 65536),
         "representation.dropout": Number(least=0, below=1),
         "representation.norm": Choice(representation.NORMS),
         "representation.spectral_norm": Switch(),

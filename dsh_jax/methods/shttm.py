@@ -28,11 +28,11 @@ FIELDS: Rules = {
     "codes.tag_ridge": Number(above=0),
     "codes.topic_weight": Number(above=0),
     "codes.hash_ridge": Number(above=0),
-    "codes.iterations": Integer(1),
+    "codes.iterations": Integer(1, 10**9),
     "codes.tolerance": Number(least=0),
     "codes.dtype": Choice(("float32", "float64")),
     "codes.rotation": Switch(),
-    "codes.rotation_iterations": Integer(0),
+    "codes.rotation_iterations": Integer(0, 10**9),
     "codes.fitted_to": Choice(("codes", "function")),
     "codes.thresholds": Choice(("median", "mean")),
     **TOPIC_FIELDS,
@@ -139,4 +139,4 @@ def state_of(kernel: np.ndarray, threshold: np.ndarray, step: int) -> State:
     )
 
 
-RECIPE = Recipe(build, FIELDS, NetworkRecipe("documents", {"num_bits": Integer(1)}, network))
+RECIPE = Recipe(build, FIELDS, NetworkRecipe("documents", {"num_bits": Integer(1, 65536)}, network))

@@ -16,8 +16,8 @@ from dsh_jax.methods.base import Network
 from dsh_jax.methods.players import Players
 
 TOPIC_FIELDS: Rules = {
-    "topics.seed": Integer(0),
-    "topics.iterations": Integer(1),
+    "topics.seed": Integer(0, 2**32 - 1),
+    "topics.iterations": Integer(1, 10**9),
     "topics.cache": Text(),
 }
 

@@ -20,17 +20,18 @@ from dsh_jax.devices import Devices, pick_devices
 from dsh_jax.encoder_files import SIGNATURE, load_description
 from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.fields import Integer, Rules
+from dsh_jax.losses.slots import OPTIONS
 from dsh_jax.methods import METHODS
 from dsh_jax.methods.base import Method, Recipe
 from dsh_jax.report.preview import write_preview
 
 FIELDS: Rules = {
-    "seed": Integer(0),
-    "num_devices": Integer(0),
-    "encode_batch_size": Integer(1),
-    "log_every_steps": Integer(1),
-    "eval_every_steps": Integer(1),
-    "keep_checkpoints": Integer(1),
+    "seed": Integer(0, 2**32 - 1),
+    "num_devices": Integer(0, 10**6),
+    "encode_batch_size": Integer(1, 2**20),
+    "log_every_steps": Integer(1, 10**9),
+    "eval_every_steps": Integer(1, 10**9),
+    "keep_checkpoints": Integer(1, 10**9),
 }
 """The fields of the training loop, which all configs have."""
 
@@ -60,14 +61,24 @@ def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> 
     """Checks a config's fields and returns the recipe of the method that `config.method` names.
 
     Raises:
-      UserError: no such method, or a field that is missing or has an invalid value.
+      UserError: no such method, a field that is missing or has an invalid value, or one that no
+        method reads.
     """
     name = fields.get(config, "method")
-    if name not in methods:
-        raise UserError(f"method is {name!r}; set it to one of {sorted(methods)}.")
+    if not isinstance(name, str) or name not in methods:
+        raise UserError(f"method is {fields.shown(name)}; set it to one of {sorted(methods)}.")
     recipe = methods[name]
     fields.check(config, {**FIELDS, **recipe.network.fields, **recipe.fields})
+    fields.unknown(config, _known(methods) | loading.known_fields(fields.get(config, "data")))
     return recipe
+
+
+def _known(methods: Mapping[str, Recipe]) -> set[str]:
+    """The fields of any method: a config may keep those of another one, but have no others."""
+    known = {"method", *FIELDS, *OPTIONS}
+    for recipe in methods.values():
+        known |= recipe.network.fields.keys() | recipe.fields.keys()
+    return known
 
 
 def check_data_fields(config: ConfigDict) -> None:

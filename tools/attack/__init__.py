@@ -1,0 +1,1 @@
+"""Attacks on training and evaluation: kills, flipped bits, races and absurd configs."""
