@@ -146,8 +146,9 @@ def _warnings(result: dict[str, Any], query: np.ndarray, baseline: str) -> list[
         if distinct == 1:
             warnings.append(f"all {name} codes are equal, so the scores say nothing.")
         elif constant and baseline != "classifier":  # whose bits stand for classes
+            are = "is" if constant == 1 else "are"
             warnings.append(
-                f"{constant} of {result['num_bits']} bits are the same in all {name} codes."
+                f"{constant} of {result['num_bits']} bits {are} the same in all {name} codes."
             )
     return warnings
 
