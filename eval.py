@@ -9,6 +9,7 @@ from dsh_jax import interrupt
 
 interrupt.stop_at_once()  # before anything that is slow to import
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,6 +76,8 @@ def _evaluate(workdir: Path) -> None:
         print(f"{name:26} {result[name]:.4f}")
     for asked, taken in result["clipped_cuts"].items():
         print(f"at {asked}: measured at {taken:,}, the size of the database")
+    for warning in result["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     if _REPORT.value:
         print(f"report: {report_path(workdir, baseline)}")
 

@@ -31,7 +31,7 @@ class DamagedCheckpoint(UserError):
 
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(
-            f"the checkpoint {folder} is damaged ({reason}); restore it from a copy, or run "
+            f"the checkpoint {folder} is damaged ({reason}): restore it from a copy, or run "
             "train.py again to resume from an earlier one."
         )
         self.folder, self.reason = folder, reason

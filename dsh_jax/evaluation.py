@@ -24,6 +24,7 @@ from dsh_jax.report.page import write_report
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.counts import distance_counts
+from dsh_jax.retrieval.health import code_health
 from dsh_jax.retrieval.metrics import metrics_of
 from dsh_jax.training.experiment import check_data_fields, load_data
 from dsh_jax.training.workdir import load_config
@@ -37,6 +38,7 @@ TOPICS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "topics_itq": fit_itq,
 }
 BASELINES = (*UNSUPERVISED, *TOPICS, "classifier")
+_DEFAULT_CACHE = "~/.cache/dsh_jax/images"
 
 
 def evaluate_workdir(
@@ -62,10 +64,11 @@ def evaluate_workdir(
       report: also write a page with pictures, `report/` (`report_itq/` and so on).
 
     Returns:
-      The content of `eval.json`.
+      The content of `eval.json`; `warnings` in it says what is wrong with the codes.
 
     Raises:
-      UserError: the workdir or its data is missing, damaged, or does not match the config.
+      UserError: the workdir or its data is missing, damaged, or does not match the config; or the
+        workdir has links that lead out of it.
     """
     refuse_links_out(workdir)
     config = load_config_of(workdir, data_dir)
@@ -122,14 +125,32 @@ def evaluate_workdir(
         result["database_without_words"] = int((~arrays["database_has_words"]).sum())
     with replacing(codes_path(workdir, baseline)) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
+    result["warnings"] = _warnings(result, query, baseline)
     write_json(result_path(workdir, baseline), result)
     if report:
-        samples = sorted((workdir / "samples").glob("*.png"))
+        samples = sorted(p for p in (workdir / "samples").glob("*.png") if p.is_file())
         write_report(
             report_path(workdir, baseline).parent, result=result, codes=arrays, counts=counts,
             dataset=dataset, samples=samples[-1] if samples and not baseline else None,
         )  # fmt: skip
     return result
+
+
+def _warnings(result: dict[str, Any], query: np.ndarray, baseline: str) -> list[str]:
+    """What makes scores meaningless, or bits useless, in a sentence each."""
+    warnings = []
+    healths = {"query": code_health(query, num_bits=result["num_bits"]),
+               "database": result["code_health"]}  # fmt: skip
+    for name, health in healths.items():
+        constant, distinct = health["constant_bits"], health["distinct_codes"]
+        if distinct == 1:
+            warnings.append(f"all {name} codes are equal, so the scores say nothing.")
+        elif constant and baseline != "classifier":  # whose bits stand for classes
+            are = "is" if constant == 1 else "are"
+            warnings.append(
+                f"{constant} of {result['num_bits']} bits {are} the same in all {name} codes."
+            )
+    return warnings
 
 
 def result_path(workdir: Path, baseline: str = "") -> Path:
@@ -150,6 +171,9 @@ def report_path(workdir: Path, baseline: str = "") -> Path:
 def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
     """The config that a workdir was trained with.
 
+    Nothing that it names is imported. Its `data.cache_dir` may be a stranger's: without `data_dir`
+    it is used only if images are cached there already, and else the default.
+
     Args:
       workdir: of a training.
       data_dir: where the data is now; empty if it has not moved since training.
@@ -166,6 +190,9 @@ def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
         raise UserError(f"{workdir}/config.json was changed: {error}") from error
     if not (workdir / "split.json").exists():
         raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
+    cache = Path(config.data.get("cache_dir", _DEFAULT_CACHE)).expanduser()
+    if not data_dir and not any(cache.glob("*.array_record")) and "cache_dir" in config.data:
+        config.data.cache_dir = _DEFAULT_CACHE
     if data_dir:
         config.data["root" if config.data.source in IMAGE_FILES else "data_dir"] = data_dir
     return config

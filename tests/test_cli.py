@@ -225,10 +225,10 @@ def cut_checkpoints(workdir):
     return "checkpoints"
 
 
-def checkpoints_without_metadata(workdir):
-    for file in [p for p in (workdir / "checkpoints").rglob("_METADATA")]:
-        file.unlink()
-    return "checkpoints"
+def checkpoints_without_records(workdir):
+    for step in (workdir / "checkpoints").iterdir():
+        shutil.rmtree(step / "record")
+    return "no checksums"
 
 
 def another_network(workdir):
@@ -239,7 +239,7 @@ def another_network(workdir):
 
 
 DAMAGES = [no_checkpoint, empty_checkpoints, cut_config, config_of_a_list, config_without_a_field,
-           tampered_split, cut_split, no_split, cut_checkpoints, checkpoints_without_metadata,
+           tampered_split, cut_split, no_split, cut_checkpoints, checkpoints_without_records,
            another_network]  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """Atomic writes and locks."""
 
 import fcntl
+import os
+import subprocess
 
 import pytest
 
-from dsh_jax.files import locked, replacing
+from dsh_jax.files import locked, remove_abandoned, replacing
 
 
 def test_the_file_is_replaced_and_nothing_left_beside(tmp_path):
@@ -34,3 +36,16 @@ def test_a_path_is_locked_during_the_block_only(tmp_path):
     with locked(path):
         pass
     assert not path.exists()
+
+
+def test_temporary_files_of_dead_processes_are_removed(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / "samples").mkdir()
+    gone = [tmp_path / f".a.json.{dead.pid}.tmp", tmp_path / f"samples/.b.png.{dead.pid}.tmp",
+            tmp_path / f".c.json.{os.getpid()}.tmp", tmp_path / f".d.{10**30}.tmp"]  # fmt: skip
+    kept = [tmp_path / f".e.json.{os.getppid()}.tmp", tmp_path / ".f.tmp", tmp_path / "g.1.tmp"]
+    for path in (*gone, *kept):
+        path.write_text("")
+    remove_abandoned(tmp_path)
+    assert [path for path in (*gone, *kept) if path.exists()] == kept

@@ -56,13 +56,13 @@ class CheckpointWriter(Checkpoints):
                 )
         digests = {name: records.digest(leaf) for name, leaf in leaves.items()}
         record = Record(step, float(seconds), float(validation_map), digests)
-        self._scores[step] = record.validation_map
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record.to_dict())
         )
         with self._writing():
             if self._manager is None:
                 self._manager = self._open()
+            self._scores[step] = record.validation_map
             self._manager.save(step, args=items)
 
     def resume(self, like: Any) -> tuple[int, Any, float, list[DamagedCheckpoint]]:
@@ -77,12 +77,7 @@ class CheckpointWriter(Checkpoints):
         Raises:
           UserError: all checkpoints are damaged, or one is of another network.
         """
-        damaged: list[DamagedCheckpoint] = []
-        for step in reversed(self.steps()):
-            try:
-                self._scores[step] = self.record(step).validation_map
-            except DamagedCheckpoint as error:
-                damaged.append(error)
+        damaged = self._read_scores()
         for step in sorted(self._scores, reverse=True):
             try:
                 state, seconds = self.restore(step, like)
@@ -134,7 +129,18 @@ class CheckpointWriter(Checkpoints):
             with self._writing():
                 manager.close()
 
+    def _read_scores(self) -> list[DamagedCheckpoint]:
+        """Reads the score of every checkpoint, the latest first; returns what is damaged."""
+        damaged = []
+        for step in reversed(self.steps()):
+            try:
+                self._scores[step] = self.record(step).validation_map
+            except DamagedCheckpoint as error:
+                damaged.append(error)
+        return damaged
+
     def _open(self) -> ocp.CheckpointManager:
+        self._read_scores()
         policy = _LatestAndBest(self._keep, self._scores)
         options = ocp.CheckpointManagerOptions(preservation_policy=policy, create=True)
         return ocp.CheckpointManager(self._directory, options=options)
