@@ -23,16 +23,28 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Integer:
-    """An integer of `least` or more."""
+    """An integer of `least` or more, and of at most `most` if that is given."""
 
     least: int
+    most: int | None = None
 
     def allows(self, value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= self.least
+        return (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and value >= self.least
+            and (self.most is None or value <= self.most)
+        )
 
     @property
     def allowed(self) -> str:
-        return f"an integer of {self.least} or more"
+        if self.most is None:
+            return f"an integer of {self.least} or more"
+        return f"an integer from {self.least} to {self.most}"
+
+
+SEED = Integer(0, most=2**32 - 1)
+"""A seed: of a larger one JAX keeps the last 32 bits only, and scikit-learn takes none."""
 
 
 @dataclass(frozen=True)
