@@ -41,6 +41,10 @@ class Integer:
         return f"an integer from {self.least} to {self.most}"
 
 
+SEED = Integer(0, most=2**32 - 1)
+"""A seed: of a larger one JAX keeps the last 32 bits only, and scikit-learn takes none."""
+
+
 @dataclass(frozen=True)
 class Number:
     """A finite number of at least `least`, above `above` and below `below`; never NaN.

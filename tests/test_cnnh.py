@@ -72,7 +72,7 @@ def test_multi_hot_labels_take_the_full_form():
 
 
 def test_a_class_without_labeled_images():
-    with pytest.raises(UserError, match="class 1 has 0 images"):
+    with pytest.raises(ValueError, match="class 1 has 0 images"):
         cnnh.learn_targets(
             np.array([0, 2]), num_classes=3, num_bits=8, seed=0, sweeps=2, form="classes"
         )

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsh_jax.errors import UserError
 from dsh_jax.networks import representation
 from dsh_jax.networks.generator import Generator, Upsample
 from dsh_jax.networks.streams import AdversaryStream, ClassificationStream, HashStream
@@ -78,7 +77,7 @@ def test_alexnet_strides_only_over_large_images():
     ],
 )
 def test_representation_names_the_field_that_is_wrong(name, changes, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         network(name, **changes)
 
 
@@ -125,7 +124,7 @@ def test_generator_looks_at_noise_and_label():
 
 @pytest.mark.parametrize("shape", [(4, 4, 1), (2, 2, 1), (28, 28, 1), (16, 32, 3), (33, 33, 3)])
 def test_generator_names_a_size_it_cannot_draw(shape):
-    with pytest.raises(UserError, match=f"{shape[0]}x{shape[1]}"):
+    with pytest.raises(ValueError, match=f"{shape[0]}x{shape[1]}"):
         shapes(Generator(shape, width=2), jnp.zeros((1, 5)), jnp.zeros((1, 2)), train=False)
 
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.shttm_codes import random_tags, textbook_iteration
-from dsh_jax.errors import UserError
 from dsh_jax.methods.shttm_codes import _joined, _solve_side, learn_codes
 from dsh_jax.methods.shttm_hash import fit_hash_function, medians
 
@@ -251,7 +250,7 @@ def test_the_hash_function_is_the_papers(n, words):
 )
 def test_impossible_settings_are_the_users_mistake(name, value):
     tags, topics = corpus(12, 3, 2)
-    with pytest.raises(UserError, match=f"codes.{name} is {value}: choose"):
+    with pytest.raises(ValueError, match=f"codes.{name} is {value}: choose"):
         learn(tags, topics, **{"iterations": 1, name: value})
 
 
@@ -259,12 +258,12 @@ def test_weights_too_far_apart_are_the_users_mistake():
     tags, topics = corpus(70, 9, 12)
     topics = topics[:, :1] * np.ones(12) + 1e-6 * topics  # nearly one topic
     for weights in ({"tag_ridge": 1e-30}, {"present": 1e36}):
-        with pytest.raises(UserError, match="float32 is too coarse.*choose"):
+        with pytest.raises(ValueError, match="float32 is too coarse.*choose"):
             learn(tags, 1e6 * topics, 3, dtype="float32", **weights)
 
 
 def test_a_hash_function_without_ridge_is_the_users_mistake():
-    with pytest.raises(UserError, match="ridge is 0: choose"):
+    with pytest.raises(ValueError, match="ridge is 0: choose"):
         fit_hash_function(sp.eye_array(3), np.ones((3, 2)), ridge=0)
 
 

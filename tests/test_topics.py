@@ -5,9 +5,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.decomposition import LatentDirichletAllocation
 
-from dsh_jax.data.documents import topics as topics_module
 from dsh_jax.data.documents.topics import infer_topics, learn_topics
-from dsh_jax.errors import UserError
 
 
 def planted(n=300, num_topics=3, seed=0):
@@ -96,7 +94,7 @@ def learned(monkeypatch):
             calls.append(counts)
             return super().fit(counts)
 
-    monkeypatch.setattr(topics_module, "LatentDirichletAllocation", Counted)
+    monkeypatch.setattr("sklearn.decomposition.LatentDirichletAllocation", Counted)
     return calls
 
 
@@ -174,11 +172,11 @@ def test_more_topics_than_documents_or_words_are_the_users_mistake():
     padded = sp.vstack([counts, sp.csr_array((80, 30), dtype=np.int32)], format="csr")
     for few in (counts, padded):
         assert learn(few, num_topics=20, iterations=1).components.shape == (20, 30)
-        with pytest.raises(UserError, match="num_bits is 21, but 20 .* 30 words support 1 to 20"):
+        with pytest.raises(ValueError, match="num_bits is 21, but 20 .* 30 words support 1 to 20"):
             learn(few, num_topics=21)
-    with pytest.raises(UserError, match="num_bits is 5, but .* 4 words support 1 to 4 .*choose"):
+    with pytest.raises(ValueError, match="num_bits is 5, but .* 4 words support 1 to 4 .*choose"):
         learn(counts[:, :4], num_topics=5)
-    with pytest.raises(UserError, match="num_bits is 0"):
+    with pytest.raises(ValueError, match="num_bits is 0"):
         learn(counts, num_topics=0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from dsh_jax.errors import UserError
 
-MOST_ENTRIES = 2**30  # items x classes, a byte each
+MOST_ENTRIES = 2**28  # items x classes, up to 4 bytes each
 
 
 def multi_hot(of_items: Sequence[Iterable[str]], class_names: Sequence[str]) -> np.ndarray:

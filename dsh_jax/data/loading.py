@@ -20,12 +20,12 @@ from dsh_jax.data.splits.by_share import draw_shares
 from dsh_jax.data.splits.from_lists import split_by_roles
 from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.split import load_for as load_split_for
-from dsh_jax.errors import UserError
-from dsh_jax.fields import Choice, Integer, Number, Rules, Switch, Text
+from dsh_jax.errors import UserError, as_user_error
+from dsh_jax.fields import SEED, Choice, Integer, Number, Rules, Switch, Text
 
 _COMMON: Rules = {
     "data.source": Text(),
-    "data.split_seed": Integer(0, 2**32 - 1),
+    "data.split_seed": SEED,
     "data.split_file": Text(),
 }
 _FILES: Rules = {
@@ -151,12 +151,13 @@ def read_words(
     """
     if saved is not None:
         return as_dataset(found, saved)
-    vocabulary = fit_vocabulary(
-        [found.texts[row] for row in split.training],
-        max_words=data.max_words,
-        min_documents=data.min_documents,
-        max_share=data.max_share,
-    )
+    with as_user_error():
+        vocabulary = fit_vocabulary(
+            [found.texts[row] for row in split.training],
+            max_words=data.max_words,
+            min_documents=data.min_documents,
+            max_share=data.max_share,
+        )
     return as_dataset(found, vocabulary)
 
 

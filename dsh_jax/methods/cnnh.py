@@ -181,7 +181,7 @@ def learn_targets(
       int8 of -1 and 1 `[n, num_bits]`, row k for `labels[k]`; and a line for the log.
 
     Raises:
-      UserError: a class without images, or a matrix that does not fit in memory.
+      ValueError: a class without images, or a matrix that does not fit in memory.
     """
     if form == "classes":
         counts = np.bincount(labels, minlength=num_classes)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from dsh_jax.errors import UserError
 from dsh_jax.methods.cnnh_sweep import sweep as sweep_once
 from dsh_jax.methods.similarity import DEVICE_BLOCK, check_memory, check_similarity, row_blocks
 
@@ -61,9 +60,8 @@ def learn_codes(
       max_bytes: memory limit; None for all memory of the machine.
 
     Raises:
-      UserError: num_bits or sweeps below 1; more memory needed than `max_bytes`; S asymmetric, not
-        of -1 and +1, or not +1 on the diagonal.
-      ValueError: S is empty or not square.
+      ValueError: num_bits or sweeps below 1; more memory needed than `max_bytes`; S empty, not
+        square, asymmetric, not of -1 and +1, or not +1 on the diagonal.
     """
     similarity = np.asarray(similarity)
     _check_settings(num_bits, sweeps)
@@ -94,8 +92,8 @@ def learn_class_codes(
       Rows are classes; the objectives and the gap are over images, as `learn_codes` gives them.
 
     Raises:
-      UserError: num_bits or sweeps below 1; a class without images.
-      ValueError: the counts are not integers `[classes]`.
+      ValueError: num_bits or sweeps below 1; a class without images; the counts are not integers
+        `[classes]`.
     """
     counts = np.asarray(class_counts)
     _check_settings(num_bits, sweeps)
@@ -103,7 +101,7 @@ def learn_class_codes(
         raise ValueError(f"class_counts must be integers [classes], got {counts.shape} "
                          f"{counts.dtype}")  # fmt: skip
     if counts.min() < 1:
-        raise UserError(
+        raise ValueError(
             f"class {int(counts.argmin())} has {counts.min()} images to learn a code for: "
             "leave the class out or add images of it."
         )
@@ -194,6 +192,6 @@ def _device() -> jax.Device:
 
 def _check_settings(num_bits: int, sweeps: int) -> None:
     if num_bits < 1:
-        raise UserError(f"CNNH cannot make codes of {num_bits} bits: choose at least 1 bit.")
+        raise ValueError(f"CNNH cannot make codes of {num_bits} bits: choose at least 1 bit.")
     if sweeps < 1:
-        raise UserError(f"CNNH cannot learn codes in {sweeps} sweeps: choose at least 1 sweep.")
+        raise ValueError(f"CNNH cannot learn codes in {sweeps} sweeps: choose at least 1 sweep.")

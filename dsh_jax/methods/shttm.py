@@ -71,7 +71,8 @@ def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> S
       report: takes an iteration's number and its metrics.
 
     Raises:
-      UserError: the documents support fewer topics than bits, or weights are too far apart.
+      UserError: the documents support fewer topics than bits.
+      ValueError: weights are too far apart.
     """
     ids = split.training
     features = dataset.features(ids)

@@ -21,8 +21,6 @@ import numpy as np
 import scipy.sparse as sp
 from jax import lax
 
-from dsh_jax.errors import UserError
-
 _BATCH_ELEMENTS = 2**20  # of an array in a batch of rows: limits memory, and fits in a cache
 
 _matmul = partial(jnp.matmul, precision="highest")  # no TF32: gains of late steps are small
@@ -78,9 +76,9 @@ def learn_codes(
       An iteration that raises the objective, as only rounding can, is discarded and ends the fit.
 
     Raises:
-      UserError: `present`, `missing`, `tag_ridge`, `topic_weight` or `iterations` out of range, or
-        so far apart that `dtype` is not precise enough.
-      ValueError: tags or topics of a wrong shape or with invalid values, or an unknown dtype.
+      ValueError: `present`, `missing`, `tag_ridge`, `topic_weight` or `iterations` out of range, or
+        so far apart that `dtype` is not precise enough; tags or topics of a wrong shape or with
+        invalid values; or an unknown dtype.
     """
     _check_settings(present, missing, tag_ridge, topic_weight, iterations)
     if dtype not in ("float32", "float64"):
@@ -107,7 +105,7 @@ def learn_codes(
             objective = float(_objective(codes, factors, topics, pairs, *weights))
         # It starts at present * tags.nnz, with tag factors of 0 and the topics as codes.
         if iteration == 1 and tags.nnz and not objective <= (1 + 1e-6) * present * tags.nnz:
-            raise UserError(
+            raise ValueError(
                 f"{dtype} is too coarse for codes.present {present}, codes.missing {missing}, "
                 f"codes.tag_ridge {tag_ridge} and codes.topic_weight {topic_weight}: choose "
                 "weights closer to each other, or float64."
@@ -265,11 +263,11 @@ def _check_settings(
     above_zero = {"missing": missing, "tag_ridge": tag_ridge, "topic_weight": topic_weight}
     for name, value in above_zero.items():
         if not 0 < value < np.inf:
-            raise UserError(f"codes.{name} is {value}: choose a number above 0.")
+            raise ValueError(f"codes.{name} is {value}: choose a number above 0.")
     if not missing < present < np.inf:
-        raise UserError(
+        raise ValueError(
             f"codes.present is {present}: choose a number above codes.missing, {missing}, as a "
             "tag that is present says more than one that is missing."
         )
     if iterations < 1:
-        raise UserError(f"codes.iterations is {iterations}: choose at least 1.")
+        raise ValueError(f"codes.iterations is {iterations}: choose at least 1.")

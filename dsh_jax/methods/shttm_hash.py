@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from dsh_jax.errors import UserError
-
 
 def medians(codes: np.ndarray) -> np.ndarray:
     """The thresholds that set each bit in half of the codes: `[n, k]` -> `[k]`."""
@@ -31,13 +29,13 @@ def fit_hash_function(features: Any, codes: np.ndarray, *, ridge: float) -> np.n
       W, float64 `[words, k]`; new documents have the codes `features @ W`.
 
     Raises:
-      UserError: ridge is not above 0.
-      ValueError: features and codes are not two matrices with the same number of rows.
+      ValueError: ridge is not above 0, or features and codes are not two matrices with the same
+        number of rows.
     """
     from sklearn.linear_model import ridge_regression  # slow to import
 
     if not ridge > 0:
-        raise UserError(f"codes.hash_ridge is {ridge}: choose a number above 0.")
+        raise ValueError(f"codes.hash_ridge is {ridge}: choose a number above 0.")
     if features.ndim != 2 or np.ndim(codes) != 2 or features.shape[0] != len(codes):
         raise ValueError(f"features and codes must be [n, words] and [n, k], got "
                          f"{features.shape} and {np.shape(codes)}")  # fmt: skip

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dsh_jax.errors import UserError
-
 DEVICE_BLOCK = 64  # rows of S that share one product on the device
 _HOST_BLOCK = 512  # rows of S that are checked or made at a time on the host
 
@@ -22,8 +20,8 @@ def similarity_from_labels(labels: np.ndarray, *, max_bytes: int | None = None) 
       int8 `[n, n]`.
 
     Raises:
-      UserError: the matrix, or learning codes from it, needs more memory.
-      ValueError: labels of a wrong shape or with invalid values.
+      ValueError: labels of a wrong shape or with invalid values; or the matrix, or learning codes
+        from it, needs more memory.
     """
     labels = np.asarray(labels)
     if labels.ndim not in (1, 2) or 0 in labels.shape:
@@ -51,13 +49,13 @@ def check_memory(n: int, num_bits: int, max_bytes: int | None = None) -> None:
     """Refuses a matrix that does not fit in memory, before anything of size `[n, n]` is made.
 
     Raises:
-      UserError: it needs more than `max_bytes`, or more than the machine has.
+      ValueError: it needs more than `max_bytes`, or more than the machine has.
     """
     needed = required_bytes(n, num_bits)
     if max_bytes is None:
         max_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > max_bytes:
-        raise UserError(
+        raise ValueError(
             f"learning codes from the similarity of {n:,} images needs {needed / 2**20:,.1f} MiB "
             f"and {max_bytes / 2**20:,.1f} MiB may be used: learn from fewer labeled images."
         )
@@ -67,16 +65,16 @@ def check_similarity(similarity: np.ndarray) -> None:
     """Refuses a matrix that is not symmetric, of -1 and +1, and +1 on the diagonal.
 
     Raises:
-      UserError: the matrix is invalid.
+      ValueError: the matrix is invalid.
     """
     fix = "similarity_from_labels makes a valid one."
     for rows in row_blocks(len(similarity)):
         if not np.all((similarity[rows] == 1) | (similarity[rows] == -1)):
-            raise UserError(f"the similarity has values other than -1 and +1: {fix}")
+            raise ValueError(f"the similarity has values other than -1 and +1: {fix}")
         if not np.array_equal(similarity[rows], similarity[:, rows].T):
-            raise UserError(f"the similarity is not symmetric: {fix}")
+            raise ValueError(f"the similarity is not symmetric: {fix}")
     if not np.all(np.diagonal(similarity) == 1):
-        raise UserError(f"the similarity has a diagonal entry other than +1: {fix}")
+        raise ValueError(f"the similarity has a diagonal entry other than +1: {fix}")
 
 
 def row_blocks(n: int) -> Iterator[slice]:

@@ -11,12 +11,13 @@ from ml_collections import ConfigDict
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.documents.topics import infer_topics, learn_topics
-from dsh_jax.fields import Integer, Rules, Text
+from dsh_jax.errors import as_user_error
+from dsh_jax.fields import SEED, Integer, Rules, Text
 from dsh_jax.methods.base import Network
 from dsh_jax.methods.players import Players
 
 TOPIC_FIELDS: Rules = {
-    "topics.seed": Integer(0, 2**32 - 1),
+    "topics.seed": SEED,
     "topics.iterations": Integer(1, 10**9),
     "topics.cache": Text(),
 }
@@ -48,11 +49,12 @@ def topic_model(
       UserError: the documents support fewer topics than bits.
     """
     assert isinstance(dataset, TextDataset)
-    topics = learn_topics(
-        dataset.counts[training],
-        num_topics=config.num_bits,
-        seed=config.topics.seed,
-        iterations=config.topics.iterations,
-        cache=Path(config.topics.cache).expanduser() if config.topics.cache else None,
-    )
+    with as_user_error():
+        topics = learn_topics(
+            dataset.counts[training],
+            num_topics=config.num_bits,
+            seed=config.topics.seed,
+            iterations=config.topics.iterations,
+            cache=Path(config.topics.cache).expanduser() if config.topics.cache else None,
+        )
     return lambda ids: infer_topics(topics, dataset.counts[ids])

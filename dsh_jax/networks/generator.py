@@ -10,7 +10,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dsh_jax.errors import UserError
 from dsh_jax.networks.conv import Conv
 
 _INIT = nn.initializers.normal(0.02)
@@ -61,12 +60,24 @@ class Generator(nn.Module):
       width: channels before the last doubling; each earlier layer has twice as many.
       axis_name: device axis over which batch statistics are averaged; None for one device.
       dtype: compute dtype.
+
+    Raises:
+      ValueError: an image size that is not reached from 4 x 4 by doubling.
     """
 
     image_shape: tuple[int, int, int]
     width: int
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        height, width, _ = self.image_shape
+        if height != width or _doublings(height) < 1 or 4 * 2 ** _doublings(height) != height:
+            raise ValueError(
+                f"the generator cannot draw {height}x{width} images; resize them to a square of "
+                "8, 16, 32, 64 or 128 pixels."
+            )
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
@@ -79,17 +90,9 @@ class Generator(nn.Module):
 
         Returns:
           Images in [-1, 1], float32, `[batch, height, width, channels]`.
-
-        Raises:
-          UserError: an image size that is not reached from 4 x 4 by doubling.
         """
-        height, width, channels = self.image_shape
-        doublings = round(math.log2(height / 4)) if height >= 4 else 0
-        if height != width or doublings < 1 or 4 * 2**doublings != height:
-            raise UserError(
-                f"the generator cannot draw {height}x{width} images; resize them to a square of "
-                "8, 16, 32, 64 or 128 pixels."
-            )
+        height, _, channels = self.image_shape
+        doublings = _doublings(height)
 
         def norm(x: jax.Array) -> jax.Array:
             x = nn.BatchNorm(
@@ -107,3 +110,8 @@ class Generator(nn.Module):
             x = norm(Upsample(features, use_bias=False, dtype=self.dtype)(x))
         x = Upsample(channels, dtype=self.dtype)(x)
         return jnp.tanh(x.astype(jnp.float32))
+
+
+def _doublings(size: int) -> int:
+    """How often 4 pixels are doubled to about `size`."""
+    return round(math.log2(size / 4)) if size >= 4 else 0

@@ -11,7 +11,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dsh_jax.errors import UserError
 from dsh_jax.networks.conv import Conv
 
 NAMES = ("conv3", "alexnet", "wide_resnet")
@@ -198,14 +197,14 @@ def build(
     """Builds the representation that a config names.
 
     Raises:
-      UserError: an unknown name or normalisation, or an invalid depth or number of features.
+      ValueError: an unknown name or normalisation, or an invalid depth or number of features.
     """
     if norm not in ("none", "group"):
-        raise UserError(f"representation.norm is 'none' or 'group', not {norm!r}.")
+        raise ValueError(f"representation.norm is 'none' or 'group', not {norm!r}.")
     if features < 1 and name != "wide_resnet":
-        raise UserError(f"representation.features is {features}; {name} needs 1 or more.")
+        raise ValueError(f"representation.features is {features}; {name} needs 1 or more.")
     if name == "wide_resnet" and (depth < 10 or (depth - 4) % 6):
-        raise UserError(f"representation.depth is 10, 16, 22, 28 ... (6 n + 4), not {depth}.")
+        raise ValueError(f"representation.depth is 10, 16, 22, 28 ... (6 n + 4), not {depth}.")
     networks: dict[str, Callable[[], nn.Module]] = {
         "conv3": lambda: Conv3(width, features, dropout, norm, spectral_norm, dtype),
         "alexnet": lambda: AlexNet(width, features, dropout, norm, spectral_norm, dtype),
@@ -214,5 +213,5 @@ def build(
         ),
     }
     if name not in networks:
-        raise UserError(f"representation.name is one of {sorted(networks)}, not {name!r}.")
+        raise ValueError(f"representation.name is one of {sorted(networks)}, not {name!r}.")
     return networks[name]()

@@ -11,8 +11,6 @@ from typing import TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from dsh_jax.errors import UserError
-
 Features: TypeAlias = np.ndarray | sp.csr_array
 Encoder: TypeAlias = Callable[[Features], np.ndarray]
 
@@ -33,13 +31,13 @@ def fit_itq(features: Features, *, num_bits: int, seed: int, iterations: int = 5
       features of the wrong width.
 
     Raises:
-      UserError: num_bits is below 1, or too large for the dimension or the number of rows.
-      ValueError: features are not a matrix of finite numbers, or iterations < 0.
+      ValueError: num_bits is below 1, or too large for the dimension or the number of rows;
+        features are not a matrix of finite numbers; or iterations < 0.
     """
     features = _as_features(features)
     most = min(features.shape) - sp.issparse(features)  # sparse PCA cannot find the last one
     if not 1 <= num_bits <= most:
-        raise UserError(
+        raise ValueError(
             f"ITQ cannot make codes of {num_bits} bits from {features.shape[0]} rows of "
             f"{features.shape[1]} features: choose between 1 and {most} bits."
         )
@@ -105,12 +103,11 @@ def fit_lsh(features: Features, *, num_bits: int, seed: int) -> Encoder:
       An encoder, as `fit_itq` does.
 
     Raises:
-      UserError: num_bits < 1.
-      ValueError: features are not a matrix of finite numbers.
+      ValueError: num_bits < 1, or features are not a matrix of finite numbers.
     """
     features = _as_features(features)
     if num_bits < 1:
-        raise UserError(f"LSH cannot make codes of {num_bits} bits: choose at least 1 bit.")
+        raise ValueError(f"LSH cannot make codes of {num_bits} bits: choose at least 1 bit.")
     hyperplanes = np.random.default_rng(seed).standard_normal((features.shape[1], num_bits))
     return _linear_encoder(features.mean(axis=0, dtype=np.float64), hyperplanes)
 
@@ -145,7 +142,7 @@ def label_codes(predicted: np.ndarray, *, num_bits: int) -> np.ndarray:
       bits uint8 {0, 1} `[n, num_bits]`.
 
     Raises:
-      UserError: too few bits for the classes, or for several labels per item.
+      ValueError: too few bits for the classes, or for several labels per item.
     """
     n, classes = predicted.shape
     bits = np.zeros((n, num_bits), np.uint8)
@@ -154,7 +151,7 @@ def label_codes(predicted: np.ndarray, *, num_bits: int) -> np.ndarray:
         bits[:, : repeated.shape[1]] = repeated
         return bits
     if classes > 2**num_bits or np.any(predicted.sum(axis=1) != 1):
-        raise UserError(
+        raise ValueError(
             f"labels of {classes} classes do not fit into codes of {num_bits} bits: "
             f"this baseline needs {classes} bits or more."
         )

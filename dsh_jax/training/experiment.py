@@ -19,14 +19,14 @@ from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.devices import Devices, pick_devices
 from dsh_jax.encoder_files import SIGNATURE, load_description
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.fields import Integer, Rules
+from dsh_jax.fields import SEED, Integer, Rules
 from dsh_jax.losses.slots import OPTIONS
 from dsh_jax.methods import METHODS
 from dsh_jax.methods.base import Method, Recipe
 from dsh_jax.report.preview import write_preview
 
 FIELDS: Rules = {
-    "seed": Integer(0, 2**32 - 1),
+    "seed": SEED,
     "num_devices": Integer(0, 10**6),
     "encode_batch_size": Integer(1, 2**20),
     "log_every_steps": Integer(1, 10**9),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 from dsh_jax.rng import stream_rng
 
@@ -54,14 +53,13 @@ def learn_topics(
         there; None always fits.
 
     Raises:
-      UserError: `num_topics` is out of range.
-      ValueError: scikit-learn rejects `iterations` or `counts`.
+      ValueError: `num_topics` is out of range, or scikit-learn rejects `iterations` or `counts`.
     """
     counts = _normalised(counts)
     with_words = int(np.count_nonzero(np.diff(counts.indptr)))
     most = min(with_words, counts.shape[1])
     if not 1 <= num_topics <= most:
-        raise UserError(
+        raise ValueError(
             f"num_bits is {num_topics}, but {with_words} training documents with words and a "
             f"vocabulary of {counts.shape[1]} words support 1 to {most} topics: choose num_bits "
             f"in that range, or give more training documents or a larger vocabulary."

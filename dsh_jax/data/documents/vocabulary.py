@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from dsh_jax.errors import UserError
-
 if TYPE_CHECKING:  # scikit-learn is slow to import, and encoders of images need none
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
@@ -66,7 +64,7 @@ def fit_vocabulary(
       max_share: a word may be in at most this share of the texts, in (0, 1].
 
     Raises:
-      UserError: an option is out of range, or no word is left.
+      ValueError: an option is out of range, or no word is left.
     """
     for name, value, fits, bounds in (
         ("max_words", max_words, max_words >= 1, "at least 1"),
@@ -74,7 +72,7 @@ def fit_vocabulary(
         ("max_share", max_share, 0 < max_share <= 1, "above 0 and at most 1"),
     ):
         if not fits:
-            raise UserError(f"data.{name} is {value}: it must be {bounds}.")
+            raise ValueError(f"data.{name} is {value}: it must be {bounds}.")
     vectorizer = _vectorizer(
         max_features=max_words,
         min_df=min_documents,
@@ -83,7 +81,7 @@ def fit_vocabulary(
     try:
         counts = vectorizer.fit_transform(texts)
     except ValueError as error:  # the vocabulary is empty, before or after the bounds
-        raise UserError(
+        raise ValueError(
             f"No word is left with data.min_documents={min_documents} and "
             f"data.max_share={max_share}: lower data.min_documents, raise data.max_share, or give "
             f"training documents that have words."

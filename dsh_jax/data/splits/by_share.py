@@ -33,7 +33,7 @@ def draw_shares(
     if seed < 0:
         raise UserError(f"data.split_seed is {seed}: set it to 0 or more.")
     every = np.arange(len(dataset))
-    labeled = every[dataset.multi_hot(every).any(axis=1)]
+    labeled = every[dataset.labels.any(axis=1)] if dataset.multi_label else every
     if query_share:
         shuffled = stream_rng(seed, "split/query", 0).permutation(labeled)
         query = shuffled[: round(query_share * len(labeled))]
