@@ -7,7 +7,7 @@ RUN ?= runs/quickstart
 DATA_DIR ?=
 DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 
-.PHONY: quickstart test lint docs example-encoder results-digits results-multi-digits \
+.PHONY: quickstart test lint attack docs example-encoder results-digits results-multi-digits \
   results-cifar10-cpu results-documents tables benchmark clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -30,6 +30,10 @@ test: lint
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+# Kills, flipped bits, races and absurd configs; about a quarter of an hour.
+attack: $(VENV)/.installed
+	$(PY) -m tools.attack
 
 # The encoder that README.md, docs/ and notebooks/ load, and its measures: half of the quick start's
 # filters, so that the file is small.

@@ -26,9 +26,8 @@ def config_of(case, tmp_path):
 def test_every_field_with_every_absurd_value(case, tmp_path):
     config = config_of(case, tmp_path)
     prepare(config, tmp_path / "run")
-    changes = list(fuzz.changed(config))
-    assert len(changes) > 15 * len(fields.names(config))
-    assert fuzz.check(config, tmp_path / "run", 1.0, random.Random(0)) == []
+    tried, wrong, accepted = fuzz.check(config, tmp_path / "run", 1.0, random.Random(0))
+    assert wrong == [] and tried > 15 * len(fields.names(config)) and 0 < len(accepted) < tried / 2
     assert not (tmp_path / "run").exists()
 
 

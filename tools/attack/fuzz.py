@@ -3,7 +3,7 @@
 import importlib
 import math
 import random
-import time
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from ml_collections import ConfigDict
 from dsh_jax import fields
 from dsh_jax.errors import UserError
 from dsh_jax.training.experiment import prepare
+from tools.attack.config import CASES, get_config
+from tools.attack.report import Report
+from tools.attack.runs import ROOT, Fault, Scratch, in_fork
 
 VALUES: Mapping[str, Any] = {
     "wrong type": object,
@@ -33,6 +36,9 @@ VALUES: Mapping[str, Any] = {
     "switch": True,
 }
 """Name -> the value; `object` stands for a value of another type than the field's own."""
+
+SECONDS = 60
+"""What preparing a run may take."""
 
 _ABSENT = object()
 _BITS = ("cifar10", "cnnh_cifar10", "cnnh_plus_cifar10", "nus_wide")
@@ -96,23 +102,79 @@ def fault(call: Any, *arguments: Any) -> str | None:
     return None
 
 
-def check(config: ConfigDict, workdir: Path, share: float, rng: random.Random) -> list[str]:
-    """Prepares a share of all changed configs; returns what went wrong, with what.
+def check(
+    config: ConfigDict, workdir: Path, share: float, rng: random.Random
+) -> tuple[int, list[str], list[tuple[int, str]]]:
+    """Prepares a share of all changed configs.
 
     Args:
       config: to be changed.
       workdir: a folder that stays empty.
       share: of the changes, drawn from `rng`; 1 is all.
       rng: draws them.
+
+    Returns:
+      How many were tried; what went wrong, with what; and the numbers and names of the changes
+      that were accepted.
     """
-    found = []
-    for change, absurd in changed(config):
+    def hangs(*_: object) -> None:
+        raise RuntimeError(f"it still ran after {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, hangs)
+    tried, found, accepted = 0, [], []
+    for number, (change, absurd) in enumerate(changed(config)):
         if rng.random() >= share:
             continue
-        began = time.monotonic()
-        wrong = fault(prepare, absurd, workdir)
-        if time.monotonic() - began > 60:
-            wrong = f"{wrong or 'right'}, after {time.monotonic() - began:.0f} s"
+        tried += 1
+
+        def prepared(absurd: ConfigDict = absurd, at: tuple[int, str] = (number, change)) -> None:
+            prepare(absurd, workdir)
+            accepted.append(at)
+
+        signal.alarm(SECONDS)
+        wrong = fault(prepared)
+        signal.alarm(0)
         if wrong:
             found.append(f"{change}: {wrong}")
-    return found
+    return tried, found, accepted
+
+
+def attack(scratch: Scratch, rng: random.Random, scale: float, report: Report) -> None:
+    """Prepares every change of every config, and trains 40 of those that are accepted."""
+    absent = scratch / "no_data"
+    configs = {name: (config, absent) for name, config in shipped(ROOT / "configs").items()}
+    configs |= {name: (get_config(name), scratch.corpus) for name in CASES}
+    accepted: list[tuple[str, int, str]] = []
+    for name, (config, data_dir) in configs.items():
+        if name not in CASES or name.startswith("shttm"):
+            config.data.data_dir = str(data_dir)
+        share = min(1.0, scale)
+        tried, wrong, taken = in_fork(_check, config, scratch / "fuzz", share, rng.random())
+        report.trials += tried
+        for line in wrong:
+            report.fault(f"{name}: {line}")
+        if name in CASES:
+            accepted += [(name, number, change) for number, change in taken]
+        print(f"fuzz: {name}: {tried} changes, {len(wrong)} faults", flush=True)
+    for number, (name, change_number, change) in enumerate(
+        rng.sample(accepted, min(len(accepted), round(40 * scale)))
+    ):
+        config, _ = configs[name]
+        with report.trial(f"{name}, trained with {change}"):
+            wrong = in_fork(_train, config, change_number, scratch / f"fuzz_{number}")
+            if wrong:
+                raise Fault(wrong)
+            report.outcomes["trained"] += 1
+
+
+def _check(
+    config: ConfigDict, workdir: Path, share: float, seed: float
+) -> tuple[int, list[str], list[tuple[int, str]]]:
+    return check(config, workdir, share, random.Random(seed))
+
+
+def _train(config: ConfigDict, number: int, workdir: Path) -> str | None:
+    from dsh_jax.training.loop import train
+
+    absurd = next(made for index, (_, made) in enumerate(changed(config)) if index == number)
+    return fault(train, absurd, workdir, {"command": "attack"})

@@ -1,0 +1,51 @@
+"""`python -m tools.attack [--only kills,flips,...] [--seed 0] [--scale 1.0]`, or `make attack`.
+
+Prints a table; the exit code is 1 if anything went wrong.
+"""
+
+import argparse
+import importlib
+import random
+import sys
+import time
+
+from tools.attack.report import HEADER, Report
+from tools.attack.runs import Scratch
+
+PARTS = ("kills", "flips", "pairs", "evals", "fuzz")
+ALONE = ("memory",)  # takes long, and runs only if it is named
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.attack", description=__doc__)
+    parser.add_argument("--only", default=",".join(PARTS), help=", ".join((*PARTS, *ALONE)))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the number of trials")
+    options = parser.parse_args()
+    parts = options.only.split(",")
+    for part in parts:
+        if part not in (*PARTS, *ALONE):
+            parser.error(f"--only is {part!r}; name some of {', '.join((*PARTS, *ALONE))}")
+    print(f"seed {options.seed}, scale {options.scale:g}", flush=True)
+    scratch, reports = Scratch(), []
+    try:
+        for part in parts:
+            report = Report(part)
+            reports.append(report)
+            rng = random.Random(f"{options.seed} {part}")
+            attack = importlib.import_module(f"tools.attack.{part}").attack
+            try:
+                attack(scratch, rng, options.scale, report)
+            except Exception as error:
+                report.fault(f"it could not go on: {type(error).__name__}: {error}")
+            if not report.trials:
+                report.fault("nothing was tried")
+            report.seconds = time.monotonic() - report.began
+    finally:
+        scratch.remove()
+    print("\n".join(["", HEADER, *(report.row() for report in reports)]))
+    sys.exit(any(report.faults for report in reports))
+
+
+if __name__ == "__main__":
+    main()
