@@ -217,7 +217,8 @@ def _trained_codes(
 
     def packed_labels(logits: np.ndarray) -> np.ndarray:
         predicted = logits == logits.max(axis=1, keepdims=True) if single else logits > 0
-        return hamming.pack(label_codes(predicted, num_bits=encoder.num_bits))
+        with as_user_error():  # too few bits for the classes
+            return hamming.pack(label_codes(predicted, num_bits=encoder.num_bits))
 
     if baseline and not encoder.has_classifier:
         raise UserError(f"{encoder.method} has no classifier; leave out --baseline {baseline}.")

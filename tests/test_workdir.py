@@ -42,3 +42,18 @@ def test_the_command_line_is_as_typed(monkeypatch):
     typed = ["-m", "benchmarks.evaluate", "--result", "a b.json"]
     monkeypatch.setattr("sys.orig_argv", ["/somewhere/bin/python", *typed])
     assert workdir.command_line() == "python -m benchmarks.evaluate --result 'a b.json'"
+
+
+def test_devices_that_change_while_a_run_resumes_are_recorded(tmp_path):
+    path = tmp_path / "run.json"
+    assert workdir.record_run(path, {"command": "a"}, 0, 1) == []
+    assert workdir.record_run(path, {"command": "b"}, 5, 1) == []
+    first = {"from_step": 0, "num_devices": 1}
+    assert json.loads(path.read_text()) == {"command": "a", "devices": [first]}
+    (line,) = workdir.record_run(path, {"command": "c"}, 9, 2)
+    assert "2 from step 9 on, 1 before" in line and "dropout" in line
+    second = {"from_step": 9, "num_devices": 2}
+    assert json.loads(path.read_text()) == {"command": "a", "devices": [first, second]}
+    path.write_text('{"comm')  # cut off
+    assert workdir.record_run(path, {"command": "d"}, 9, 2) == []
+    assert json.loads(path.read_text()) == {"command": "d", "devices": [second]}

@@ -120,7 +120,8 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
             f"loss.labels is {labels!r}, but {dataset.name} has several labels per image, or "
             "images without any; set it to 'multi' or 'auto'."
         )
-    return Signature(dataset.inputs, labels, dataset.class_names)
+    with as_user_error():
+        return Signature(dataset.inputs, labels, dataset.class_names)
 
 
 def load_data(config: ConfigDict, workdir: Path | None) -> tuple[Dataset, Split]:

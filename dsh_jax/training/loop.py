@@ -30,7 +30,7 @@ from dsh_jax.training.experiment import Experiment, prepare
 from dsh_jax.training.lock import WorkdirLock
 from dsh_jax.training.progress import Progress, image_grid, save_png, say
 from dsh_jax.training.saving import CheckpointWriter
-from dsh_jax.training.workdir import as_dict, check_same_config, is_run
+from dsh_jax.training.workdir import as_dict, check_same_config, record_run
 
 SAMPLES_PER_CLASS = 10
 
@@ -67,7 +67,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         if (checkpoints.latest() or 0) > start and not damaged:
             raise UserError(f"{workdir} was trained meanwhile: run the same command again.")
         say(*checkpoints.set_aside(damaged))
-        _write_what_it_is(experiment, workdir, run, learned, is_new=not start)
+        _write_what_it_is(experiment, workdir, run, learned, start)
         progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
         with lock.checked(), closing(checkpoints), closing(progress):
             trainer = _Trainer(experiment, workdir, checkpoints, progress, lock, seconds, learned)
@@ -75,17 +75,16 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
 
 
 def _write_what_it_is(
-    experiment: Experiment, workdir: Path, run: dict, learned: Targets | None, *, is_new: bool
+    experiment: Experiment, workdir: Path, run: dict, learned: Targets | None, step: int
 ) -> None:
     """Writes the files that say what is trained, after removing what killed runs left."""
     remove_abandoned(workdir)
-    if is_new:  # without a checkpoint, what is there may be of another config
+    if not step:  # without a checkpoint, what is there may be of another config
         for picture in (workdir / "samples").glob("step_*.png"):
             picture.unlink()
     write_json(workdir / "config.json", as_dict(experiment.config))
     save_split(experiment.split, workdir / "split.json")
-    if is_new or not is_run(workdir / "run.json"):
-        write_json(workdir / "run.json", run)
+    say(*record_run(workdir / "run.json", run, step, len(experiment.devices)))
     description = describe(experiment.config, experiment.signature, experiment.method.codes)
     save_description(description, workdir)
     if learned is not None:

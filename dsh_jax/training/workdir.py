@@ -15,7 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from dsh_jax.errors import UserError
-from dsh_jax.files import read_json
+from dsh_jax.files import read_json, write_json
 
 # These may differ between a run and its resumption: they do not change what is learned.
 _FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
@@ -78,12 +78,34 @@ def check_same_config(workdir: Path, config: ConfigDict) -> bool:
     return not differing
 
 
-def is_run(path: Path) -> bool:
-    """Whether a file is a `run.json`, and not one cut off."""
+def record_run(path: Path, run: dict[str, Any], step: int, num_devices: int) -> list[str]:
+    """Keeps how a run was made, and on how many devices from which step on.
+
+    Args:
+      path: of `run.json`. One that is cut off is replaced.
+      run: of this call; written where it starts the run.
+      step: steps done before this call.
+      num_devices: that share its batches.
+
+    Returns:
+      A line if the number of devices has changed, which changes what dropout draws.
+    """
     try:
-        return isinstance(read_json(path), dict)
+        saved = read_json(path) if step else None
     except UserError:
-        return False
+        saved = None
+    saved = dict(saved) if isinstance(saved, dict) else dict(run)
+    devices = list(saved.get("devices", []))
+    if devices and devices[-1]["num_devices"] == num_devices:
+        return []
+    now = {"from_step": step, "num_devices": num_devices}
+    write_json(path, saved | {"devices": [*devices, now]})
+    if not devices:
+        return []
+    return [
+        f"devices     {num_devices} from step {step:,} on, {devices[-1]['num_devices']} before: "
+        "each device draws its own dropout, so the result is not that of an undisturbed run"
+    ]
 
 
 def load_config(workdir: Path) -> ConfigDict:
