@@ -38,7 +38,7 @@ TOPICS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "topics_itq": fit_itq,
 }
 BASELINES = (*UNSUPERVISED, *TOPICS, "classifier")
-_DEFAULT_CACHE = "~/.cache/dsh_jax/images"
+_IMAGE_CACHE, _TOPIC_CACHE = "~/.cache/dsh_jax/images", "~/.cache/dsh_jax/topics"
 
 
 def evaluate_workdir(
@@ -171,8 +171,8 @@ def report_path(workdir: Path, baseline: str = "") -> Path:
 def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
     """The config that a workdir was trained with.
 
-    Nothing that it names is imported. Its `data.cache_dir` may be a stranger's: without `data_dir`
-    it is used only if images are cached there already, and else the default.
+    Nothing that it names is imported. Its cache folders may be a stranger's: without `data_dir`
+    they are used only if they are the default or something is cached there already.
 
     Args:
       workdir: of a training.
@@ -190,12 +190,25 @@ def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
         raise UserError(f"{workdir}/config.json was changed: {error}") from error
     if not (workdir / "split.json").exists():
         raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
-    cache = Path(config.data.get("cache_dir", _DEFAULT_CACHE)).expanduser()
-    if not data_dir and not any(cache.glob("*.array_record")) and "cache_dir" in config.data:
-        config.data.cache_dir = _DEFAULT_CACHE
+    if not data_dir:
+        _leave_strange_caches(config)
     if data_dir:
         config.data["root" if config.data.source in IMAGE_FILES else "data_dir"] = data_dir
     return config
+
+
+def _leave_strange_caches(config: ConfigDict) -> None:
+    """Keeps cache folders only if they are caches: nothing is written to any other folder."""
+
+    def is_cache(folder: Any, default: str, files: str) -> bool:
+        return folder == default or any(Path(str(folder)).expanduser().glob(files))
+
+    images, topics = config.data.get("cache_dir"), config.get("topics")
+    if images is not None and not is_cache(images, _IMAGE_CACHE, "*.array_record"):
+        config.data.cache_dir = _IMAGE_CACHE
+    if isinstance(topics, ConfigDict) and topics.get("cache"):
+        if not is_cache(topics.cache, _TOPIC_CACHE, "*.npz"):
+            topics.cache = ""  # fitted anew
 
 
 def _check_network(workdir: Path, config: ConfigDict, encoder: Encoder) -> None:

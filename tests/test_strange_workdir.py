@@ -111,12 +111,17 @@ def test_the_cache_that_a_config_names_is_used_where_there_is_one(copy, tmp_path
         "source": "image_files", "root": "", "image_root": "", "image_size": 16,
         "memory_limit_gb": 1.0, "cache_dir": str(tmp_path / "theirs"),
     }  # fmt: skip
+    config["topics"] = {"cache": str(tmp_path / "topics")}
     write_json(copy / "config.json", config)
     assert load_config_of(copy, "").data.cache_dir == "~/.cache/dsh_jax/images"
+    assert load_config_of(copy, "").topics.cache == ""
     assert load_config_of(copy, "mine").data.cache_dir == str(tmp_path / "theirs")
-    (tmp_path / "theirs").mkdir()
+    for name in ("theirs", "topics"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "topics/fitted.npz").write_bytes(b"")
     (tmp_path / "theirs/images.array_record").write_bytes(b"")
     assert load_config_of(copy, "").data.cache_dir == str(tmp_path / "theirs")
+    assert load_config_of(copy, "").topics.cache == str(tmp_path / "topics")
 
 
 @pytest.mark.parametrize("when", ["before the record", "before the state"])
