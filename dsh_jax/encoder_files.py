@@ -149,7 +149,7 @@ def load_description(workdir: Path) -> Description:
             raise ValueError("its checksum does not fit")
     except (OSError, *_DAMAGED) as error:
         raise UserError(
-            f"{path} is damaged ({_short(error)}); restore it or train anew."
+            f"{path} is damaged ({_short(error)}); restore it or train again."
         ) from error
     return description
 
@@ -209,7 +209,7 @@ def load(path: Path) -> tuple[Description, dict[str, Any]]:
             raise ValueError("its fingerprint does not fit")
     except _DAMAGED as error:
         raise UserError(
-            f"{path} is damaged or was edited ({_short(error)}); copy it again, or save it anew "
+            f"{path} is damaged or was edited ({_short(error)}); copy it again, or save it again "
             "with encoder.save(FILE)."
         ) from error
     return description, variables

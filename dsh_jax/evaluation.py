@@ -208,7 +208,7 @@ def _leave_strange_caches(config: ConfigDict) -> None:
         config.data.cache_dir = _IMAGE_CACHE
     if isinstance(topics, ConfigDict) and topics.get("cache"):
         if not is_cache(topics.cache, _TOPIC_CACHE, "*.npz"):
-            topics.cache = ""  # fitted anew
+            topics.cache = ""  # fitted again
 
 
 def _check_network(workdir: Path, config: ConfigDict, encoder: Encoder) -> None:

@@ -125,7 +125,7 @@ def test_weighted_rows_descend_as_the_slow_loop_does(counts):
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 9999),
-    # Few shapes: each is compiled anew.
+    # Few shapes: each is compiled separately.
     shape=st.sampled_from([(1, 1), (2, 5), (7, 3), (20, 16), (66, 4)]),
     share=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
 )

@@ -162,7 +162,7 @@ def test_no_changed_byte_goes_unnoticed(saved, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "words"),
     [
         ({"format": "2"}, "format '2', and this version of dsh_jax reads format 1"),
         ({"format": None}, "format None"),
@@ -177,10 +177,10 @@ def test_no_changed_byte_goes_unnoticed(saved, tmp_path):
         ({"description": "[" * 100_000}, "damaged or was edited"),
     ],
 )
-def test_other_metadata(saved, tmp_path, changed, told):
+def test_other_metadata(saved, tmp_path, changed, words):
     path = tmp_path / "other.safetensors"
     path.write_bytes(with_metadata(saved.read_bytes(), **changed))
-    refused(path, told)
+    refused(path, words)
 
 
 @pytest.mark.parametrize(

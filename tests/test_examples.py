@@ -35,16 +35,16 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_example_has_the_measures_beside_it():
     encoder = load_encoder(ROOT / "examples/digits_16bit.safetensors")
-    told = json.loads((ROOT / "examples/digits_16bit.json").read_text())
+    measures = json.loads((ROOT / "examples/digits_16bit.json").read_text())
     dataset, split = load_data(digits_16bit.get_config(), ROOT / "none")
-    assert split.checksum == told["split_checksum"]
+    assert split.checksum == measures["split_checksum"]
     query, database = (encoder.encode(dataset.images[ids]) for ids in (split.query, split.database))
     measured = evaluate(
         query, dataset.labels[split.query], database, dataset.labels[split.database],
         num_bits=encoder.num_bits,
     )  # fmt: skip
-    assert measured["map"] == pytest.approx(told["map"], abs=1e-3)
-    assert told["num_bits"] == encoder.num_bits and told["map"] > 0.9
+    assert measured["map"] == pytest.approx(measures["map"], abs=1e-3)
+    assert measures["num_bits"] == encoder.num_bits and measures["map"] > 0.9
 
 
 def test_the_example_is_small_and_its_digits_are_never_trained_on():

@@ -104,15 +104,15 @@ def test_a_loss_and_a_metric_with_the_commands_of_the_page(page):
     (page / "my_losses.py").unlink()  # evaluation does not need it
     run_shown(page, "python eval.py --workdir runs/mine")
 
-    told = run_shown(page, "python my_metrics.py runs/mine/codes.npz").stdout
+    shown = run_shown(page, "python my_metrics.py runs/mine/codes.npz").stdout
     codes = np.load(page / "runs/mine/codes.npz")
     bits = {role: np.unpackbits(codes[f"{role}_codes"], axis=1) for role in ("query", "database")}
     wanted = [
         roc_auc_score(codes["database_labels"] == label, -(bits["database"] != code).sum(axis=1))
         for code, label in zip(bits["query"], codes["query_labels"], strict=True)
     ]
-    assert re.fullmatch(r"AUC 0\.\d{4}\n", told)
-    assert float(told.split()[1]) == pytest.approx(np.mean(wanted), abs=6e-5)
+    assert re.fullmatch(r"AUC 0\.\d{4}\n", shown)
+    assert float(shown.split()[1]) == pytest.approx(np.mean(wanted), abs=6e-5)
 
 
 def test_a_mistake_in_a_real_process(page):
