@@ -200,7 +200,7 @@ def load(path: Path) -> tuple[Description, dict[str, Any]]:
     except (OSError, safetensors.SafetensorError, *_DAMAGED) as error:
         raise UserError(
             f"{path} cannot be read as an encoder file ({_short(error)}); copy it again, or save "
-            "it anew with encoder.save(FILE)."
+            "it again with encoder.save(FILE)."
         ) from error
     try:
         description = from_dict(json.loads(metadata["description"]))

@@ -149,7 +149,7 @@ def test_training_keeps_its_targets_and_resumes(tmp_path):
     for label in range(10):  # one code a class
         assert len(np.unique(kept.codes[labels == label], axis=0)) == 1
 
-    # Stopped in stage 2: the checkpoint after step 3 is the last, and targets are not learned again.
+    # Stopped in stage 2: the last checkpoint is after step 3, and targets are not learned again.
     before = (tmp_path / "whole/targets.npz").stat().st_mtime_ns
     for later in (tmp_path / "whole/checkpoints").glob("6"):
         shutil.rmtree(later)

@@ -99,7 +99,7 @@ def test_a_finished_run_left_everything(finished):
 
 
 def test_a_resumed_run_ends_in_the_same_state(finished, tmp_path, monkeypatch):
-    # It stops before the first checkpoint and begins anew; it stops after it and goes on from it.
+    # It stops before the first checkpoint and starts over; it stops after it and goes on from it.
     workdir, state = finished
     assert_same_state(train_in_parts(tmp_path, monkeypatch, stops=(3, 5)), state)
     assert metrics(tmp_path) == metrics(workdir)  # so no step stands twice
