@@ -115,6 +115,8 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
     labels = config.get("loss", {}).get("labels", "auto")
     if labels == "auto":
         labels = "multi" if dataset.multi_label else "single"
+    if labels not in ("single", "multi"):
+        raise UserError(f"loss.labels is {labels!r}; set it to 'single', 'multi' or 'auto'.")
     if labels == "single" and dataset.multi_label:
         raise UserError(
             f"loss.labels is {labels!r}, but {dataset.name} has several labels per image, or "

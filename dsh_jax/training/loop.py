@@ -67,28 +67,33 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         if (checkpoints.latest() or 0) > start and not damaged:
             raise UserError(f"{workdir} was trained meanwhile: run the same command again.")
         say(*checkpoints.set_aside(damaged))
-        _write_what_it_is(experiment, workdir, run, learned, start)
+        remove_abandoned(workdir)
+        if not is_ours:
+            _clear(workdir)
+        if learned is not None and not (workdir / "targets.npz").exists():
+            targets.save(learned, workdir / "targets.npz")
+        _write_what_it_is(experiment, workdir, run, start)
         progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
         with lock.checked(), closing(checkpoints), closing(progress):
             trainer = _Trainer(experiment, workdir, checkpoints, progress, lock, seconds, learned)
             return trainer.fit(state) if experiment.method.fit else trainer.run(state, start)
 
 
-def _write_what_it_is(
-    experiment: Experiment, workdir: Path, run: dict, learned: Targets | None, step: int
-) -> None:
-    """Writes the files that say what is trained, after removing what killed runs left."""
-    remove_abandoned(workdir)
-    if not step:  # without a checkpoint, what is there may be of another config
-        for picture in (workdir / "samples").glob("step_*.png"):
-            picture.unlink()
-    write_json(workdir / "config.json", as_dict(experiment.config))
+def _clear(workdir: Path) -> None:
+    """Removes what a run of another config left, first of all its config."""
+    for name in ("config.json", "targets.npz"):
+        (workdir / name).unlink(missing_ok=True)
+    for picture in (workdir / "samples").glob("step_*.png"):
+        picture.unlink()
+
+
+def _write_what_it_is(experiment: Experiment, workdir: Path, run: dict, step: int) -> None:
+    """Writes the files that say what is trained, last of all the config."""
     save_split(experiment.split, workdir / "split.json")
     say(*record_run(workdir / "run.json", run, step, len(experiment.devices)))
     description = describe(experiment.config, experiment.signature, experiment.method.codes)
     save_description(description, workdir)
-    if learned is not None:
-        targets.save(learned, workdir / "targets.npz")
+    write_json(workdir / "config.json", as_dict(experiment.config))
 
 
 def _learn_targets(experiment: Experiment, workdir: Path | None) -> Targets | None:
