@@ -8,12 +8,14 @@ import importlib
 import random
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tools.attack.report import HEADER, Report
 from tools.attack.runs import Scratch
 
 PARTS = ("kills", "flips", "pairs", "evals", "fuzz")
 ALONE = ("memory",)  # takes long, and runs only if it is named
+AT_ONCE = 2  # parts; each waits for processes of its own
 
 
 def main() -> None:
@@ -27,20 +29,24 @@ def main() -> None:
         if part not in (*PARTS, *ALONE):
             parser.error(f"--only is {part!r}; name some of {', '.join((*PARTS, *ALONE))}")
     print(f"seed {options.seed}, scale {options.scale:g}", flush=True)
-    scratch, reports = Scratch(), []
+    scratch = Scratch()
+
+    def run(part: str) -> Report:
+        report = Report(part)
+        rng = random.Random(f"{options.seed} {part}")
+        attack = importlib.import_module(f"tools.attack.{part}").attack
+        try:
+            attack(scratch, rng, options.scale, report)
+        except Exception as error:
+            report.fault(f"it could not go on: {type(error).__name__}: {error}")
+        if not report.trials:
+            report.fault("nothing was tried")
+        report.seconds = time.monotonic() - report.began
+        return report
+
     try:
-        for part in parts:
-            report = Report(part)
-            reports.append(report)
-            rng = random.Random(f"{options.seed} {part}")
-            attack = importlib.import_module(f"tools.attack.{part}").attack
-            try:
-                attack(scratch, rng, options.scale, report)
-            except Exception as error:
-                report.fault(f"it could not go on: {type(error).__name__}: {error}")
-            if not report.trials:
-                report.fault("nothing was tried")
-            report.seconds = time.monotonic() - report.began
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            reports = list(pool.map(run, parts))
     finally:
         scratch.remove()
     print("\n".join(["", HEADER, *(report.row() for report in reports)]))
