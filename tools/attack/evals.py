@@ -12,15 +12,17 @@ def attack(scratch: Scratch, rng: random.Random, scale: float, report: Report) -
     workdir = scratch / "evals"
     endless = ("eval_every_steps=1", "num_steps=1000000")
     training = Run(scratch.train("control", workdir, *endless), scratch / "evals_training")
-    began = time.monotonic()
-    while not list(workdir.glob("checkpoints/[0-9]*/_CHECKPOINT_METADATA")):
-        if not training.running or time.monotonic() - began > 200:
-            raise Fault(f"the training wrote no checkpoint: {training.errors[-300:]!r}")
-        time.sleep(0.2)
-    for number in range(round(100 * scale)):
-        time.sleep(rng.uniform(0, 0.2))
-        with report.trial(f"evaluation {number}"):
-            Run(evaluate(workdir), scratch / "evaluation").succeed()
-            if not training.running:
-                raise Fault(f"the training ended: {training.errors[-300:]!r}")
-    training.kill()
+    try:
+        began = time.monotonic()
+        while not list(workdir.glob("checkpoints/[0-9]*/_CHECKPOINT_METADATA")):
+            if not training.running or time.monotonic() - began > 200:
+                raise Fault(f"the training wrote no checkpoint: {training.errors[-300:]!r}")
+            time.sleep(0.2)
+        for number in range(round(100 * scale)):
+            time.sleep(rng.uniform(0, 0.2))
+            with report.trial(f"evaluation {number}"):
+                Run(evaluate(workdir), scratch / "evaluation").succeed()
+                if not training.running:
+                    raise Fault(f"the training ended: {training.errors[-300:]!r}")
+    finally:
+        training.kill()

@@ -22,8 +22,8 @@ def attack(scratch: Scratch, rng: random.Random, scale: float, report: Report) -
         training = Run(scratch.train("control", workdir, *overrides), scratch / "memory_run")
         quarter, latest = 0, 0
         while training.running:
-            step, resident = last_step(workdir / "metrics.jsonl"), resident_bytes(training.pid)
-            latest = resident or latest
+            step, own = last_step(workdir / "metrics.jsonl"), own_bytes(training.pid)
+            latest = own or latest
             if step >= steps / 4 and not quarter:
                 quarter = latest
             print(f"memory: step {step:,}, {latest / 1e6:,.1f} MB", flush=True)
@@ -45,11 +45,14 @@ def last_step(metrics: Path) -> int:
     return int(json.loads(lines[-2])["step"]) if len(lines) > 1 else 0
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process; 0 if it has ended."""
+def own_bytes(pid: int) -> int:
+    """A process's own memory, resident or swapped out; 0 if it has ended.
+
+    Pages of mapped files are left out: the system drops and reads them again as it likes.
+    """
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    found = [line.split()[1] for line in lines if line.startswith("VmRSS:")]
-    return 1024 * int(found[0]) if found else 0
+    return sum(1024 * int(line.split()[1]) for line in lines
+               if line.startswith(("RssAnon:", "VmSwap:")))  # fmt: skip
