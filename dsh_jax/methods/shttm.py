@@ -4,11 +4,13 @@ Wang, Zhang & Si: "Semantic Hashing using Tags and Topic Modeling", SIGIR 2013. 
 form by alternating least squares: there are no steps and no batches.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads scipy.sparse when it is first used
 from ml_collections import ConfigDict
 
 from dsh_jax.data.dataset import Dataset
@@ -99,7 +101,7 @@ def binarisation(
     settings: ConfigDict,
     codes: np.ndarray,
     kernel: np.ndarray,
-    features: sp.csr_array,
+    features: scipy.sparse.csr_array,
     *,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:

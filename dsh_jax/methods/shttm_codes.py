@@ -10,6 +10,8 @@ per side, and each row needs only a small system for its own few tags.
 Source: Wang, Zhang & Si, "Semantic hashing using tags and topic modeling" (SIGIR 2013).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads scipy.sparse when it is first used
 from jax import lax
 
 _BATCH_ELEMENTS = 2**20  # of an array in a batch of rows: limits memory, and fits in a cache
@@ -121,7 +123,7 @@ def learn_codes(
     return result
 
 
-def _joined(tags: sp.csr_array) -> list[tuple[np.ndarray, np.ndarray]]:
+def _joined(tags: scipy.sparse.csr_array) -> list[tuple[np.ndarray, np.ndarray]]:
     """The columns of each row's ones, with rows of similar counts in one group.
 
     The counts differ a thousandfold, so one length for all would take too much memory; but each
@@ -245,11 +247,11 @@ def _objective(
     )
 
 
-def _as_tags(tags: Any) -> sp.csr_array:
+def _as_tags(tags: Any) -> scipy.sparse.csr_array:
     """A sparse copy of the tags, checked to be 0 and 1."""
-    if np.ndim(tags) != 2 and not sp.issparse(tags):
+    if np.ndim(tags) != 2 and not scipy.sparse.issparse(tags):
         raise ValueError(f"tags must be [n, tags], got {np.shape(tags)}")
-    tags = sp.csr_array(tags, copy=True)
+    tags = scipy.sparse.csr_array(tags, copy=True)
     tags.sum_duplicates()
     tags.eliminate_zeros()
     if np.any(tags.data != 1):

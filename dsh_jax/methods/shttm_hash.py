@@ -3,10 +3,12 @@
 Source: Wang, Zhang & Si, "Semantic hashing using tags and topic modeling" (SIGIR 2013).
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads scipy.sparse when it is first used
 
 
 def medians(codes: np.ndarray) -> np.ndarray:
@@ -39,6 +41,6 @@ def fit_hash_function(features: Any, codes: np.ndarray, *, ridge: float) -> np.n
     if features.ndim != 2 or np.ndim(codes) != 2 or features.shape[0] != len(codes):
         raise ValueError(f"features and codes must be [n, words] and [n, k], got "
                          f"{features.shape} and {np.shape(codes)}")  # fmt: skip
-    features, codes = sp.csr_matrix(features, dtype=float), np.asarray(codes, float)
+    features, codes = scipy.sparse.csr_matrix(features, dtype=float), np.asarray(codes, float)
     weights = ridge_regression(features, codes, ridge, solver="sparse_cg", tol=1e-10)
     return np.atleast_2d(weights).T

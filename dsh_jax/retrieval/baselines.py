@@ -5,14 +5,16 @@ Learned codes should beat them. Each `fit_*` needs no labels and returns an enco
 (pixels) or SciPy sparse (tf-idf); sparse features are never made dense.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads scipy.sparse when it is first used
 
-Features: TypeAlias = np.ndarray | sp.csr_array
-Encoder: TypeAlias = Callable[[Features], np.ndarray]
+Features: TypeAlias = "np.ndarray | scipy.sparse.csr_array"
+Encoder: TypeAlias = "Callable[[Features], np.ndarray]"
 
 
 def fit_itq(features: Features, *, num_bits: int, seed: int, iterations: int = 50) -> Encoder:
@@ -35,7 +37,8 @@ def fit_itq(features: Features, *, num_bits: int, seed: int, iterations: int = 5
         features are not a matrix of finite numbers; or iterations < 0.
     """
     features = _as_features(features)
-    most = min(features.shape) - sp.issparse(features)  # sparse PCA cannot find the last one
+    # Sparse PCA cannot find the last component.
+    most = min(features.shape) - scipy.sparse.issparse(features)
     if not 1 <= num_bits <= most:
         raise ValueError(
             f"ITQ cannot make codes of {num_bits} bits from {features.shape[0]} rows of "
@@ -164,18 +167,19 @@ def _as_features(features: Features) -> Features:
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"features must be a non-empty [n, dim], got {features.shape}")
     features = features.astype(np.float64 if features.dtype == np.float64 else np.float32)
-    if not np.isfinite(features.data if sp.issparse(features) else features).all():
+    if not np.isfinite(features.data if scipy.sparse.issparse(features) else features).all():
         raise ValueError(f"features {features.shape} hold NaN or infinity")
     return features
 
 
 def _as_array(features: Features) -> Features:
-    return sp.csr_array(features) if sp.issparse(features) else np.asarray(features)
+    is_sparse = scipy.sparse.issparse(features)
+    return scipy.sparse.csr_array(features) if is_sparse else np.asarray(features)
 
 
 def _project(features: Features, mean: np.ndarray, projection: np.ndarray) -> np.ndarray:
     """(features - mean) @ projection, without centring (and so densifying) sparse features."""
-    if sp.issparse(features):
+    if scipy.sparse.issparse(features):
         return features @ projection - mean @ projection
     return (features - mean) @ projection
 

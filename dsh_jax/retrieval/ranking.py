@@ -14,7 +14,7 @@ integer of 1 or more, raise a ValueError.
 """
 
 import numpy as np
-from scipy.special import digamma, gammaln
+import scipy  # loads scipy.special when it is first used
 
 from dsh_jax.retrieval.arguments import as_integer
 
@@ -103,6 +103,7 @@ def average_precision_bounds_over_hits(
         for bound, order, missed in ((0, "worst", m - hits), (1, "best", 0 * hits)):
             before = average_precision(in_order(full, order)) * found if last else 0.0
             start = items + missed
+            digamma = scipy.special.digamma
             harmonic = digamma(start + hits + 1.0) - digamma(start + 1.0)
             scores = _ratio(before + hits + (found - start) * harmonic, found + hits)
             result[bound, query] = scores.min() if bound == 0 else scores.max()
@@ -214,6 +215,7 @@ def _precisions(
     # (G + g + (i - 1) slope) / (N + i), and as (i - 1) / (N + i) = 1 - (N + 1) / (N + i), the sum
     # over i = 1..n' is n' slope + (G + g - (N + 1) slope) (H[N + n'] - H[N]), H harmonic numbers.
     slope = mean_gain * (relevant - 1) / np.maximum(total - 1, 1)
+    digamma = scipy.special.digamma
     harmonic = digamma(before + inside + 1.0) - digamma(before + 1.0)
     summed = inside * slope + (gain_before + mean_gain - (before + 1) * slope) * harmonic
     return _ratio(relevant, total) * summed
@@ -247,6 +249,7 @@ def _hypergeometric(n: int, r: int, m: int) -> tuple[np.ndarray, np.ndarray]:
     hits = np.arange(max(0, m - (n - r)), min(m, r) + 1)
 
     def log_choose(a: int, b: np.ndarray) -> np.ndarray:
+        gammaln = scipy.special.gammaln
         return np.asarray(gammaln(a + 1) - gammaln(b + 1) - gammaln(a - b + 1))
 
     logs = log_choose(r, hits) + log_choose(n - r, m - hits)

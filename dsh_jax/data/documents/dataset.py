@@ -1,11 +1,13 @@
 """Documents as a data set of words: short rows of indices and weights for the networks."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads scipy.sparse when it is first used
 
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.rows import word_rows
@@ -24,8 +26,8 @@ class TextDataset(Documents):
     """
 
     vocabulary: Vocabulary
-    counts: sp.csr_array
-    tfidf: sp.csr_array
+    counts: scipy.sparse.csr_array
+    tfidf: scipy.sparse.csr_array
 
     @cached_property
     def has_words(self) -> np.ndarray:
@@ -47,7 +49,7 @@ class TextDataset(Documents):
         """The words of some documents; see `rows.word_rows`."""
         return word_rows(self.tfidf[ids], self.counts[ids])
 
-    def features(self, ids: np.ndarray) -> sp.csr_array:
+    def features(self, ids: np.ndarray) -> scipy.sparse.csr_array:
         """tf-idf, float32 CSR `[m, words]`."""
         return self.tfidf[ids]
 

@@ -1,12 +1,16 @@
 """Words of documents as short rows of indices and weights, the input of the networks."""
 
+from __future__ import annotations
+
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads scipy.sparse when it is first used
 
 _LEAST_WIDTH = 32
 
 
-def word_rows(tfidf: sp.csr_array, counts: sp.csr_array) -> dict[str, np.ndarray]:
+def word_rows(
+    tfidf: scipy.sparse.csr_array, counts: scipy.sparse.csr_array
+) -> dict[str, np.ndarray]:
     """The words of some documents, as rows padded with word 0 at weight 0.
 
     Args:

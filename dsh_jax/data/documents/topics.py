@@ -1,5 +1,7 @@
 """Topics of documents: LDA, fitted once and cached under a digest of its inputs."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import dataclass
@@ -7,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads scipy.sparse when it is first used
 
 from dsh_jax.files import replacing
 from dsh_jax.rng import stream_rng
@@ -38,7 +40,12 @@ class Topics:
 
 
 def learn_topics(
-    counts: sp.csr_array, *, num_topics: int, seed: int, iterations: int, cache: Path | None
+    counts: scipy.sparse.csr_array,
+    *,
+    num_topics: int,
+    seed: int,
+    iterations: int,
+    cache: Path | None,
 ) -> Topics:
     """Fits LDA by online variational Bayes.
 
@@ -85,7 +92,7 @@ def learn_topics(
     return topics
 
 
-def infer_topics(topics: Topics, counts: sp.csr_array) -> np.ndarray:
+def infer_topics(topics: Topics, counts: scipy.sparse.csr_array) -> np.ndarray:
     """The shares of topics in documents, as by scikit-learn's `transform` of the fitted model.
 
     Args:
@@ -106,15 +113,15 @@ def infer_topics(topics: Topics, counts: sp.csr_array) -> np.ndarray:
     return lda.transform(_normalised(counts))
 
 
-def _normalised(counts: sp.csr_array) -> sp.csr_array:
+def _normalised(counts: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
     """The same matrix in float64, without stored zeros and with sorted columns."""
-    counts = sp.csr_array(counts, dtype=np.float64, copy=True)
+    counts = scipy.sparse.csr_array(counts, dtype=np.float64, copy=True)
     counts.sum_duplicates()
     counts.eliminate_zeros()
     return counts
 
 
-def _digest(counts: sp.csr_array, lda: "LatentDirichletAllocation") -> str:
+def _digest(counts: scipy.sparse.csr_array, lda: LatentDirichletAllocation) -> str:
     """SHA-256 of all that determines the topics: counts, options and scikit-learn's version."""
     import sklearn
 

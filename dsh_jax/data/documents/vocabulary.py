@@ -1,11 +1,13 @@
 """Texts as counts and tf-idf of the words of a vocabulary, with one tokeniser."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads scipy.sparse when it is first used
 
 if TYPE_CHECKING:  # scikit-learn is slow to import, and encoders of images need none
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
@@ -29,11 +31,11 @@ class Vocabulary:
         if self.idf.shape != (len(self.words),) or not np.isfinite(self.idf).all():
             raise ValueError(f"idf must be {len(self.words)} finite numbers, got {self.idf.shape}")
 
-    def counts(self, texts: Iterable[str]) -> sp.csr_array:
+    def counts(self, texts: Iterable[str]) -> scipy.sparse.csr_array:
         """How often each word is in each text, `[n]` -> int32 CSR `[n, words]`."""
-        return sp.csr_array(_vectorizer(vocabulary=self.words).transform(texts))
+        return scipy.sparse.csr_array(_vectorizer(vocabulary=self.words).transform(texts))
 
-    def tfidf_of(self, counts: sp.csr_array) -> sp.csr_array:
+    def tfidf_of(self, counts: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
         """tf-idf of the result of `counts`, with tf = 1 + log(count).
 
         Args:
@@ -49,7 +51,7 @@ class Vocabulary:
             raise ValueError(f"counts must be [n, {len(self.words)}], got {counts.shape}")
         transformer = _transformer()
         transformer.idf_ = self.idf
-        return sp.csr_array(transformer.transform(counts), dtype=np.float32)
+        return scipy.sparse.csr_array(transformer.transform(counts), dtype=np.float32)
 
 
 def fit_vocabulary(
@@ -90,7 +92,7 @@ def fit_vocabulary(
     return Vocabulary(words, _transformer().fit(counts).idf_)
 
 
-def _vectorizer(**options: Any) -> "CountVectorizer":
+def _vectorizer(**options: Any) -> CountVectorizer:
     from sklearn.feature_extraction.text import CountVectorizer
 
     return CountVectorizer(
@@ -98,7 +100,7 @@ def _vectorizer(**options: Any) -> "CountVectorizer":
     )
 
 
-def _transformer() -> "TfidfTransformer":
+def _transformer() -> TfidfTransformer:
     from sklearn.feature_extraction.text import TfidfTransformer
 
     return TfidfTransformer(sublinear_tf=True)
