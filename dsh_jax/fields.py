@@ -142,6 +142,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
+def floats(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values, integers as floats: a large integer does not fit into JAX's int32."""
+    return {name: float(x) if type(x) is int else x for name, x in values.items()}
+
+
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of flattening: `{"loss.labels": x}` -> `{"loss": {"labels": x}}`.
 

@@ -191,3 +191,8 @@ def test_hash_step_with_several_labels(multi_batches):
         "classification": sigmoid_cross_entropy(logits, labels),
         "triplet": triplet_losses(*np.split(codes, 3)).mean(),
     })  # fmt: skip
+
+
+def test_a_weight_that_no_int32_holds():
+    weights = gan_of(build(loss__weights__triplet=10**12)).losses.weights
+    assert weights["triplet"] == 1e12 and type(weights["triplet"]) is float

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from dsh_jax import fields
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.images.augment import augment
 from dsh_jax.data.signature import Signature
@@ -141,7 +142,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         players=image_players(config, signature),
         code_loss=slots.from_config(config, "code", **sizes),
         classify=slots.classification(config, signature.labels, **sizes),
-        weights=dict(config.loss.weights),
+        weights=fields.floats(config.loss.weights),
         tx=optimizers.build_optimizer(config, "network", config.num_steps),
         augment=partial(
             augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip

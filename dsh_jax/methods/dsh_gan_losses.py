@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax import losses
+from dsh_jax import fields, losses
 from dsh_jax.data.signature import Signature
 from dsh_jax.losses import Game, Loss, slots
 from dsh_jax.methods.base import Metrics
@@ -69,8 +69,8 @@ def build_losses(config: ConfigDict, signature: Signature) -> Losses:
         batch=batch,
         no_class=no_class if config.loss.unlabeled == "zero" else None,
         game=slots.game(config),
-        weights=dict(config.loss.weights),
-        synthetic_class_weight=config.loss.synthetic_class_weight,
+        weights=fields.floats(config.loss.weights),
+        synthetic_class_weight=float(config.loss.synthetic_class_weight),
     )
 
 

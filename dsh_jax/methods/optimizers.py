@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from dsh_jax import fields
 from dsh_jax.fields import Choice, Integer, Number, Rule, Rules
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -70,4 +71,6 @@ def build_optimizer(
     config: ConfigDict, name: str, num_steps: int
 ) -> optax.GradientTransformation:
     """The optimizer that `config.optimizer.<name>` describes, for `num_steps` updates."""
-    return optimizer(**config.optimizer[name], num_steps=num_steps)
+    settings = dict(config.optimizer[name])
+    warmup_steps = settings.pop("warmup_steps")
+    return optimizer(**fields.floats(settings), warmup_steps=warmup_steps, num_steps=num_steps)

@@ -111,7 +111,7 @@ def image_players(config: ConfigDict, signature: Signature) -> Players:
         "representation": representation.build(
             **config.representation, dtype=jnp.dtype(config.dtype)
         ),
-        "hash": HashStream(config.num_bits, config.hash_stream.sharpness, AXIS),
+        "hash": HashStream(config.num_bits, float(config.hash_stream.sharpness), AXIS),
     }
     if config.get("class_outputs", True):
         networks["classification"] = ClassificationStream(signature.num_classes)

@@ -187,12 +187,14 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         players=word_players(networks, "encoder"),
         binary=switches.nonlinear,
         correlated_tags=switches.correlated_tags,
-        present=settings.present,
-        missing=settings.missing,
+        present=float(settings.present),
+        missing=float(settings.missing),
         losses={
             slot: slots.from_config(config, slot, **sizes) for slot in ("tags", "words", "topics")
         },
-        topic_weight=settings.word_weight if switches.joint_topics else settings.topic_weight,
+        topic_weight=float(
+            settings.word_weight if switches.joint_topics else settings.topic_weight
+        ),
         tx=optimizers.build_optimizer(config, "network", config.num_steps),
         ema_decay=config.ema_decay,
     )
@@ -218,7 +220,7 @@ def word_encoder(config: ConfigDict, signature: Signature) -> WordEncoder:
         config.encoder.hidden if config.improvements.nonlinear else 0,
         config.encoder.dropout,
         config.encoder.word_dropout,
-        config.encoder.sharpness,
+        float(config.encoder.sharpness),
         AXIS,
     )
 
