@@ -13,6 +13,7 @@ import numpy as np
 import scipy  # loads scipy.sparse when it is first used
 from ml_collections import ConfigDict
 
+from dsh_jax import fields
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.signature import Signature
 from dsh_jax.data.splits.split import Split
@@ -84,7 +85,7 @@ def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> S
         **code_options(config.codes),
         report=lambda iteration, objective: report(iteration, {"objective": objective}),
     )
-    kernel = fit_hash_function(features, learned.codes, ridge=config.codes.hash_ridge)
+    kernel = fit_hash_function(features, learned.codes, ridge=float(config.codes.hash_ridge))
     kernel, threshold = binarisation(
         config.codes, learned.codes, kernel, features, seed=config.seed
     )
@@ -93,8 +94,9 @@ def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> S
 
 def code_options(settings: ConfigDict) -> dict[str, Any]:
     """The keywords of `learn_codes` among the fields `codes` of a config."""
-    names = ("present", "missing", "tag_ridge", "topic_weight", "iterations", "tolerance", "dtype")
-    return {name: settings[name] for name in names}
+    weights = ("present", "missing", "tag_ridge", "topic_weight", "tolerance")
+    others = {"iterations": settings.iterations, "dtype": settings.dtype}
+    return {**fields.floats({name: settings[name] for name in weights}), **others}
 
 
 def binarisation(
