@@ -23,3 +23,9 @@ def as_user_error() -> Iterator[None]:
         yield
     except ValueError as error:
         raise UserError(" ".join(str(error).split())) from error
+
+
+def brief(reason: Exception | str) -> str:
+    """The first line of an error, cut to a length that fits into a sentence."""
+    lines = str(reason).strip().splitlines() or [type(reason).__name__]
+    return lines[0][:200].rstrip(" .")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dsh_jax.errors import UserError
+from dsh_jax.errors import UserError, brief
 from dsh_jax.fields import Rule, Text, shown
 from dsh_jax.losses.adversarial import Game
 
@@ -101,7 +101,7 @@ def game(config: ConfigDict) -> Game:
         ]
     except Exception as error:  # a user's function may raise anything
         raise UserError(
-            f"loss.adversarial {name!r} is not a game ({type(error).__name__}: {_short(error)}); "
+            f"loss.adversarial {name!r} is not a game ({type(error).__name__}: {brief(error)}); "
             "let it return Game(discriminate, deceive)."
         ) from error
     for result in results:
@@ -151,7 +151,7 @@ def find(field: str, name: str, options: Mapping[str, Any]) -> Loss:
         parameters = inspect.signature(function).parameters.values()
     except Exception as error:  # a user's module may raise anything
         raise UserError(
-            f"{field} is {name!r}, which cannot be loaded ({_short(error)}); name a function of "
+            f"{field} is {name!r}, which cannot be loaded ({brief(error)}); name a function of "
             "dsh_jax.losses or 'module:function'."
         ) from error
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
@@ -189,7 +189,7 @@ def try_on(loss: Loss, slot: str, name: str, **sizes: int) -> None:
         result = jax.eval_shape(loss, *arguments.values())
     except Exception as error:  # a user's function may raise anything
         raise UserError(
-            f"loss.{slot} {name!r} fails on ({takes}): {type(error).__name__}: {_short(error)}; "
+            f"loss.{slot} {name!r} fails on ({takes}): {type(error).__name__}: {brief(error)}; "
             "fix the function."
         ) from error
     if not _is_float(result):
@@ -210,8 +210,3 @@ def _described(result: Any) -> str:
     if not isinstance(result, jax.ShapeDtypeStruct):
         return type(result).__name__
     return f"{result.dtype} [{', '.join(map(str, result.shape))}]"
-
-
-def _short(error: Exception) -> str:
-    """The first line of an error."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(" .")

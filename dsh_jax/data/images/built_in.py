@@ -16,7 +16,7 @@ import numpy as np
 from dsh_jax.data.images import cifar10_archive, multi_digits
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.images.decoding import open_image
-from dsh_jax.errors import UserError
+from dsh_jax.errors import UserError, brief
 
 NAMES = ("cifar10", "digits", "multi_digits")
 
@@ -145,7 +145,7 @@ def _download(name: str, root: str) -> Any:
         builder = tfds.builder(name, file_format="array_record")
         builder.download_and_prepare()
     except Exception as error:  # no network, no disk space, a changed address, ...
-        raise UserError(f"{problem} ({_in_short(error)}): {fix}") from error
+        raise UserError(f"{problem} ({brief(error)}): {fix}") from error
     return builder
 
 
@@ -171,12 +171,6 @@ def _in_double_quotes(code: str) -> str:
 
 def _unreadable(name: str, root: str, reason: Exception | str) -> UserError:
     return UserError(
-        f"Data set {name} in {root} cannot be read ({_in_short(reason)}): if its files are damaged,"
+        f"Data set {name} in {root} cannot be read ({brief(reason)}): if its files are damaged,"
         f" delete {Path(root) / name} and prepare it again with `{_prepare_command(name, root)}`."
     )
-
-
-def _in_short(reason: Exception | str) -> str:
-    """The first line of a message, cut to a length that fits in a sentence."""
-    lines = str(reason).strip().splitlines() or [type(reason).__name__]
-    return lines[0][:200].rstrip(" .")
