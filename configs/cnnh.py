@@ -10,7 +10,7 @@ from configs import default
 
 # Fields of `default.py` for the generator and its triplets.
 _NOT_USED = ("anchor_every", "unlabeled_batch_size", "pretraining_steps", "triplets", "generator",
-             "loss", "optimizer")  # fmt: skip
+             "loss", "optimizer", "gan", "consistency")  # fmt: skip
 
 
 def get_config(num_bits: int, class_outputs: bool) -> ConfigDict:
@@ -24,6 +24,7 @@ def get_config(num_bits: int, class_outputs: bool) -> ConfigDict:
     for field in _NOT_USED:
         del config[field]
     del config.augment.synthetic
+    del config.augment.cutout
 
     config.method = "cnnh"
     config.num_bits = num_bits

@@ -30,11 +30,13 @@ def adam(learning_rate: float) -> ConfigDict:
     # All ours: the papers name no optimizer. Adam as in DCGAN.
     return ConfigDict(
         {
+            "name": "adam",  # adam | sgd, with Nesterov's momentum
             "learning_rate": learning_rate,  # peak
-            "b1": 0.5,  # decay of the first moment
-            "b2": 0.999,  # decay of the second moment
+            "b1": 0.5,  # decay of the first moment; the momentum of sgd
+            "b2": 0.999,  # decay of the second moment; not used by sgd
             "weight_decay": 0.0,  # decoupled, of kernels only
-            "schedule": "cosine",  # constant | linear | cosine; the latter two end at 0
+            # constant | linear | cosine | quarter_cosine; all but the first end at 0
+            "schedule": "cosine",
             "warmup_steps": 0,  # steps of linear warm-up
             "clip_norm": 0.0,  # largest global norm of a gradient; 0 is no clipping
         }
@@ -70,24 +72,43 @@ def get_config() -> ConfigDict:
     config.augment.synthetic = True  # of synthetic images too (differentiable augmentation)
     config.augment.crop_padding = 4  # pixels on each side; 0 is no cropping
     config.augment.flip = True  # left to right, with probability 1/2
+    config.augment.cutout = 0  # rows and columns of a grey square; 0 is none
 
     config.batch_size = 64  # labeled images per step, over all devices; ours
     # Every n-th labeled image of a batch is the anchor of a triplet. The larger n, the more labeled
     # images per synthetic image the discriminator step sees. Ours.
     config.anchor_every = 1
     config.unlabeled_batch_size = 64  # unlabeled images per step, over all devices; ours
-    config.pretraining_steps = 10_000  # stage 1, only the GAN; ours
+    # Stage 1, only the GAN; without a GAN, labeled images alone, before consistency begins. Ours.
+    config.pretraining_steps = 10_000
     config.num_steps = 30_000  # stage 2, joint training; ours
-    # synthetic: the paper's triplets | real: the control without generator or stage 1
+    # Whether to train generator and adversary; without them only the hash step is left (a control).
+    config.gan = True
+    # Positives and negatives. synthetic: the paper's | real: labeled images | none, without a GAN
     config.triplets = "synthetic"
+
+    # Strong views of unlabeled images must get the class of their weak view (FixMatch). Ours.
+    config.consistency = ConfigDict()
+    config.consistency.batch_size = 0  # strong views per step, over all devices; 0 is off
+    config.consistency.threshold = 0.95  # least probability of a pseudo-label that is used
+    config.consistency.alignment = True  # of the pseudo-labels' classes with those of the labels
+    config.consistency.rotate = 30.0  # degrees to either side, at most
+    config.consistency.shear = 0.3  # at most
+    config.consistency.scale = 0.3  # logarithm of the factor, at most
+    config.consistency.shift = 0.15  # share of the image's size, at most
+    config.consistency.colour = 0.5  # brightness, contrast and saturation, at most
+    config.consistency.grey = 0.1  # probability of losing all colour
+    config.consistency.negative = 0.1  # probability of turning into the negative
+    config.consistency.cutout = 16  # rows and columns of a grey square; 0 is none
 
     config.generator = ConfigDict()  # ours: DCGAN
     config.generator.width = 64  # channels before the last doubling
     config.generator.z_dim = 100  # length of the noise
 
     config.representation = ConfigDict()  # ours: the paper does not say which network
-    config.representation.name = "wide_resnet"  # conv3 | alexnet | wide_resnet
-    config.representation.width = 64  # channels of the first block (conv3: 32, alexnet: 64)
+    config.representation.name = "wide_resnet"  # conv3 | alexnet | wide_resnet | whitened
+    # Channels of the first block (conv3: 32, alexnet: 64, whitened: 32 on a CPU).
+    config.representation.width = 64
     config.representation.depth = 16  # layers, of wide_resnet only
     config.representation.features = 512  # outputs (conv3: 500, alexnet: 4096)
     config.representation.dropout = 0.0  # probability, on the dense layers (conv3: 0.5)
@@ -112,12 +133,15 @@ def get_config() -> ConfigDict:
     config.loss.adversarial = "minimax"
     config.loss.pair = ""  # over every pair of a triplet batch, as in DPSH; empty is none
     config.loss.batch = ""  # over a whole triplet batch; empty is none
+    config.loss.center = ""  # csq | dpn | orthohash: to a fixed code of the class; empty is none
     # Weights of the terms; the paper has the first three, each with weight 1.
     config.loss.weights = ConfigDict(
         {"triplet": 1.0, "adversarial": 1.0, "classification": 1.0, "quantization": 0.0}
     )
     config.loss.weights.pair = 1.0  # used with the optional loss
     config.loss.weights.batch = 1.0  # used with the optional loss
+    config.loss.weights.center = 1.0  # used with the optional loss
+    config.loss.weights.consistency = 1.0  # used with consistency
     # Weight of a synthetic image relative to a real one in the classification losses of the
     # discriminator and the hash step; 1: paper, 0: classes are learned from real images only.
     config.loss.synthetic_class_weight = 1.0

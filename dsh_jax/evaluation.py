@@ -24,6 +24,7 @@ from dsh_jax.report.page import write_report
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.counts import distance_counts
+from dsh_jax.retrieval.graded import fit_graded
 from dsh_jax.retrieval.health import code_health
 from dsh_jax.retrieval.metrics import metrics_of
 from dsh_jax.training.experiment import check_data_fields, load_data
@@ -37,7 +38,8 @@ TOPICS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "topics": median_codes,
     "topics_itq": fit_itq,
 }
-BASELINES = (*UNSUPERVISED, *TOPICS, "classifier")
+CLASSIFIERS = ("classifier", "graded")
+BASELINES = (*UNSUPERVISED, *TOPICS, *CLASSIFIERS)
 _IMAGE_CACHE, _TOPIC_CACHE = "~/.cache/dsh_jax/images", "~/.cache/dsh_jax/topics"
 
 
@@ -58,8 +60,9 @@ def evaluate_workdir(
       checkpoint: "best" (by validation mAP) or "latest".
       baseline: empty for the trained codes; "itq" or "lsh" on the raw pixels or the tf-idf of the
         same split; "topics", LDA topics of documents thresholded at their medians, or
-        "topics_itq"; or "classifier", the predicted label of the checkpoint's classification
-        stream as a code. The files are then `eval_itq.json`, `codes_itq.npz` and so on.
+        "topics_itq"; "classifier", the predicted label of the checkpoint's classification stream
+        as a code; or "graded", its calibrated probabilities (`retrieval.graded`). The files are
+        then `eval_itq.json`, `codes_itq.npz` and so on.
       conventions: of the metrics, as for `retrieval.evaluate`.
       report: also write a page with pictures, `report/` (`report_itq/` and so on).
 
@@ -74,7 +77,7 @@ def evaluate_workdir(
     config = load_config_of(workdir, data_dir)
     # As many devices as in training, if this machine has them.
     num_devices = min(config.num_devices, jax.local_device_count())
-    trained = baseline in ("", "classifier")
+    trained = baseline in ("", *CLASSIFIERS)
     if trained:  # before the data is read, which may take long
         encoder, record = load_encoder(workdir, checkpoint, num_devices)
         _check_network(workdir, config, encoder)
@@ -145,7 +148,7 @@ def _warnings(result: dict[str, Any], query: np.ndarray, baseline: str) -> list[
         constant, distinct = health["constant_bits"], health["distinct_codes"]
         if distinct == 1:
             warnings.append(f"all {name} codes are equal, so the scores say nothing.")
-        elif constant and baseline != "classifier":  # whose bits stand for classes
+        elif constant and baseline not in CLASSIFIERS:  # whose bits stand for classes
             are = "is" if constant == 1 else "are"
             warnings.append(
                 f"{constant} of {result['num_bits']} bits {are} the same in all {name} codes."
@@ -226,6 +229,8 @@ def _trained_codes(
     encoder: Encoder, dataset: Dataset, split: Split, baseline: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The encoder's codes of queries and database, or its classifier's labels as codes."""
+    if baseline and not encoder.has_classifier:
+        raise UserError(f"{encoder.method} has no classifier; leave out --baseline {baseline}.")
     single = encoder.signature.labels == "single"
 
     def packed_labels(logits: np.ndarray) -> np.ndarray:
@@ -233,10 +238,15 @@ def _trained_codes(
         with as_user_error():  # too few bits for the classes
             return hamming.pack(label_codes(predicted, num_bits=encoder.num_bits))
 
-    if baseline and not encoder.has_classifier:
-        raise UserError(f"{encoder.method} has no classifier; leave out --baseline {baseline}.")
+    if baseline == "graded":
+        logits = encoder.classify_dataset(dataset, split.validation, finish=np.asarray)
+        with as_user_error():
+            graded = fit_graded(
+                logits, dataset.labels[split.validation], num_bits=encoder.num_bits
+            )
+    finish = packed_labels if baseline == "classifier" else lambda x: hamming.pack(graded(x))
     query, database = (
-        encoder.classify_dataset(dataset, ids, finish=packed_labels)
+        encoder.classify_dataset(dataset, ids, finish=finish)
         if baseline
         else encoder.encode_dataset(dataset, ids, finish=packed_bits)
         for ids in (split.query, split.database)

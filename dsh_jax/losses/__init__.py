@@ -17,11 +17,11 @@ from dsh_jax.losses.adversarial import (
     minimax,
     non_saturating,
 )
+from dsh_jax.losses.centers import csq, dpn, orthohash
 from dsh_jax.losses.classification import (
     sigmoid_classification,
-    sigmoid_no_class,
     softmax_classification,
-    softmax_no_class,
+    softmax_or_none,
 )
 from dsh_jax.losses.codes import code_cross_entropy, quantization
 from dsh_jax.losses.documents import tag_loss, topic_distance, word_loss
@@ -34,6 +34,8 @@ __all__ = [
     "adversarial",
     "adversarial_hinge",
     "code_cross_entropy",
+    "csq",
+    "dpn",
     "find",
     "generator_hinge",
     "generator_minimax",
@@ -41,11 +43,11 @@ __all__ = [
     "hinge",
     "minimax",
     "non_saturating",
+    "orthohash",
     "quantization",
     "sigmoid_classification",
-    "sigmoid_no_class",
     "softmax_classification",
-    "softmax_no_class",
+    "softmax_or_none",
     "tag_loss",
     "topic_distance",
     "triplet_ranking",

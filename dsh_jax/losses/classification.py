@@ -6,18 +6,44 @@ import jax.numpy as jnp
 from dsh_jax.losses import checks
 
 
-def softmax_classification(logits: jax.Array, label: jax.Array) -> jax.Array:
+def softmax_classification(
+    logits: jax.Array, label: jax.Array, *, smoothing: float = 0.0
+) -> jax.Array:
     """Cross-entropy of a softmax with one class, for single-label data.
 
     Args:
       logits: `[classes]`.
       label: one-hot, `[classes]`.
+      smoothing: share of the target that is spread evenly over all classes (Szegedy et al.,
+        "Rethinking the Inception architecture", CVPR 2016).
 
     Returns:
       A scalar, in nats.
     """
     checks.same_shape(logits, label)
-    return -jnp.sum(label * jax.nn.log_softmax(logits))
+    target = (1 - smoothing) * label + smoothing * jnp.sum(label) / len(label)
+    return -jnp.sum(target * jax.nn.log_softmax(logits))
+
+
+def softmax_or_none(logits: jax.Array, label: jax.Array, *, smoothing: float = 0.0) -> jax.Array:
+    """Cross-entropy of a softmax over the classes and "none", the class of unlabeled images.
+
+    The DSH-GANs paper gives unlabeled images the zero vector as target: predict no class. A
+    softmax cannot say so, hence (our choice) "none" is one more class, whose logit is fixed at 0.
+    All images have to see it: where only unlabeled images do, a common shift of all logits
+    satisfies it and it teaches nothing.
+
+    Args:
+      logits: `[classes]`.
+      label: one-hot, or all zeros for "none", `[classes]`.
+      smoothing: as for `softmax_classification`; a zero label stays as it is.
+
+    Returns:
+      A scalar, in nats.
+    """
+    checks.same_shape(logits, label)
+    target = (1 - smoothing) * label + smoothing * jnp.sum(label) / len(label)
+    return jax.nn.logsumexp(jnp.append(logits, 0.0)) - jnp.sum(target * logits)
 
 
 def sigmoid_classification(logits: jax.Array, label: jax.Array) -> jax.Array:
@@ -32,26 +58,3 @@ def sigmoid_classification(logits: jax.Array, label: jax.Array) -> jax.Array:
     """
     checks.same_shape(logits, label)
     return jnp.sum(label * jax.nn.softplus(-logits) + (1 - label) * jax.nn.softplus(logits))
-
-
-def softmax_no_class(logits: jax.Array) -> jax.Array:
-    """Cross-entropy of an unlabeled image with the class target "zero vector".
-
-    The paper gives unlabeled images the zero vector as target: predict no class. A softmax cannot
-    say so, hence (our choice) "none" is one more class whose logit is fixed at 0, and this is its
-    negative log-probability.
-
-    Args:
-      logits: `[classes]`.
-
-    Returns:
-      A scalar, in nats.
-    """
-    if jnp.ndim(logits) != 1:
-        raise ValueError(f"logits {jnp.shape(logits)} must be [classes]; use jax.vmap over a batch")
-    return jax.nn.logsumexp(jnp.append(logits, 0.0))
-
-
-def sigmoid_no_class(logits: jax.Array) -> jax.Array:
-    """`sigmoid_classification` against the zero vector: `[classes]` -> scalar, in nats."""
-    return sigmoid_classification(logits, jnp.zeros_like(logits))

@@ -28,6 +28,10 @@ SLOTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "classification": {"logits": ("classes",), "label": ("classes",)},
     "code": {"logits": ("num_bits",), "target": ("num_bits",)},
     "quantization": {"code": ("num_bits",)},
+    # Code logits, and a code of -1 and 1 for every class.
+    "center": {
+        "logits": ("num_bits",), "label": ("classes",), "centers": ("classes", "num_bits"),
+    },
     "words": {"log_probabilities": ("words",), "word": ("width",), "count": ("width",)},
     "tags": {
         "logits": ("classes",), "tags": ("classes",), "confidence": ("classes",),
@@ -69,18 +73,23 @@ def from_config(config: ConfigDict, slot: str, **sizes: int) -> Loss:
     return loss
 
 
-def classification(config: ConfigDict, labels: str, **sizes: int) -> Loss:
+def classification(
+    config: ConfigDict, labels: str, *, none: bool = False, **sizes: int
+) -> Loss:
     """The loss of `loss.classification`; "auto" is a softmax or sigmoids, as the labels are.
+
+    Args:
+      config, sizes: as for `from_config`.
+      labels: "single" or "multi".
+      none: whether "auto" knows items of no class, whose label is all zeros.
 
     Raises:
       UserError: as for `from_config`.
     """
     if config.loss.classification == "auto":
         config = config.copy_and_resolve_references()
-        softmax = labels == "single"
-        config.loss.classification = (
-            "softmax_classification" if softmax else "sigmoid_classification"
-        )
+        softmax = "softmax_or_none" if none else "softmax_classification"
+        config.loss.classification = softmax if labels == "single" else "sigmoid_classification"
     return from_config(config, "classification", **sizes)
 
 

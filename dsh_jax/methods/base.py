@@ -103,6 +103,8 @@ class Method:
       learn_targets: dataset, ids of the training items `[n]` -> their targets `[n, num_bits]`, and
         a line for the log. It runs before the first step; every batch then holds the targets of
         its items as `target`.
+      prepare: state, dataset, ids of the training items `[n]` -> the state before the first step,
+        for networks with layers that are fitted to the data.
       shared: name -> size of each part of a batch that is split equally among the devices.
     """
 
@@ -113,6 +115,7 @@ class Method:
     synthesize: Callable[[State, jax.Array, jax.Array], jax.Array] | None = None
     fit: Callable[[Dataset, Split, Report], State] | None = None
     learn_targets: Callable[[Dataset, np.ndarray], tuple[np.ndarray, str]] | None = None
+    prepare: Callable[[State, Dataset, np.ndarray], State] | None = None
     shared: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -41,6 +41,7 @@ from dsh_jax.methods.players import (
     ENCODER,
     IMAGE_NETWORK,
     Players,
+    fit_to_images,
     image_network,
     image_players,
 )
@@ -163,6 +164,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
             sweeps=config.codes.sweeps,
             form=config.codes.form,
         ),
+        prepare=fit_to_images,
         shared={"batch_size": config.batch_size},
     )
 

@@ -2,10 +2,11 @@
 
 Qiu, Pan, Yao, Mei: "Deep Semantic Hashing with Generative Adversarial Networks", SIGIR 2017,
 arXiv 1804.08275. Stage 1 pre-trains the GAN; stage 2 trains all players jointly, with a
-discriminator, a hash and a generator step per batch. The control `triplets="real"` has only the
-hash step: no generator, and positives and negatives from the labeled images.
+discriminator, a hash and a generator step per batch. Controls take real positives and negatives
+instead, or leave the GAN out and keep the hash step alone.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax.numpy as jnp
@@ -18,12 +19,15 @@ from dsh_jax.devices import AXIS
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
 from dsh_jax.losses import slots
-from dsh_jax.methods import optimizers
+from dsh_jax.methods import consistency, optimizers
 from dsh_jax.methods.base import Method, Recipe, Stage
 from dsh_jax.methods.dsh_gan_losses import build_losses
-from dsh_jax.methods.dsh_gan_steps import DshGan
+from dsh_jax.methods.dsh_gan_steps import TRIPLETS, DshGan
+from dsh_jax.methods.dsh_gan_synthesis import Synthesis
 from dsh_jax.methods.players import (
     IMAGE_NETWORK,
+    Players,
+    fit_to_images,
     image_network,
     image_players,
     with_networks,
@@ -31,7 +35,7 @@ from dsh_jax.methods.players import (
 from dsh_jax.networks.generator import Generator
 from dsh_jax.networks.streams import AdversaryStream
 
-SLOTS = ("triplet", "quantization", "pair", "batch")
+SLOTS = ("triplet", "quantization", "pair", "batch", "center")
 TERMS = (*SLOTS, "adversarial", "classification")
 FIELDS: Rules = {
     "loss.labels": Choice(("single", "multi", "auto")),
@@ -40,9 +44,11 @@ FIELDS: Rules = {
     "unlabeled_batch_size": Integer(0, 2**20),
     "pretraining_steps": Integer(0, 10**9),
     "num_steps": Integer(1, 10**9),
-    "triplets": Choice(("synthetic", "real")),
+    "gan": Switch(),
+    "triplets": Choice(TRIPLETS),
     "augment.crop_padding": Integer(0, 2**14),
     "augment.flip": Switch(),
+    "augment.cutout": Integer(0, 2**14),
     "augment.synthetic": Switch(),
     "generator.width": Integer(1, 65536),
     "generator.z_dim": Integer(1, 65536),
@@ -51,6 +57,7 @@ FIELDS: Rules = {
     "ema_decay": Number(least=0, below=1),
     **slots.fields_of(*SLOTS, "classification", "adversarial"),
     **{f"loss.weights.{term}": Number(least=0) for term in TERMS},
+    **consistency.FIELDS,
     **optimizers.fields_of("discriminator", "hash", "generator"),
 }
 
@@ -70,62 +77,111 @@ def build(config: ConfigDict, signature: Signature) -> Method:
             f"anchor_every is {config.anchor_every}; set it to a divisor of batch_size "
             f"{config.batch_size}."
         )
-    synthetic = config.triplets == "synthetic"
-    players = image_players(config, signature)
-    updates = {"hash": config.num_steps}
-    if synthetic:
-        shape, classes = signature.image_shape, signature.num_classes
-        generator = Generator(shape, config.generator.width, AXIS, jnp.dtype(config.dtype))
-        players = with_networks(
-            players,
-            {
-                "generator": generator,
-                "adversary": AdversaryStream(config.representation.spectral_norm),
-            },
-            {"generator": ((config.generator.z_dim,), (classes,))},
+    if config.triplets == "synthetic" and not config.gan:
+        raise UserError(
+            "triplets are 'synthetic', but gan is False; set triplets to 'real' or 'none'."
         )
-        updates["discriminator"] = config.pretraining_steps + config.num_steps
-        updates["generator"] = updates["discriminator"]
+    if config.gan and config.triplets == "none":
+        raise UserError("triplets are 'none', but a GAN draws some; set gan to False.")
+    consistent = consistency.from_config(config, signature.num_classes, signature.labels)
+    steps = {"hash": config.num_steps}
+    if not config.gan and consistent:
+        steps["hash"] += config.pretraining_steps
+    players = image_players(config, signature)
+    if config.gan:
+        players = _with_gan(players, config, signature)
+        steps |= dict.fromkeys(
+            ("discriminator", "generator"), config.pretraining_steps + config.num_steps
+        )
+    weak = partial(
+        augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip,
+        cutout=config.augment.cutout,
+    )
     gan = DshGan(
         players=players,
         losses=build_losses(config, signature),
         optimizers={
             name: optimizers.build_optimizer(config, name, num_steps)
-            for name, num_steps in updates.items()
+            for name, num_steps in steps.items()
         },
-        augment=partial(
-            augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip
+        augment=weak,
+        triplets=config.triplets,
+        synthesis=Synthesis(
+            players=players,
+            augment=weak,
+            augment_synthetic=config.augment.synthetic,
+            anchor_every=config.anchor_every,
+            multi_label=signature.labels == "multi",
+            z_dim=config.generator.z_dim,
         ),
-        augment_synthetic=config.augment.synthetic,
-        anchor_every=config.anchor_every,
-        multi_label=signature.labels == "multi",
-        z_dim=config.generator.z_dim,
+        consistency=consistent,
+        discriminate_every=_discriminate_every(config) if consistent else 1,
         ema_decay=config.ema_decay,
     )
-    batch = BatchSpec(
-        batch_size=config.batch_size,
-        unlabeled_batch_size=config.unlabeled_batch_size if synthetic else 0,
-        real_triplets=not synthetic,
-        seed=config.seed,
-    )
-    stages: tuple[Stage, ...] = (Stage("triplet", config.num_steps, gan.control_step, batch),)
-    if synthetic:
-        stages = (
-            Stage("pretraining", config.pretraining_steps, gan.pretraining_step, batch),
-            Stage("joint", config.num_steps, gan.joint_step, batch),
-        )
+    stages, shared = _stages(config, gan)
     return Method(
-        codes=config.triplets,
+        codes=_codes(config),
         network=image_network(config, signature),
         init=gan.init,
         stages=stages,
-        synthesize=gan.sample if synthetic else None,
-        shared={
-            "batch_size": config.batch_size,
-            "unlabeled_batch_size": batch.unlabeled_batch_size,
-            "batch_size / anchor_every": config.batch_size // config.anchor_every,
-        },
+        synthesize=gan.synthesis.sample if config.gan else None,
+        prepare=fit_to_images,
+        shared=shared,
     )
+
+
+def _with_gan(players: Players, config: ConfigDict, signature: Signature) -> Players:
+    """The players with generator and adversary stream."""
+    shape, classes = signature.image_shape, signature.num_classes
+    generator = Generator(shape, config.generator.width, AXIS, jnp.dtype(config.dtype))
+    adversary = AdversaryStream(config.representation.spectral_norm)
+    return with_networks(
+        players,
+        {"generator": generator, "adversary": adversary},
+        {"generator": ((config.generator.z_dim,), (classes,))},
+    )
+
+
+def _discriminate_every(config: ConfigDict) -> int:
+    """The discriminator step sees every n-th of the unlabeled images of a batch."""
+    seen, drawn = config.unlabeled_batch_size, config.consistency.batch_size
+    if not config.gan:
+        return 1
+    if not seen or drawn % seen:
+        raise UserError(
+            f"consistency.batch_size is {drawn}; set it to a multiple of unlabeled_batch_size "
+            f"{seen}, whose images are among them."
+        )
+    return drawn // seen
+
+
+def _stages(config: ConfigDict, gan: DshGan) -> tuple[tuple[Stage, ...], dict[str, int]]:
+    """The stages, and the sizes that devices share equally."""
+    alone = BatchSpec(config.batch_size, 0, config.triplets == "real", config.seed)
+    drawn = config.consistency.batch_size
+    shared = {"batch_size": config.batch_size, "consistency.batch_size": drawn}
+    if not config.gan:
+        if not drawn:
+            return (Stage("triplet", config.num_steps, gan.supervised_step, alone),), shared
+        both = replace(alone, unlabeled_batch_size=drawn)
+        return (
+            Stage("supervised", config.pretraining_steps, gan.supervised_step, alone),
+            Stage("consistency", config.num_steps, gan.network_step, both),
+        ), shared
+    both = replace(alone, unlabeled_batch_size=drawn or config.unlabeled_batch_size)
+    shared["unlabeled_batch_size"] = config.unlabeled_batch_size
+    shared["batch_size / anchor_every"] = config.batch_size // config.anchor_every
+    return (
+        Stage("pretraining", config.pretraining_steps, gan.pretraining_step, both),
+        Stage("joint", config.num_steps, gan.joint_step, both),
+    ), shared
+
+
+def _codes(config: ConfigDict) -> str:
+    """What the codes are learned from, as results name it."""
+    if config.gan:
+        return "synthetic" if config.triplets == "synthetic" else "gan_real"
+    return {"real": "real", "none": "network"}[config.triplets]
 
 
 RECIPE = Recipe(build, FIELDS, IMAGE_NETWORK)

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax import fields, losses
+from dsh_jax import fields
 from dsh_jax.data.signature import Signature
 from dsh_jax.losses import Game, Loss, slots
 from dsh_jax.methods.base import Metrics
+from dsh_jax.methods.cnnh_codes import learn_class_codes
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,13 @@ class Losses:
       quantize: code -> loss.
       pair: (code logits of two items, whether they are similar) -> loss, or None to leave it out.
       batch: (code logits, labels of the batch) -> loss, or None to leave it out.
-      no_class: logits of an unlabeled image -> loss, or None to leave it out.
+      center: (code logits, label, centers) -> loss, or None to leave it out.
+      centers: a code of -1 and 1 per class, float `[classes, num_bits]`; None without `center`.
+      unlabeled_is_no_class: whether the discriminator learns that unlabeled images have no class:
+        their label is then all zeros.
       game: losses of discriminator and generator.
-      weights: weight of each term: triplet, pair, batch, adversarial, classification,
-        quantization.
+      weights: weight of each term: triplet, pair, batch, center, adversarial, classification,
+        quantization, consistency.
       synthetic_class_weight: weight of a synthetic image relative to a real one in the
         classification loss of the discriminator and the hash step.
     """
@@ -37,10 +41,20 @@ class Losses:
     quantize: Loss
     pair: Loss | None
     batch: Loss | None
-    no_class: Loss | None
+    center: Loss | None
+    centers: np.ndarray | None
+    unlabeled_is_no_class: bool
     game: Game
     weights: dict[str, float]
     synthetic_class_weight: float
+
+    @property
+    def to_centers(self) -> Loss | None:
+        """Code logits `[n, num_bits]`, labels `[n, classes]` -> losses `[n]`; None if not set."""
+        if self.center is None:
+            return None
+        of_all = jax.vmap(self.center, (0, 0, None))
+        return lambda logits, labels: of_all(logits, labels, jnp.asarray(self.centers))
 
     def weigh(self, **terms: jax.Array) -> tuple[jax.Array, Metrics]:
         """The weighted sum of the terms, and the terms themselves as metrics."""
@@ -49,29 +63,39 @@ class Losses:
 
 def build_losses(config: ConfigDict, signature: Signature) -> Losses:
     """The losses that the config names, each tested on the shapes of its inputs."""
-    synthetic = config.triplets == "synthetic"
+    images = config.batch_size // (config.anchor_every if config.gan else 1)
     sizes = {
         "num_bits": config.num_bits,
         "classes": signature.num_classes,
-        # What the hash step sees: anchors, positives and negatives.
-        "batch": 3 * config.batch_size // (config.anchor_every if synthetic else 1),
+        # What the hash step sees: anchors, and their positives and negatives if there are any.
+        "batch": images * (1 if config.triplets == "none" else 3),
     }
-    no_class = losses.softmax_no_class if signature.labels == "single" else losses.sigmoid_no_class
-    pair, batch = (
+    pair, batch, center = (
         slots.from_config(config, slot, **sizes) if config.loss[slot] else None
-        for slot in ("pair", "batch")
+        for slot in ("pair", "batch", "center")
     )
+    # The zero vector as label is the paper's.
+    zero = config.gan and config.loss.unlabeled == "zero"
     return Losses(
         triplet=slots.from_config(config, "triplet", **sizes),
-        classify=slots.classification(config, signature.labels, **sizes),
+        classify=slots.classification(config, signature.labels, none=zero, **sizes),
         quantize=slots.from_config(config, "quantization", **sizes),
         pair=pair,
         batch=batch,
-        no_class=no_class if config.loss.unlabeled == "zero" else None,
+        center=center,
+        centers=class_centers(signature.num_classes, config.num_bits) if center else None,
+        unlabeled_is_no_class=zero,
         game=slots.game(config),
         weights=fields.floats(config.loss.weights),
         synthetic_class_weight=float(config.loss.synthetic_class_weight),
     )
+
+
+def class_centers(num_classes: int, num_bits: int) -> np.ndarray:
+    """Codes of -1 and 1 for the classes, as far apart as stage 1 of CNNH gets them, float32."""
+    ones = np.ones(num_classes, np.int64)
+    codes = learn_class_codes(ones, num_bits=num_bits, seed=0).codes
+    return codes.astype(np.float32)
 
 
 def weighted_mean(values: jax.Array, weights: Sequence[float] | np.ndarray) -> jax.Array:

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dsh_jax.devices import AXIS, Batch
+from dsh_jax.devices import Batch
 from dsh_jax.losses.pairs import mean_over_pairs, of_batch
 from dsh_jax.methods.base import (
     Metrics,
@@ -22,17 +22,21 @@ from dsh_jax.methods.base import (
     State,
     advance,
     augmented,
-    kept_variables,
     update,
 )
+from dsh_jax.methods.consistency import Consistency
 from dsh_jax.methods.dsh_gan_losses import Losses, weighted_mean
-from dsh_jax.methods.negatives import disjoint_label, other_label
+from dsh_jax.methods.dsh_gan_synthesis import Synthesis
 from dsh_jax.methods.players import ENCODER, Players
-from dsh_jax.rng import named_key, sample_keys
+from dsh_jax.rng import named_key
 
 DISCRIMINATOR = ("representation", "adversary", "classification")
 HASH = ("representation", "hash", "classification")
 GENERATOR = ("generator",)
+
+
+TRIPLETS = ("synthetic", "real", "none")
+"""Where positives and negatives come from."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,15 @@ class DshGan:
     """The players, their losses and optimizers, and the three steps over them.
 
     Attributes:
-      players: representation, hash and classification stream; except in the control, also
-        generator and adversary stream.
+      players: representation, hash and classification stream; with a GAN also generator and
+        adversary stream.
       losses: the losses of the steps.
       optimizers: "discriminator", "hash", "generator" -> optimizer.
       augment: keys `[batch]`, images -> images of the same shape and range.
-      augment_synthetic: whether synthetic images are augmented too, with gradients through it (Zhao
-        et al.: "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020).
-        Otherwise the generator learns to generate augmented images.
-      anchor_every: every n-th labeled image is an anchor; the discriminator step uses all of them.
-      multi_label: whether an image may have several labels; a negative then has the labels of
-        another image of the batch.
-      z_dim: length of the generator's noise.
+      triplets: one of `TRIPLETS`.
+      synthesis: draws synthetic images; used with a GAN only.
+      consistency: makes pseudo-labeled strong views for the hash step; None is no such images.
+      discriminate_every: the discriminator step sees every n-th of the batch's unlabeled images.
       ema_decay: decay per step of the averages of generator and hash network; 0 is off.
     """
 
@@ -59,29 +60,18 @@ class DshGan:
     losses: Losses
     optimizers: dict[str, optax.GradientTransformation]
     augment: Callable[[jax.Array, jax.Array], jax.Array]
-    augment_synthetic: bool
-    anchor_every: int
-    multi_label: bool
-    z_dim: int
+    triplets: str
+    synthesis: Synthesis
+    consistency: Consistency | None
+    discriminate_every: int
     ema_decay: float
 
     def init(self, key: jax.Array) -> State:
         """The state before the first step."""
         averaged = (*ENCODER, "generator") if self.ema_decay else ()
         owners = {"discriminator": DISCRIMINATOR, "hash": HASH, "generator": GENERATOR}
-        return self.players.init(key, self.optimizers, owners, averaged)
-
-    def synthesize(
-        self, state: State, params: Params, position: jax.Array, label: jax.Array, key: jax.Array
-    ) -> tuple[jax.Array, dict[str, Any]]:
-        """Images for the given labels in training mode, and the generator's new statistics."""
-        draw = jax.vmap(lambda k: jax.random.normal(k, (self.z_dim,)))
-        z = draw(sample_keys(named_key(key, "noise"), position))
-        images, stats = self.players.apply(state, "generator", params, z, label)
-        if self.augment_synthetic:
-            keys = sample_keys(named_key(key, "synthetic augmentation"), position)
-            images = self.augment(keys, images)
-        return images, stats
+        state = self.players.init(key, self.optimizers, owners, averaged)
+        return self.consistency.init(state) if self.consistency else state
 
     def discriminator_step(
         self, state: State, batch: Batch, key: jax.Array
@@ -95,22 +85,27 @@ class DshGan:
           key: this step's key.
         """
         unlabeled = batch.get("unlabeled_image", batch["image"][:0])
-        images = jnp.concatenate([batch["image"], unlabeled, batch["synthetic_image"]])
-        num_labeled, num_real = len(batch["image"]), len(batch["image"]) + len(unlabeled)
-        is_real = (jnp.arange(len(images)) < num_real).astype(jnp.float32)
+        unlabeled = unlabeled[:: self.discriminate_every]
+        real = jnp.concatenate([batch["image"], unlabeled])
+        num_labeled, num_real = len(batch["image"]), len(real)
+        is_real = jnp.arange(num_real + len(batch["synthetic_image"])) < num_real
 
         def loss_fn(params: dict[str, Params]) -> Any:
-            features, stats = self.players.represent(
-                state, params["representation"], images,
+            parts, stats = self.players.represent_apart(
+                state, params["representation"],
+                [(real, True), (batch["synthetic_image"], False)],
                 key=named_key(key, "discriminator dropout"),
             )
+            features = jnp.concatenate(parts)
             sources, source_stats = self.players.apply(
                 state, "adversary", params["adversary"], features
             )
             logits, _ = self.players.apply(
                 state, "classification", params["classification"], features
             )
-            source_losses = jax.vmap(self.losses.game.discriminate)(sources, is_real)
+            source_losses = jax.vmap(self.losses.game.discriminate)(
+                sources, is_real.astype(jnp.float32)
+            )
             # Real and synthetic images have equal weight, whatever their numbers.
             adversarial = (source_losses[:num_real].mean() + source_losses[num_real:].mean()) / 2
             classify = jax.vmap(self.losses.classify)
@@ -118,12 +113,13 @@ class DshGan:
                 classify(logits[:num_labeled], batch["label"]).mean(),
                 classify(logits[num_real:], batch["synthetic_label"]).mean(),
             ]
-            class_weights = [1.0, self.losses.synthetic_class_weight]
-            if self.losses.no_class is not None and len(unlabeled):
-                no_class = jax.vmap(self.losses.no_class)(logits[num_labeled:num_real])
-                class_losses.append(no_class.mean())
-                class_weights.append(1.0)
-            classification = weighted_mean(jnp.stack(class_losses), class_weights)
+            classification = weighted_mean(
+                jnp.stack(class_losses), [1.0, self.losses.synthetic_class_weight]
+            )
+            if self.losses.unlabeled_is_no_class and len(unlabeled):
+                # Added, so that the labeled images keep their weight.
+                no_class = jnp.zeros((len(unlabeled), batch["label"].shape[1]))
+                classification += classify(logits[num_labeled:num_real], no_class).mean()
             loss, metrics = self.losses.weigh(
                 adversarial=adversarial, classification=classification
             )
@@ -142,41 +138,60 @@ class DshGan:
 
         Args:
           state: the state before.
-          batch: `image`, `label`; `positive_image`, `negative_image` with `positive_label`,
-            `negative_label`: images in [-1, 1].
+          batch: `image`, `label`; unless there are no triplets `positive_image`, `negative_image`
+            with `positive_label`, `negative_label`: images in [-1, 1]; optionally `strong_image`,
+            `strong_label`, `confident` as `Consistency` gives them.
           key: this step's key.
           synthetic: whether positives and negatives are synthetic.
         """
-        roles = ("", "positive_", "negative_")
-        images = jnp.concatenate([batch[f"{role}image"] for role in roles])
+        roles = ("",) if self.triplets == "none" else ("", "positive_", "negative_")
+        parts = [(batch[f"{role}image"], not (role and synthetic)) for role in roles]
         labels = jnp.concatenate([batch[f"{role}label"] for role in roles])
+        if "strong_image" in batch:
+            parts.append((batch["strong_image"], True))
         others_weight = self.losses.synthetic_class_weight if synthetic else 1.0
         class_weights = np.repeat([1.0, others_weight, others_weight], len(batch["image"]))
 
         def loss_fn(params: dict[str, Params]) -> Any:
-            features, stats = self.players.represent(
-                state, params["representation"], images, key=named_key(key, "hash dropout")
+            of_parts, stats = self.players.represent_apart(
+                state, params["representation"], parts, key=named_key(key, "hash dropout")
             )
-            code_logits, hash_stats = self.players.apply(state, "hash", params["hash"], features)
-            logits, _ = self.players.apply(
+            features = jnp.concatenate(of_parts)
+            every_code, hash_stats = self.players.apply(state, "hash", params["hash"], features)
+            every_logits, _ = self.players.apply(
                 state, "classification", params["classification"], features
             )
+            code_logits, logits = every_code[: len(labels)], every_logits[: len(labels)]
             codes = nn.sigmoid(code_logits)
-            triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
+            classify = jax.vmap(self.losses.classify)
             terms = {
-                "triplet": triplets.mean(),
                 "classification": weighted_mean(
-                    jax.vmap(self.losses.classify)(logits, labels), class_weights
+                    classify(logits, labels), class_weights[: len(labels)]
                 ),
                 "quantization": jax.vmap(self.losses.quantize)(codes).mean(),
             }
+            metrics = {}
+            if self.triplets != "none":
+                triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
+                terms["triplet"] = triplets.mean()
+                metrics["active_triplets"] = jnp.mean(triplets > 0)
             if self.losses.pair is not None:
                 terms["pair"] = mean_over_pairs(self.losses.pair, code_logits, labels)
             if self.losses.batch is not None:
                 terms["batch"] = of_batch(self.losses.batch, code_logits, labels)
-            loss, metrics = self.losses.weigh(**terms)
-            metrics["active_triplets"] = jnp.mean(triplets > 0)
-            return loss, (metrics, stats | hash_stats)
+            center = self.losses.to_centers
+            if center is not None:
+                terms["center"] = center(code_logits, labels).mean()
+            if "strong_image" in batch:
+                confident, pseudo = batch["confident"], batch["strong_label"]
+                consistency = classify(every_logits[len(labels) :], pseudo)
+                if center is not None:
+                    weight = self.losses.weights["center"]
+                    consistency += weight * center(every_code[len(labels) :], pseudo)
+                terms["consistency"] = jnp.mean(confident * consistency)
+                metrics["confident"] = confident.mean()
+            loss, weighed = self.losses.weigh(**terms)
+            return loss, (metrics | weighed, stats | hash_stats)
 
         return update(state, "hash", HASH, self.optimizers["hash"], loss_fn)
 
@@ -194,18 +209,16 @@ class DshGan:
         """
 
         def loss_fn(params: dict[str, Params]) -> Any:
-            images, stats = self.synthesize(
+            images, stats = self.synthesis.images(
                 state, params["generator"], batch["synthetic_position"],
                 batch["synthetic_label"], key,
             )
-            num_synthetic = len(images)
-            if with_triplets:
-                images = jnp.concatenate([images, batch["image"]])
-            features, _ = self.players.represent(
-                state, state.params["representation"], images,
+            anchors = [(batch["image"], True)] if with_triplets else []
+            features, _ = self.players.represent_apart(
+                state, state.params["representation"], [(images, False), *anchors],
                 key=named_key(key, "generator dropout"),
             )
-            synthetic = features[:num_synthetic]
+            synthetic = features[0]
             sources, _ = self.players.apply(
                 state, "adversary", state.params["adversary"], synthetic
             )
@@ -218,7 +231,9 @@ class DshGan:
                 "classification": classify(logits, batch["synthetic_label"]).mean(),
             }
             if with_triplets:
-                code_logits, _ = self.players.apply(state, "hash", state.params["hash"], features)
+                code_logits, _ = self.players.apply(
+                    state, "hash", state.params["hash"], jnp.concatenate(features)
+                )
                 positive, negative, anchor = jnp.split(nn.sigmoid(code_logits), 3)
                 terms["triplet"] = jax.vmap(self.losses.triplet)(anchor, positive, negative).mean()
             loss, metrics = self.losses.weigh(**terms)
@@ -226,75 +241,62 @@ class DshGan:
 
         return update(state, "generator", GENERATOR, self.optimizers["generator"], loss_fn)
 
-    def _with_synthetic(
+    def _drawn(
         self, state: State, batch: Batch, key: jax.Array
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """Draws a positive and a negative for every anchor.
+        """The augmented batch with synthetic images: for the discriminator, and for the others."""
+        augmented_batch = augmented(self.augment, batch, key)
+        labeled, triplets = self.synthesis.batch(state, augmented_batch, key)
+        if self.triplets == "real":
+            roles = ("positive", "negative")
+            names = [f"{role}_{part}" for role in roles for part in ("image", "label")]
+            triplets |= {name: labeled[name][self.synthesis.anchors] for name in names}
+        return labeled, triplets
 
-        Returns:
-          The batch with all labeled images, for the discriminator step; and with only the anchors.
-        """
-        batch = augmented(self.augment, batch, key)
-        anchors = slice(None, None, self.anchor_every)
-        position, label = batch["position"][anchors], batch["label"][anchors]
-        other = self.negative_labels(batch, key)
-        # Negatives get positions that no anchor has, and so different noise.
-        batch["synthetic_position"] = jnp.concatenate([position, -1 - position])
-        batch["synthetic_label"] = jnp.concatenate([label, other])
-        batch["synthetic_image"], _ = self.synthesize(
-            state, state.params["generator"], batch["synthetic_position"],
-            batch["synthetic_label"], key,
-        )
-        positive, negative = jnp.split(batch["synthetic_image"], 2)
-        triplets = batch | {
-            "image": batch["image"][anchors],
-            "label": label,
-            "positive_image": positive,
-            "positive_label": label,
-            "negative_image": negative,
-            "negative_label": other,
-        }
-        return batch, triplets
-
-    def negative_labels(self, batch: Batch, key: jax.Array) -> jax.Array:
-        """Class vectors `[anchors, classes]` that share no label with the anchors'."""
-        anchors = slice(None, None, self.anchor_every)
-        label = batch["label"][anchors]
-        keys = sample_keys(named_key(key, "other label"), batch["position"][anchors])
-        if not self.multi_label:
-            return jax.vmap(other_label)(keys, label)
-        # From the whole batch, so that the result does not depend on the number of devices.
-        occurring = jax.lax.all_gather(batch["label"], AXIS, tiled=True)
-        return jax.vmap(disjoint_label, (0, 0, None))(keys, label, occurring)
+    def _with_strong_views(
+        self, state: State, raw: Batch, batch: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[State, dict[str, jax.Array]]:
+        """The hash step's batch with pseudo-labeled strong views, if there is consistency."""
+        if self.consistency is None:
+            return state, batch
+        state, views = self.consistency.pseudo_labeled(self.players, state, raw, key)
+        return state, batch | views
 
     def pretraining_step(
         self, state: State, batch: Batch, key: jax.Array
     ) -> tuple[State, Metrics]:
         """Stage 1: discriminator and generator step."""
         key = jax.random.fold_in(key, state.step)
-        labeled, triplets = self._with_synthetic(state, batch, key)
+        labeled, triplets = self._drawn(state, batch, key)
         state, metrics = self.discriminator_step(state, labeled, key)
         state, generator = self.generator_step(state, triplets, key, with_triplets=False)
         return advance(state, self.ema_decay), metrics | generator
 
     def joint_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
-        """Stage 2: discriminator, hash and generator step on real-synthetic triplets."""
+        """Stage 2: discriminator, hash and generator step on triplets."""
         key = jax.random.fold_in(key, state.step)
-        labeled, triplets = self._with_synthetic(state, batch, key)
+        synthetic = self.triplets == "synthetic"
+        labeled, triplets = self._drawn(state, batch, key)
+        state, triplets = self._with_strong_views(state, batch, triplets, key)
         state, metrics = self.discriminator_step(state, labeled, key)
-        state, hashing = self.hash_step(state, triplets, key, synthetic=True)
-        state, generator = self.generator_step(state, triplets, key, with_triplets=True)
+        state, hashing = self.hash_step(state, triplets, key, synthetic=synthetic)
+        state, generator = self.generator_step(state, triplets, key, with_triplets=synthetic)
         return advance(state, self.ema_decay), metrics | hashing | generator
 
-    def control_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
-        """The control: only the hash step, on triplets of real labeled images."""
+    def supervised_step(
+        self, state: State, batch: Batch, key: jax.Array
+    ) -> tuple[State, Metrics]:
+        """The network alone: only the hash step, on labeled images."""
         key = jax.random.fold_in(key, state.step)
         state, metrics = self.hash_step(
             state, augmented(self.augment, batch, key), key, synthetic=False
         )
         return advance(state, self.ema_decay), metrics
 
-    def sample(self, state: State, key: jax.Array, label: jax.Array) -> jax.Array:
-        """Images in [-1, 1] for the class vectors `label` `[batch, classes]`, for display."""
-        z = jax.random.normal(key, (len(label), self.z_dim))
-        return self.players.evaluate(kept_variables(state), "generator", z, label)
+    def network_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+        """The network alone, with strong views of unlabeled images."""
+        key = jax.random.fold_in(key, state.step)
+        labeled = augmented(self.augment, batch, key)
+        state, labeled = self._with_strong_views(state, batch, labeled, key)
+        state, metrics = self.hash_step(state, labeled, key, synthetic=False)
+        return advance(state, self.ema_decay), metrics

@@ -8,11 +8,13 @@ from ml_collections import ConfigDict
 from dsh_jax import fields
 from dsh_jax.fields import Choice, Integer, Number, Rule, Rules
 
-SCHEDULES = ("constant", "linear", "cosine")
+NAMES = ("adam", "sgd")
+SCHEDULES = ("constant", "linear", "cosine", "quarter_cosine")
 
 
 def optimizer(
     *,
+    name: str,
     learning_rate: float,
     b1: float,
     b2: float,
@@ -22,40 +24,60 @@ def optimizer(
     clip_norm: float,
     num_steps: int,
 ) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay on kernels, a schedule and clipping.
+    """Adam or SGD with decoupled weight decay on kernels, a schedule and clipping.
 
     Args:
+      name: one of `NAMES`; "sgd" has Nesterov's momentum.
       learning_rate: peak learning rate.
-      b1, b2: decay of the first and second moment.
-      weight_decay: of kernels, not of biases and scales; 0 is plain Adam.
-      schedule: one of `SCHEDULES`; "linear" and "cosine" fall to 0 at the last step.
+      b1: decay of the first moment; the momentum of "sgd".
+      b2: decay of the second moment; "sgd" has none.
+      weight_decay: of kernels, not of biases and scales; 0 is none.
+      schedule: one of `SCHEDULES`; all but "constant" fall to 0 at the last step, "quarter_cosine"
+        as `cos(t pi / 2)`, which stays high for longer than "cosine".
       warmup_steps: steps of linear warm-up from 0.
       clip_norm: largest global norm of a gradient; 0 is no clipping.
       num_steps: number of updates that the optimizer will make.
 
     Raises:
-      KeyError: an unknown schedule.
+      KeyError: an unknown name or schedule.
     """
     decay_steps = max(1, num_steps - warmup_steps)
     schedules = {
         "constant": lambda: optax.constant_schedule(learning_rate),
         "linear": lambda: optax.linear_schedule(learning_rate, 0.0, decay_steps),
         "cosine": lambda: optax.cosine_decay_schedule(learning_rate, decay_steps),
+        "quarter_cosine": lambda: _quarter_cosine(learning_rate, decay_steps),
     }
     rate = optax.join_schedules(
         [optax.linear_schedule(0.0, learning_rate, warmup_steps), schedules[schedule]()],
         [warmup_steps],
     )
     kernels = lambda params: jax.tree.map(lambda p: jnp.ndim(p) > 1, params)  # noqa: E731
-    adam = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=kernels)
+    optimizers = {
+        "adam": lambda: optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=kernels),
+        "sgd": lambda: optax.chain(
+            optax.trace(b1, nesterov=True),
+            optax.add_decayed_weights(weight_decay, mask=kernels),
+            optax.scale_by_learning_rate(rate),
+        ),
+    }
+    tx = optimizers[name]()
     if clip_norm > 0:
-        return optax.chain(optax.clip_by_global_norm(clip_norm), adam)
-    return adam
+        return optax.chain(optax.clip_by_global_norm(clip_norm), tx)
+    return tx
+
+
+def _quarter_cosine(peak: float, num_steps: int) -> optax.Schedule:
+    def rate(count: jax.Array) -> jax.Array:
+        return peak * jnp.cos(jnp.minimum(count / num_steps, 1.0) * jnp.pi / 2)
+
+    return rate
 
 
 def fields_of(*names: str) -> dict[str, Rule]:
     """The rules of `optimizer.<name>` for each name."""
     rules: Rules = {
+        "name": Choice(NAMES),
         "learning_rate": Number(least=0),
         "b1": Number(least=0, below=1),
         "b2": Number(least=0, below=1),

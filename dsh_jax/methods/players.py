@@ -1,26 +1,30 @@
 """The networks of a method by name, and how steps and encoders call them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.augment import to_float
 from dsh_jax.data.signature import Signature
 from dsh_jax.devices import AXIS, Batch
 from dsh_jax.fields import Choice, Integer, Number, Switch
 from dsh_jax.methods.base import Network, NetworkRecipe, Params, State, Variables, variables
-from dsh_jax.networks import representation
+from dsh_jax.networks import representation, whitened
 from dsh_jax.networks.streams import ClassificationStream, HashStream
 from dsh_jax.rng import named_key
 
 ENCODER = ("representation", "hash", "classification")
 """The players that encode images; a method may lack some of them."""
+WHITENED_IMAGES = 5000
+"""How many images the whitening of patches is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,14 @@ class Players:
       sample: inputs of `first` for a batch of one or two items, to initialise it.
       inputs: name -> shapes of the inputs of one sample, for networks that do not take the first
         one's output.
+      batch_norm: whether the output of `first` depends on the statistics of the batch.
     """
 
     networks: Mapping[str, nn.Module]
     first: str
     sample: tuple[jax.Array, ...]
     inputs: Mapping[str, tuple[tuple[int, ...], ...]]
+    batch_norm: bool = False
 
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
         """Every player's variables; the key of a network depends on its name."""
@@ -100,6 +106,41 @@ class Players:
         dropout = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
         return self.apply(state, self.first, params, *inputs, rngs={"dropout": dropout})
 
+    def represent_apart(
+        self,
+        state: State,
+        params: Params,
+        parts: Sequence[tuple[jax.Array, bool]],
+        *,
+        key: jax.Array,
+    ) -> tuple[list[jax.Array], dict[str, Any]]:
+        """Features of several parts of a batch, in training mode.
+
+        In a network with batch normalisation, real and synthetic images have statistics of their
+        own, and the running ones are those of the real images. Otherwise they pass together.
+
+        Args:
+          state, params, key: as for `represent`.
+          parts: images of each, and whether they are real.
+
+        Returns:
+          Features of each part, and the network's new statistics under its name.
+        """
+        is_real = [real for _, real in parts]
+        groups = [True, False] if self.batch_norm else [None]
+        features: dict[int, jax.Array] = {}
+        stats: dict[str, Any] = {}
+        for group in groups:
+            members = [i for i, real in enumerate(is_real) if group in (None, real)]
+            if not members:
+                continue
+            images = jnp.concatenate([parts[i][0] for i in members])
+            output, new = self.represent(state, params, images, key=key)
+            ends = np.cumsum([len(parts[i][0]) for i in members])[:-1]
+            features |= zip(members, jnp.split(output, ends), strict=True)
+            stats = stats if group is False else new
+        return [features[i] for i in range(len(parts))], stats
+
     def evaluate(self, kept: Variables, player: str, *inputs: jax.Array) -> jax.Array:
         """A player's output in evaluation mode."""
         return jnp.asarray(self.networks[player].apply(kept[player], *inputs, train=False))
@@ -109,14 +150,36 @@ def image_players(config: ConfigDict, signature: Signature) -> Players:
     """Representation, hash stream and, unless `class_outputs` is off, classification stream."""
     networks: dict[str, nn.Module] = {
         "representation": representation.build(
-            **config.representation, dtype=jnp.dtype(config.dtype)
+            **config.representation, dtype=jnp.dtype(config.dtype), axis_name=AXIS
         ),
         "hash": HashStream(config.num_bits, float(config.hash_stream.sharpness), AXIS),
     }
     if config.get("class_outputs", True):
         networks["classification"] = ClassificationStream(signature.num_classes)
     sample = (jnp.zeros((1, *signature.image_shape)),)
-    return Players(networks, "representation", sample, {})
+    batch_norm = config.representation.name in representation.BATCH_NORM
+    return Players(networks, "representation", sample, {}, batch_norm)
+
+
+def fit_to_images(state: State, dataset: Dataset, ids: np.ndarray) -> State:
+    """The state before the first step, with what a network's fixed layers take from the data.
+
+    Args:
+      state: of any image method.
+      dataset: of images.
+      ids: of its training items, `[n]`; a few thousand are read.
+    """
+    stats = state.batch_stats.get("representation", {})
+    if "whitening" not in stats:
+        return state
+    images = dataset.take(ids[:WHITENED_IMAGES])["image"]
+    stats = whitened.fit(stats, np.asarray(to_float(jnp.asarray(images))))
+    ema = {
+        player: kept | ({"batch_stats": stats} if player == "representation" else {})
+        for player, kept in state.ema.items()
+    }
+    batch_stats = state.batch_stats | {"representation": stats}
+    return replace(state, batch_stats=batch_stats, ema=ema)
 
 
 def with_networks(

@@ -1,8 +1,8 @@
-"""The shared image representation, by name: `conv3`, `alexnet`, `wide_resnet`.
+"""The shared image representation, by name: `conv3`, `alexnet`, `wide_resnet`, `whitened`.
 
 Each maps images in [-1, 1] `[batch, height, width, channels]` to features `[batch, features]`.
-There is no batch normalisation here: real and synthetic images pass through the same network, and
-batch statistics would reveal to the adversary which images are which.
+Only `whitened` normalises by batch statistics. Those of real and of synthetic images are kept
+apart: shared ones would reveal to the adversary which images are which.
 """
 
 from collections.abc import Callable
@@ -11,22 +11,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dsh_jax.networks.conv import Conv
+from dsh_jax.networks.conv import Conv, max_pool
+from dsh_jax.networks.whitened import WhitenedCnn
 
-NAMES = ("conv3", "alexnet", "wide_resnet")
+NAMES = ("conv3", "alexnet", "wide_resnet", "whitened")
+BATCH_NORM = ("whitened",)
+"""The networks whose output depends on the statistics of the batch."""
 NORMS = ("none", "group")
 
 _HE = nn.initializers.he_normal()
-
-
-def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 max pooling of stride 2: `[batch, h, w, c]` -> `[batch, h // 2, w // 2, c]`.
-
-    Written with slices, whose gradient is much faster on the CPU than that of a window reduction.
-    """
-    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    x = jnp.maximum(x[:, 0:height:2], x[:, 1:height:2])
-    return jnp.maximum(x[:, :, 0:width:2], x[:, :, 1:width:2])
 
 
 class _Norm(nn.Module):
@@ -193,24 +186,32 @@ def build(
     norm: str,
     spectral_norm: bool,
     dtype: jnp.dtype,
+    axis_name: str | None = None,
 ) -> nn.Module:
     """Builds the representation that a config names.
 
     Raises:
-      ValueError: an unknown name or normalisation, or an invalid depth or number of features.
+      ValueError: an unknown name or normalisation, an invalid depth or number of features, or a
+        setting that the network does not have.
     """
     if norm not in ("none", "group"):
         raise ValueError(f"representation.norm is 'none' or 'group', not {norm!r}.")
-    if features < 1 and name != "wide_resnet":
+    if features < 1 and name not in ("wide_resnet", "whitened"):
         raise ValueError(f"representation.features is {features}; {name} needs 1 or more.")
     if name == "wide_resnet" and (depth < 10 or (depth - 4) % 6):
         raise ValueError(f"representation.depth is 10, 16, 22, 28 ... (6 n + 4), not {depth}.")
+    if name == "whitened" and (features or dropout or spectral_norm):
+        raise ValueError(
+            "the network 'whitened' has no dense layer, dropout or spectral norm; set "
+            "representation.features and dropout to 0 and spectral_norm to False."
+        )
     networks: dict[str, Callable[[], nn.Module]] = {
         "conv3": lambda: Conv3(width, features, dropout, norm, spectral_norm, dtype),
         "alexnet": lambda: AlexNet(width, features, dropout, norm, spectral_norm, dtype),
         "wide_resnet": lambda: WideResNet(
             depth, width, features, dropout, norm, spectral_norm, dtype
         ),
+        "whitened": lambda: WhitenedCnn(width, axis_name, dtype),
     }
     if name not in networks:
         raise ValueError(f"representation.name is one of {sorted(networks)}, not {name!r}.")

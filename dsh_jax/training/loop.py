@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -21,8 +22,8 @@ from dsh_jax.devices import Batch, compile_encode, compile_step, replicate, shar
 from dsh_jax.encoder_files import describe, save_description
 from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.files import remove_abandoned, write_json
-from dsh_jax.forward import run_dataset
-from dsh_jax.methods.base import Metrics, Stage, State
+from dsh_jax.forward import packed_bits, run_dataset
+from dsh_jax.methods.base import Method, Metrics, Stage, State, kept_variables
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.rng import named_key
@@ -60,6 +61,8 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         state = jax.jit(experiment.method.init)(jax.random.key(config.seed))
         checkpoints = CheckpointWriter(workdir / "checkpoints", keep=config.keep_checkpoints)
         start, state, seconds, damaged = checkpoints.resume(state)
+        if start == 0 and experiment.method.prepare is not None:
+            state = experiment.method.prepare(state, experiment.dataset, training_ids(experiment))
         say(_summary(experiment, state, start))
         learned = _learn_targets(experiment, workdir if is_ours else None)
 
@@ -112,6 +115,19 @@ def _learn_targets(experiment: Experiment, workdir: Path | None) -> Targets | No
     if not np.array_equal(learned.ids, ids):
         raise UserError(f"{path} is for other items than the split's; delete it to learn it again.")
     return learned
+
+
+def _codes_and_logits(method: Method) -> Callable[[State, Batch], jax.Array]:
+    """State, inputs -> relaxed codes and, if there is a classifier, its logits, side by side."""
+    classify = method.network.classify
+
+    def outputs(state: State, inputs: Batch) -> jax.Array:
+        codes = method.encode(state, inputs)
+        if classify is None:
+            return codes
+        return jnp.concatenate([codes, classify(kept_variables(state), inputs)], axis=1)
+
+    return outputs
 
 
 def training_ids(experiment: Experiment) -> np.ndarray:
@@ -183,7 +199,7 @@ class _Trainer:
         self._began = time.monotonic() - seconds
         self._pending: list[tuple[int, Metrics]] = []
         method, devices = experiment.method, experiment.devices
-        self._encode = compile_encode(method.encode, devices)
+        self._outputs = compile_encode(_codes_and_logits(method), devices)
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
 
     def fit(self, state: State) -> State:
@@ -256,8 +272,8 @@ class _Trainer:
         """Validation mAP, a grid of synthetic images and a checkpoint."""
         self._lock.check()
         state = unreplicate(stacked)
-        validation_map = self._validate(stacked)
-        self._progress.write(step, {METRIC: validation_map})
+        validation_map, metrics = self._validate(stacked)
+        self._progress.write(step, {METRIC: validation_map, **metrics})
         if self._synthesize is not None:
             grid = self._sample_grid(state)
             save_png(self._workdir / "samples" / f"step_{step:07d}.png", grid)
@@ -266,20 +282,27 @@ class _Trainer:
             step, state, seconds=time.monotonic() - self._began, validation_map=validation_map
         )
 
-    def _validate(self, stacked: State) -> float:
-        """mAP of the validation items among themselves, each left out of its own ranking."""
+    def _validate(self, stacked: State) -> tuple[float, dict[str, float]]:
+        """mAP of the validation items among themselves, each left out of its own ranking.
+
+        The second result is the classifier's accuracy, if items have one label.
+        """
         experiment = self._experiment
         ids = experiment.split.validation
-        codes = run_dataset(
-            self._encode, stacked, experiment.dataset, ids,
+        num_bits = experiment.config.num_bits
+        outputs = run_dataset(
+            self._outputs, stacked, experiment.dataset, ids, finish=np.asarray,
             batch_size=experiment.config.encode_batch_size, devices=experiment.devices,
         )
+        codes, logits = packed_bits(outputs[:, :num_bits]), outputs[:, num_bits:]
         labels = experiment.dataset.labels[ids]
-        num_bits = experiment.config.num_bits
         counts = distance_counts(
             codes, labels, codes, labels, num_bits=num_bits, devices=experiment.devices
         )
-        return float(average_precision(without_self(counts, labels)).mean())
+        metrics = {}
+        if logits.size and labels.ndim == 1:
+            metrics["validation_accuracy"] = float(np.mean(logits.argmax(axis=1) == labels))
+        return float(average_precision(without_self(counts, labels)).mean()), metrics
 
     def _sample_grid(self, state: State) -> np.ndarray:
         """Synthetic images, one row per class, from the same noise at every evaluation."""

@@ -1,4 +1,4 @@
-"""Augmentation on the device: random crops and horizontal flips of uint8 images."""
+"""Augmentation on the device: random crops, horizontal flips and holes."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,9 @@ def to_float(images: jax.Array) -> jax.Array:
     return images.astype(jnp.float32) / 127.5 - 1.0
 
 
-def augment(keys: jax.Array, images: jax.Array, *, crop_padding: int, flip: bool) -> jax.Array:
+def augment(
+    keys: jax.Array, images: jax.Array, *, crop_padding: int, flip: bool, cutout: int = 0
+) -> jax.Array:
     """Pads each image and crops it to its size at a random place; flips it with probability 1/2.
 
     The padding mirrors the image: a generator would learn to draw black borders.
@@ -19,6 +21,7 @@ def augment(keys: jax.Array, images: jax.Array, *, crop_padding: int, flip: bool
       images: any dtype, `[batch, height, width, channels]`.
       crop_padding: pixels added on each side before the crop; 0 does not crop.
       flip: whether to flip left to right.
+      cutout: size of a square that is set to 0, see `cut_out`; 0 is none.
 
     Returns:
       Images of the same shape and dtype.
@@ -38,4 +41,29 @@ def augment(keys: jax.Array, images: jax.Array, *, crop_padding: int, flip: bool
     if crop_padding:
         pads = ((0, 0), (crop_padding, crop_padding), (crop_padding, crop_padding), (0, 0))
         images = jnp.pad(images, pads, mode="reflect")
-    return jax.vmap(one)(keys, images)
+    images = jax.vmap(one)(keys, images)
+    return cut_out(keys, images, size=cutout) if cutout else images
+
+
+def cut_out(keys: jax.Array, images: jax.Array, *, size: int) -> jax.Array:
+    """Sets a square at a random place of each image to 0, mean grey (DeVries & Taylor, 2017).
+
+    Args:
+      keys: one key per image, `[batch]`.
+      images: float, `[batch, height, width, channels]`.
+      size: rows and columns of the square. Its centre is anywhere in the image, so that a part of
+        it may lie outside.
+
+    Returns:
+      Images of the same shape and dtype.
+    """
+    _, height, width, _ = images.shape
+
+    def hole(key: jax.Array) -> jax.Array:
+        row_key, column_key = jax.random.split(jax.random.fold_in(key, 1))
+        top = jax.random.randint(row_key, (), 0, height) - size // 2
+        left = jax.random.randint(column_key, (), 0, width) - size // 2
+        rows, columns = jnp.arange(height) - top, jnp.arange(width) - left
+        return ((rows >= 0) & (rows < size))[:, None] & ((columns >= 0) & (columns < size))
+
+    return jnp.where(jax.vmap(hole)(keys)[..., None], 0, images)
