@@ -119,6 +119,14 @@ def get_config() -> ConfigDict:
     # Standard deviation of the pre-sigmoid outputs over a batch; 0 is a plain dense layer.
     config.hash_stream.sharpness = 4.0
 
+    config.mirrored = False  # codes and class outputs are means over an image and its mirror image
+    # hash: codes are the hash stream's | graded: from the class probabilities, without training
+    config.head = "hash"
+    config.graded = ConfigDict()  # of head "graded"; eval.py --baseline graded fits them
+    config.graded.temperature = 1.0  # divides the class outputs
+    config.graded.middle = -0.5  # of a class's thresholds, as log-odds
+    config.graded.step = 1.3  # from one threshold of a class to the next, as log-odds
+
     config.loss = ConfigDict()
     config.loss.labels = "single"  # single: softmax | multi: sum of sigmoids
     config.loss.unlabeled = "zero"  # class target of unlabeled images; zero: paper | mask: no loss

@@ -4,7 +4,10 @@
     codes = encoder.encode(["a.png", "b.png"])
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from dsh_jax.devices import Devices, compile_encode, pick_devices, replicate
 from dsh_jax.encoder_files import Description
 from dsh_jax.errors import UserError
 from dsh_jax.forward import Finish, Outputs, packed_bits, run_batches, run_dataset, sigmoid, softmax
+from dsh_jax.networks.graded import Graded
 
 
 class UnreadableItems(UserError):
@@ -92,6 +96,20 @@ class Encoder:
     def network_fields(self) -> Mapping[str, Any]:
         """The config fields of the network, by dotted name."""
         return dict(self._description.network)
+
+    def graded(self, graded: Graded) -> Encoder:
+        """An encoder with the same network whose codes are graded class codes.
+
+        Args:
+          graded: as `retrieval.graded.fit_graded` fits it to validation items.
+
+        Raises:
+          ValueError: there is no classifier, or fewer bits than classes.
+        """
+        network = {**self.network_fields, "head": "graded"}
+        network |= {f"graded.{name}": value for name, value in asdict(graded).items()}
+        description = replace(self._description, codes="graded", network=network)
+        return Encoder(description, self._variables, self._devices)
 
     @property
     def num_bits(self) -> int:

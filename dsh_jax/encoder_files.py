@@ -66,11 +66,12 @@ class Description:
         recipe = METHODS[self.method].network
         if self.signature.inputs.kind != recipe.kind:
             raise ValueError(f"{self.method} encodes {recipe.kind}")
-        if set(self.network) != set(recipe.fields):
+        network = {**recipe.defaults, **self.network}
+        if set(network) != set(recipe.fields):
             raise ValueError(f"fields {sorted(self.network)} of {self.method}")
         if type(self.batch_size) is not int or not 1 <= self.batch_size <= 2**20:
             raise ValueError(f"batch_size {self.batch_size!r}")
-        config = ConfigDict(fields.nest(self.network))
+        config = ConfigDict(fields.nest(network))
         try:
             fields.check(config, recipe.fields)
             return recipe.build(config, self.signature)

@@ -244,10 +244,10 @@ def _trained_codes(
             graded = fit_graded(
                 logits, dataset.labels[split.validation], num_bits=encoder.num_bits
             )
-    finish = packed_labels if baseline == "classifier" else lambda x: hamming.pack(graded(x))
+            encoder = encoder.graded(graded)
     query, database = (
-        encoder.classify_dataset(dataset, ids, finish=finish)
-        if baseline
+        encoder.classify_dataset(dataset, ids, finish=packed_labels)
+        if baseline == "classifier"
         else encoder.encode_dataset(dataset, ids, finish=packed_bits)
         for ids in (split.query, split.database)
     )
