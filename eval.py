@@ -32,8 +32,8 @@ _BASELINE = flags.DEFINE_enum(
 )
 _CONVENTIONS = flags.DEFINE_string(
     "conventions", "expected", "How ties, denominators and queries without a relevant item are "
-    "treated, in words: expected or stable / reachable, all_relevant or hits_in_top_k / zero or "
-    "skip. As most public code does: stable/hits_in_top_k.",
+    "treated, in words: expected or stable / reachable, all_relevant or hits_in_top_k / "
+    "zero, skip or skip_no_hit. As most public code does: stable/hits_in_top_k.",
 )  # fmt: skip
 _REPORT = flags.DEFINE_bool("report", False, "Also write a page with pictures, DIR/report/.")
 _RESULT = flags.DEFINE_string("result", "", "Also write the result to this file.")
