@@ -20,6 +20,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.evaluation import BASELINES, evaluate_workdir, report_path
 from dsh_jax.files import write_json
 from dsh_jax.report.comparison import load_results, table, write_comparison
+from dsh_jax.report.names import short
 from dsh_jax.retrieval.conventions import parse
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir written by train.py.")
@@ -72,6 +73,8 @@ def _evaluate(workdir: Path) -> None:
         write_json(Path(_RESULT.value), result)
     for name in ("dataset", "protocol", "codes", "num_bits", "num_queries", "num_database"):
         print(f"{name:26} {result[name]}")
+    if "unseen_classes" in result:
+        print(f"{'unseen_classes':26} {short(', '.join(result['unseen_classes']), 200)}")
     for name in ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2"):
         print(f"{name:26} {result[name]:.4f}")
     for asked, taken in result["clipped_cuts"].items():

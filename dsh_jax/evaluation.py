@@ -102,6 +102,7 @@ def evaluate_workdir(
         "dataset_version": dataset.version,
         "protocol": split.protocol,
         "split_checksum": split.checksum,
+        **({"unseen_classes": list(split.unseen)} if split.unseen else {}),
         "seed": config.seed,
         "num_labeled": len(split.labeled),
         "num_unlabeled": len(split.unlabeled),

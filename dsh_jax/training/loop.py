@@ -23,6 +23,7 @@ from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.files import remove_abandoned, write_json
 from dsh_jax.forward import run_dataset
 from dsh_jax.methods.base import Metrics, Stage, State
+from dsh_jax.report.names import short
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.rng import named_key
@@ -138,6 +139,7 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
             *dataset.remarks(),
             f"data        {dataset.name} {dataset.version}, {split.protocol} "
             "(queries/labeled/database)",
+            *([f"unseen      {short(', '.join(split.unseen), 200)}"] if split.unseen else []),
             f"training    {len(split.labeled):,} labeled, {len(split.unlabeled):,} unlabeled; "
             f"{len(split.validation):,} held back for validation",
             f"parameters  {', '.join(sizes)}",
