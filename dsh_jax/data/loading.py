@@ -15,6 +15,7 @@ from dsh_jax.data.images import built_in
 from dsh_jax.data.images.dataset import ImageDataset, ImageFiles, load_images
 from dsh_jax.data.images.listing import list_images
 from dsh_jax.data.images.nus_wide import list_nus_wide
+from dsh_jax.data.signature import ImageInputs, WordInputs
 from dsh_jax.data.splits import by_class, unseen
 from dsh_jax.data.splits.by_share import draw_shares
 from dsh_jax.data.splits.from_lists import split_by_roles
@@ -86,6 +87,20 @@ def known_fields(data: ConfigDict) -> set[str]:
         return {"data"}
     groups = (_COMMON, _ONE_PLACE, _FILES, _DRY_RUN, _WORDS, _SHARES, _COUNTS, _UNSEEN)
     return {field for rules in groups for field in rules}
+
+
+def kind_of(data: ConfigDict) -> str:
+    """What a source gives, "images" or "documents"; empty if only reading it can tell."""
+    if data.source in collections.NAMES:
+        return WordInputs.kind
+    return ImageInputs.kind if data.source in SHIPPED else ""
+
+
+def image_shape_of(data: ConfigDict) -> tuple[int, int, int] | None:
+    """Height, width and channels of a source's images; None if only reading it can tell."""
+    if data.source in IMAGE_FILES:
+        return data.image_size, data.image_size, 3
+    return built_in.SHAPES.get(data.source)
 
 
 def load_dataset(data: ConfigDict) -> Dataset:

@@ -11,6 +11,7 @@ from dsh_jax.data import loading
 from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
+from dsh_jax.data.documents.vocabulary import Vocabulary
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.signature import Signature, WordInputs
 from dsh_jax.data.splits.split import ID_FIELDS, Split
@@ -127,13 +128,16 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
         return Signature(dataset.inputs, labels, dataset.class_names)
 
 
-def load_data(config: ConfigDict, workdir: Path | None) -> tuple[Dataset, Split]:
+def load_data(
+    config: ConfigDict, workdir: Path | None, vocabulary: Vocabulary | None = None
+) -> tuple[Dataset, Split]:
     """Reads the data, and draws its split.
 
     Args:
       config: of an experiment.
       workdir: if it holds a split, it must be the one of this config; its vocabulary is used. None
         where nothing has been trained yet.
+      vocabulary: of documents; None for that of the workdir, or a new one.
 
     Returns:
       All items with all classes, and the split. Training sees `unseen.of_seen_classes` of them.
@@ -154,8 +158,7 @@ def load_data(config: ConfigDict, workdir: Path | None) -> tuple[Dataset, Split]
             f"{dataset.version}; choose another --workdir."
         )
     if isinstance(dataset, Documents):
-        vocabulary = None
-        if workdir and (workdir / SIGNATURE).exists():
+        if vocabulary is None and workdir and (workdir / SIGNATURE).exists():
             inputs = load_description(workdir).signature.inputs
             vocabulary = inputs.vocabulary if isinstance(inputs, WordInputs) else None
         dataset = loading.read_words(config.data, dataset, split, vocabulary)

@@ -92,7 +92,8 @@ def _write_what_it_is(experiment: Experiment, workdir: Path, run: dict, step: in
     """Writes the files that say what is trained, last of all the config."""
     save_split(experiment.split, workdir / "split.json")
     say(*record_run(workdir / "run.json", run, step, len(experiment.devices)))
-    description = describe(experiment.config, experiment.signature, experiment.method.codes)
+    codes, split = experiment.method.codes, experiment.split
+    description = describe(experiment.config, experiment.signature, codes, split)
     save_description(description, workdir)
     write_json(workdir / "config.json", as_dict(experiment.config))
 
