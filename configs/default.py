@@ -58,8 +58,10 @@ def get_config() -> ConfigDict:
     config.data.data_dir = ""  # TFDS directory; empty is TFDS' own (~/tensorflow_datasets)
     config.data.split_seed = 0  # of the split, so that runs with several seeds can share one
     config.data.split_file = ""  # a split.json of another run, to share its split
-    # A name of `dsh_jax.data.splits.by_class.PROTOCOLS`, instead of the next three fields.
+    # A name of `dsh_jax.data.splits.by_class.PROTOCOLS`, instead of the next four fields.
     config.data.protocol = ""
+    # Classes that training never sees; queries and database are of these alone. 0 is none.
+    config.data.unseen_classes = 0
     config.data.queries_per_class = 100  # images; 0 is the official test set
     config.data.labeled_per_class = 500  # images; 0 is all of the train set
     config.data.database = "rest"  # rest: all but queries | unlabeled: neither query nor labeled

@@ -22,6 +22,7 @@ from dsh_jax.encoder_files import Description
 from dsh_jax.errors import UserError
 from dsh_jax.forward import Finish, Outputs, packed_bits, run_batches, run_dataset, sigmoid, softmax
 from dsh_jax.networks.graded import Graded
+from dsh_jax.origin import Origin
 
 
 class UnreadableItems(UserError):
@@ -112,6 +113,11 @@ class Encoder:
         return Encoder(description, self._variables, self._devices)
 
     @property
+    def origin(self) -> Origin | None:
+        """What it was trained on; None for an encoder of version 0.2, which does not say."""
+        return self._description.origin
+
+    @property
     def num_bits(self) -> int:
         """Length of a code."""
         return self._description.network["num_bits"]
@@ -133,8 +139,8 @@ class Encoder:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of parameters and signature: codes of two encoders are comparable only
-        where it is the same."""
+        """SHA-256 (hex) of parameters, signature and origin: codes of two encoders are comparable
+        only where it is the same."""
         return encoder_files.fingerprint(self._description, self._variables)
 
     def encode(
@@ -216,9 +222,11 @@ class Encoder:
         ids: np.ndarray,
         finish: Finish,
     ) -> np.ndarray:
+        # This machine may have another number of devices than the one of the training.
+        per_device = -(-self._description.batch_size // len(self._devices))
         return run_dataset(
             compiled, self._stacked, dataset, ids,
-            batch_size=self._description.batch_size, devices=self._devices, finish=finish,
+            batch_size=per_device * len(self._devices), devices=self._devices, finish=finish,
         )  # fmt: skip
 
     def _run(
