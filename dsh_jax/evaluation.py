@@ -102,7 +102,9 @@ def evaluate_workdir(
         "protocol": split.protocol,
         "split_checksum": split.checksum,
         "seed": config.seed,
+        "split_seed": split.seed,
         "num_labeled": len(split.labeled),
+        "num_validation": len(split.validation),  # their labels choose the checkpoint
         "num_unlabeled": len(split.unlabeled),
         **about,
         **metrics,

@@ -46,6 +46,8 @@ def evaluate(
       `map`, and for each cut k `map_at_k`, `precision_at_k`, `recall_at_k`; with multi-hot labels
       also `weighted_map`, `weighted_map_at_k`, `ndcg_at_k`, `acg_at_k`.
       `tie_band`: metric -> its means under the worst and the best order of ties.
+      `standard_error`: metric -> that of its mean over the queries; None for a single query.
+      `query_average_precision`: of each query that `map` is the mean of, rounded to 5 decimals.
       For the radius r `precision_within_radius_r`, `recall_within_radius_r`,
       `empty_ball_rate_radius_r`; `radius_curve`: the same for every radius from 0.
       `code_health`: of the database's codes (`health.code_health`).
@@ -114,7 +116,10 @@ def metrics_of(
     else:
         values = {name: metric(counts) for name, metric in metrics.items()}
     band = _tie_band(counts, metrics, cuts, conventions.denominator)
-    result: dict[str, Any] = {name: float(x[counted].mean()) for name, x in values.items()}
+    values = {name: x[counted] for name, x in values.items()}
+    result: dict[str, Any] = {name: float(x.mean()) for name, x in values.items()}
+    result["standard_error"] = {name: standard_error(x) for name, x in values.items()}
+    result["query_average_precision"] = np.round(values["map"], 5).tolist()
     result["tie_band"] = {
         name: [float(bound[counted].mean()) for bound in bounds] for name, bounds in band.items()
     }
@@ -139,6 +144,18 @@ def metrics_of(
         "conventions": conventions.name,
         "rules": conventions.rules,
     }
+
+
+def standard_error(values: np.ndarray) -> float | None:
+    """The standard error of a mean: the sample standard deviation / sqrt(n).
+
+    Args:
+      values: one per query, `[n]`.
+
+    Returns:
+      None for fewer than two values, which have no spread.
+    """
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
 def _checked(
