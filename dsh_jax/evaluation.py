@@ -101,6 +101,7 @@ def evaluate_workdir(
         "dataset_version": dataset.version,
         "protocol": split.protocol,
         "split_checksum": split.checksum,
+        "query_checksum": split.query_checksum,
         "seed": config.seed,
         "split_seed": split.seed,
         "num_labeled": len(split.labeled),

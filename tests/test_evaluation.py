@@ -5,6 +5,7 @@ themselves in `test_metrics.py`.
 """
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -77,6 +78,9 @@ def test_what_the_result_says_of_the_split(made):
     workdir, experiment, _ = made
     result, split = measure(workdir), experiment.split
     assert result["split_checksum"] == split.checksum and result["protocol"] == split.protocol
+    assert result["query_checksum"] == split.query_checksum
+    assert replace(split, seed=5).query_checksum == split.query_checksum
+    assert replace(split, query=split.query[1:]).query_checksum != split.query_checksum
     assert result["num_labeled"] == len(split.labeled) == 200
     assert result["num_validation"] == len(split.validation) == 200
     assert result["num_unlabeled"] == len(split.unlabeled) == 1797 - 100 - 200 - 200

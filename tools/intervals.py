@@ -75,7 +75,7 @@ def t_interval(differences: Sequence[float]) -> Interval:
 
 
 def bootstrap(
-    draws: Sequence[Sequence[float]],
+    draws: Sequence[Sequence[float] | np.ndarray],
     *,
     same_queries: bool = False,
     resamples: int = RESAMPLES,
@@ -90,8 +90,8 @@ def bootstrap(
     Args:
       draws: for each draw the differences of its queries, `[n_query]`; draws may have different
         numbers of queries.
-      same_queries: the draws share one split, so that value q of each is of the same query; then
-        all draws of a resample take the same queries.
+      same_queries: value q of each draw is of the same query, as where the draws share one split
+        or all use an official test set; then all draws of a resample take the same queries.
       resamples: how many; the p-value is never below 1 / (resamples + 1).
       seed: of the resamples.
 
