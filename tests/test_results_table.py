@@ -143,6 +143,18 @@ def test_rows_are_sorted_by_labels_and_then_method(place):
     assert rows[-1][8:10] == ["-", "-"]  # a baseline is not trained
 
 
+def test_the_classifiers_of_two_controls_have_rows_of_their_own(place):
+    call, page = place
+    run = result()["run"]
+    real = run | {"overrides": ["--config.triplets=real"]}
+    classifier = result("classifier", train_seconds=1.0)
+    assert call(a=classifier | {"run": run}, b=classifier | {"run": real}) == 0
+    (rows,) = cells(page).values()
+    assert [row[:2] for row in rows] == [
+        ["its classifier's label", "a"], ["its classifier's label", "a, triplets=real"]
+    ]  # fmt: skip
+
+
 def test_data_sets_and_protocols_have_tables_of_their_own(place):
     call, page = place
     cifar10 = {"dataset": "cifar10", "dataset_version": "3.0.2"}

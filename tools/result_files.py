@@ -15,8 +15,7 @@ METHODS = {
 }  # fmt: skip
 BASELINES = ("itq", "lsh", "topics", "topics_itq")
 # Overrides that do not distinguish configurations, or that have their own column.
-_NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "data.split_seed", "num_bits", "seed",
-              "triplets")  # fmt: skip
+_NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "data.split_seed", "num_bits", "seed")
 # Configs that had another name when their results were made.
 _RENAMED = {"cnnh_cifar10_48bit": "cnnh_cifar10:48",
             "cnnh_plus_cifar10_48bit": "cnnh_plus_cifar10:48"}  # fmt: skip
@@ -65,7 +64,9 @@ class Result:
             text.removeprefix("--config.").partition("=")
             for text in self.content["run"].get("overrides", [])
         )
-        changed = {field: value for field, _, value in fields if field not in _NOT_SHOWN}
+        # The kind of codes says which triplets they are from, except for a classifier's.
+        hidden = (*_NOT_SHOWN, *(["triplets"] if self.content["codes"] != "classifier" else []))
+        changed = {field: value for field, _, value in fields if field not in hidden}
         latest = ["latest checkpoint"] if self.content.get("checkpoint") == "latest" else []
         return [*(f"{field}={value}" for field, value in sorted(changed.items())), *latest]
 
