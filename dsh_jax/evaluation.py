@@ -147,8 +147,11 @@ def measure(
         "protocol": split.protocol,
         "split_checksum": split.checksum,
         **({"unseen_classes": list(split.unseen)} if split.unseen else {}),
+        "query_checksum": split.query_checksum,
         "seed": config.seed,
+        "split_seed": split.seed,
         "num_labeled": len(split.labeled),
+        "num_validation": len(split.validation),  # their labels choose the checkpoint
         "num_unlabeled": len(split.unlabeled),
         **about,
         **metrics,

@@ -46,6 +46,8 @@ def evaluate(
       `map`, and for each cut k `map_at_k`, `precision_at_k`, `recall_at_k`; with multi-hot labels
       also `weighted_map`, `weighted_map_at_k`, `ndcg_at_k`, `acg_at_k`.
       `tie_band`: metric -> its means under the worst and the best order of ties.
+      `standard_error`: metric -> that of its mean over the queries; None for a single query.
+      `query_average_precision`: of each query that `map` is the mean of, rounded to 5 decimals.
       For the radius r `precision_within_radius_r`, `recall_within_radius_r`,
       `empty_ball_rate_radius_r`; `radius_curve`: the same for every radius from 0.
       `code_health`: of the database's codes (`health.code_health`).
@@ -126,6 +128,11 @@ def metrics_of(
             )
     band = _tie_band(counts, metrics, cuts, conventions.denominator)
     result: dict[str, Any] = {name: _mean(values[name], w) for name, w in weights.items()}
+    result["standard_error"] = {
+        name: standard_error(values[name], weight) for name, weight in weights.items()
+    }
+    of_query = values["map"][weights["map"] > 0]
+    result["query_average_precision"] = np.round(of_query, 5).tolist()
     result["tie_band"] = {
         name: [_mean(bound, weights[name]) for bound in bounds] for name, bounds in band.items()
     }
@@ -158,6 +165,25 @@ def metrics_of(
         "conventions": conventions.name,
         "rules": conventions.rules,
     }
+
+
+def standard_error(values: np.ndarray, weights: np.ndarray | None = None) -> float | None:
+    """The standard error of a mean over queries: the sample standard deviation / sqrt(n).
+
+    Args:
+      values: one per query, `[n]`, with the weights as factors already.
+      weights: of the queries, `[n]`; all 1 by default, and 0 for a query that does not count.
+
+    Returns:
+      None for fewer than two values, which have no spread.
+    """
+    weights = np.ones(len(values)) if weights is None else weights
+    n = int((weights > 0).sum())
+    if n < 2:
+        return None
+    # Of a ratio of two sums; with equal weights this is the usual formula.
+    residuals = values - weights * _mean(values, weights)
+    return float(np.sqrt((residuals**2).sum() * n / (n - 1)) / weights.sum())
 
 
 def _checked(

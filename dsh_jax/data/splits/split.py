@@ -77,6 +77,11 @@ class Split:
             digest.update(ids.astype("<i8").tobytes())
         return digest.hexdigest()
 
+    @property
+    def query_checksum(self) -> str:
+        """SHA-256 (hex) over the queries alone, which several splits may share."""
+        return hashlib.sha256(self.query.astype("<i8").tobytes()).hexdigest()
+
 
 def save(split: Split, path: str | os.PathLike[str]) -> None:
     """Writes a split and its checksum as JSON, atomically.
