@@ -10,9 +10,14 @@ from dsh_jax.errors import UserError
 from tools import documents_table, tables
 
 METHODS = {
-    "synthetic": "DSH-GANs", "real": "triplet-only control", "cnnh_plus": "CNNH+", "cnnh": "CNNH",
-    "classifier": "its classifier's label", "itq": "ITQ", "lsh": "LSH",
-}  # fmt: skip
+    "synthetic": "DSH-GANs", "gan_real": "the same game, real triplets",
+    "real": "network alone, real triplets", "network": "network alone",
+    "cnnh_plus": "CNNH+", "cnnh": "CNNH",
+    "classifier": "its classifier's label", "graded": "its classifier, graded",
+    "itq": "ITQ", "lsh": "LSH",
+}
+OF_CLASSIFIER = ("classifier", "graded")
+"""Kinds of codes that are made of the class outputs of a trained network."""  # fmt: skip
 BASELINES = ("itq", "lsh", "topics", "topics_itq")
 # Overrides that do not distinguish configurations, or that have their own column.
 _NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "data.split_seed", "num_bits", "seed")
@@ -65,7 +70,8 @@ class Result:
             for text in self.content["run"].get("overrides", [])
         )
         # The kind of codes says which triplets they are from, except for a classifier's.
-        hidden = (*_NOT_SHOWN, *(["triplets"] if self.content["codes"] != "classifier" else []))
+        of_classifier = self.content["codes"] in OF_CLASSIFIER
+        hidden = (*_NOT_SHOWN, *([] if of_classifier else ["triplets", "gan"]))
         changed = {field: value for field, _, value in fields if field not in hidden}
         latest = ["latest checkpoint"] if self.content.get("checkpoint") == "latest" else []
         return [*(f"{field}={value}" for field, value in sorted(changed.items())), *latest]
