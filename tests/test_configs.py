@@ -54,10 +54,11 @@ NAMES = [name for name, get_config in CONFIGS.items()
 GAN_NAMES = [name for name in NAMES if CONFIGS[name]().method == "dsh_gan"]
 
 
-def shrunk(name, triplets):
+def shrunk(name, triplets=""):
+    """The config in small; with the triplets named, and the GAN if they are synthetic."""
     config = smoke.shrink(CONFIGS[name]())
-    if name in GAN_NAMES:
-        config.triplets = triplets
+    if name in GAN_NAMES and triplets:
+        config.update(triplets=triplets, gan=triplets == "synthetic")
     return config
 
 

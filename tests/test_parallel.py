@@ -40,7 +40,7 @@ def methods():
     for optimizer in config.optimizer.values():
         optimizer.update(clip_norm=0.1, learning_rate=LEARNING_RATE)
     control = config.copy_and_resolve_references()
-    control.triplets = "real"
+    control.update(gan=False, triplets="real")
     plus = smoke.shrink(cnnh_plus_digits_16bit.get_config())
     plus.update(num_bits=4, batch_size=BATCH)
     plus.representation.update(width=4, dropout=0.0)

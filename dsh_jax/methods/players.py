@@ -1,5 +1,6 @@
 """The networks of a method by name, and how steps and encoders call them."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +25,7 @@ from dsh_jax.rng import named_key
 ENCODER = ("representation", "hash", "classification")
 """The players that encode images; a method may lack some of them."""
 WHITENED_IMAGES = 5000
-"""How many images the whitening of patches is fitted to."""
+"""The most images that the whitening of patches is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -167,12 +168,12 @@ def fit_to_images(state: State, dataset: Dataset, ids: np.ndarray) -> State:
     Args:
       state: of any image method.
       dataset: of images.
-      ids: of its training items, `[n]`; a few thousand are read.
+      ids: of its training items, `[n]`; a few thousand of them are read, evenly spread.
     """
     stats = state.batch_stats.get("representation", {})
     if "whitening" not in stats:
         return state
-    images = dataset.take(ids[:WHITENED_IMAGES])["image"]
+    images = dataset.take(ids[:: math.ceil(len(ids) / WHITENED_IMAGES)])["image"]
     stats = whitened.fit(stats, np.asarray(to_float(jnp.asarray(images))))
     ema = {
         player: kept | ({"batch_stats": stats} if player == "representation" else {})
