@@ -6,6 +6,8 @@ RUN ?= runs/quickstart
 # Where CIFAR-10 is; empty is TFDS' default directory.
 DATA_DIR ?=
 DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
+# Each is the seed of training and of the split.
+DRAWS ?= 0 1 2 3 4
 
 .PHONY: quickstart test lint attack docs example-encoder results-digits results-multi-digits \
   results-cifar10-cpu results-documents tables benchmark clean
@@ -44,48 +46,51 @@ example-encoder: $(VENV)/.installed
 	$(PY) -c "from dsh_jax import load_encoder; \
 	  load_encoder('runs/example').save('examples/digits_16bit.safetensors')"
 
-# The results on digits: 3 seeds, 20 and 5 labels per class, with control and baselines.
+# The results on digits: 20 and 5 labels per class, with control and baselines.
 results-digits: $(VENV)/.installed
-	for seed in 0 1 2; do for labels in 20 5; do \
+	for draw in $(DRAWS); do for labels in 20 5; do \
 	  config=--config.data.labeled_per_class=$$labels; name=digits_16bit_$${labels}labels; \
-	  BASELINES="itq lsh" tools/run.sh $$name digits_16bit.py $$seed $$config && \
-	  tools/run.sh $${name}_mask digits_16bit.py $$seed $$config --config.loss.unlabeled=mask && \
-	  tools/run.sh $${name}_control digits_16bit.py $$seed $$config \
+	  BASELINES="itq lsh" tools/run.sh $$name digits_16bit.py $$draw $$config && \
+	  tools/run.sh $${name}_mask digits_16bit.py $$draw $$config --config.loss.unlabeled=mask && \
+	  tools/run.sh $${name}_control digits_16bit.py $$draw $$config \
 	    --config.gan=False --config.triplets=real && \
-	  tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit.py $$seed $$config \
+	  tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit.py $$draw $$config \
 	  || exit 1; done; done
 
-# The results on images of several digits; takes a few minutes.
+# The results on images of several digits; takes a few minutes a draw.
 results-multi-digits: $(VENV)/.installed
-	BASELINES="itq lsh classifier" tools/run.sh multi_digits_24bit multi_digits_24bit.py 0
-	tools/run.sh multi_digits_24bit_control multi_digits_24bit.py 0 \
-	  --config.gan=False --config.triplets=real --config.num_steps=1500
+	for draw in $(DRAWS); do \
+	  BASELINES="itq lsh classifier" \
+	    tools/run.sh multi_digits_24bit multi_digits_24bit.py $$draw && \
+	  tools/run.sh multi_digits_24bit_control multi_digits_24bit.py $$draw \
+	    --config.gan=False --config.triplets=real --config.num_steps=1500 || exit 1; done
 
-# The results on CIFAR-10, on the CPU; takes three hours. DATA_DIR=... is the data's directory.
+# The results on CIFAR-10, on the CPU; takes two hours a draw. DATA_DIR=... is the data's directory.
 results-cifar10-cpu: $(VENV)/.installed
-	BASELINES="itq lsh classifier" tools/run.sh cifar10_48bit_cpu cifar10_48bit_cpu.py 0 $(DATA)
-	tools/run.sh cifar10_48bit_cpu_control cifar10_48bit_cpu.py 0 $(DATA) \
-	  --config.gan=False --config.triplets=real --config.num_steps=8000 \
-	  --config.eval_every_steps=400
-	tools/run.sh cnnh_plus_cifar10_48bit cnnh_plus_cifar10.py:48 0 $(DATA)
-	for seed in 0 1 2; do \
-	  tools/run.sh cnnh_cifar10_48bit cnnh_cifar10.py:48 $$seed $(DATA) || exit 1; done
+	for draw in $(DRAWS); do \
+	  BASELINES="itq lsh classifier" \
+	    tools/run.sh cifar10_48bit_cpu cifar10_48bit_cpu.py $$draw $(DATA) && \
+	  tools/run.sh cifar10_48bit_cpu_control cifar10_48bit_cpu.py $$draw $(DATA) \
+	    --config.gan=False --config.triplets=real --config.num_steps=8000 \
+	    --config.eval_every_steps=400 && \
+	  tools/run.sh cnnh_plus_cifar10_48bit cnnh_plus_cifar10.py:48 $$draw $(DATA) && \
+	  tools/run.sh cnnh_cifar10_48bit cnnh_cifar10.py:48 $$draw $(DATA) || exit 1; done
 
-# The results on documents; takes an hour and a half. DATA_DIR=... holds the archives.
+# The results on documents; takes an hour and a half a draw. DATA_DIR=... holds the archives.
 results-documents: $(VENV)/.installed
-	for corpus in reuters newsgroups; do for bits in 8 16 32 64 128; do \
+	for draw in $(DRAWS); do for corpus in reuters newsgroups; do for bits in 8 16 32 64 128; do \
 	  at="--config.num_bits=$$bits $(DATA)"; \
 	  BASELINES="itq lsh topics topics_itq" FOLDER=documents \
-	    tools/run.sh shttm_$${corpus}_$${bits}bit shttm_$${corpus}_32bit.py 0 $$at && \
+	    tools/run.sh shttm_$${corpus}_$${bits}bit shttm_$${corpus}_32bit.py $$draw $$at && \
 	  FOLDER=documents tools/run.sh shttm_published_$${corpus}_$${bits}bit \
-	    shttm_published_$${corpus}_32bit.py 0 $$at && \
+	    shttm_published_$${corpus}_32bit.py $$draw $$at && \
 	  FOLDER=documents tools/run.sh shttm_neural_$${corpus}_$${bits}bit \
-	    shttm_neural_$${corpus}_32bit.py 0 $$at || exit 1; done; \
+	    shttm_neural_$${corpus}_32bit.py $$draw $$at || exit 1; done; \
 	  for alone in nonlinear learned_uncertainty correlated_tags joint_topics none; do \
 	    off=""; for name in nonlinear learned_uncertainty correlated_tags joint_topics; do \
 	      if [ $$name != $$alone ]; then off="$$off --config.improvements.$$name=False"; fi; done; \
 	    FOLDER=documents tools/run.sh shttm_neural_$${corpus}_32bit_$$alone \
-	      shttm_neural_$${corpus}_32bit.py 0 $(DATA) $$off || exit 1; done; done
+	      shttm_neural_$${corpus}_32bit.py $$draw $(DATA) $$off || exit 1; done; done; done
 
 # Writes the tables of README.md, docs/results.md and docs/speed.md from results/.
 tables: $(VENV)/.installed

@@ -1,6 +1,7 @@
 """Evaluates a trained workdir: `python eval.py --workdir DIR`.
 
 Writes `DIR/eval.json` and `DIR/codes.npz`, and prints a table; `--report` adds `DIR/report/`.
+`python eval.py --encoder FILE --config configs/X.py` measures an encoder file on a config's split.
 `python eval.py --compare DIR1 DIR2 ...` compares evaluated workdirs.
 """
 
@@ -12,15 +13,18 @@ interrupt.stop_at_once()  # before anything that is slow to import
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from dsh_jax import cli
+from dsh_jax.encoder_evaluation import evaluate_encoder
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import BASELINES, evaluate_workdir, report_path
 from dsh_jax.files import write_json
 from dsh_jax.report.comparison import load_results, table, write_comparison
-from dsh_jax.retrieval.conventions import parse
+from dsh_jax.report.names import short
+from dsh_jax.retrieval.conventions import Conventions, parse
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir written by train.py.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where the data is now, if it has moved.")
@@ -32,54 +36,95 @@ _BASELINE = flags.DEFINE_enum(
 )
 _CONVENTIONS = flags.DEFINE_string(
     "conventions", "expected", "How ties, denominators and queries without a relevant item are "
-    "treated, in words: expected or stable / reachable, all_relevant or hits_in_top_k / zero or "
-    "skip. As most public code does: stable/hits_in_top_k.",
+    "treated, in words: expected or stable / reachable, all_relevant or hits_in_top_k / "
+    "zero, skip or skip_no_hit. As most public code does: stable/hits_in_top_k.",
 )  # fmt: skip
 _REPORT = flags.DEFINE_bool("report", False, "Also write a page with pictures, DIR/report/.")
 _RESULT = flags.DEFINE_string("result", "", "Also write the result to this file.")
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Evaluated workdirs to compare.")
-_OUTPUT = flags.DEFINE_string("output", "comparison", "Where --compare writes table and plot.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "Where --compare writes table and plot (comparison), and --encoder its result, "
+    "codes and report (nowhere).",
+)  # fmt: skip
+_ENCODER = flags.DEFINE_string("encoder", "", "An encoder file to measure; needs --config.")
+_CONFIG = cli.config_file_flag("config", "Of --encoder: whose data and split to measure on.")
 
 
 def main(argv: Sequence[str]) -> None:
     more = argv[1:]  # --compare A B C: the flag takes A and leaves the rest
+    given = {"--workdir": _WORKDIR.value, "--compare": _COMPARE.value, "--encoder": _ENCODER.value}
+    chosen = [name for name, value in given.items() if value]
+    if len(chosen) > 1:
+        raise UserError(f"{' and '.join(chosen)} exclude each other; leave one out.")
+    if _CONFIG.value is not None and not _ENCODER.value:
+        raise UserError("--config is for --encoder, and a workdir has its own; leave it out.")
     if _COMPARE.value:
-        if _WORKDIR.value:
-            raise UserError("--workdir and --compare exclude each other; leave one out.")
+        output = Path(_OUTPUT.value or "comparison")
         results = load_results([Path(name) for name in (*_COMPARE.value, *more)])
-        write_comparison(results, Path(_OUTPUT.value))
+        write_comparison(results, output)
         print(table(results))
-        print(f"Also in {_OUTPUT.value}: compare.md, compare.png")
+        print(f"Also in {output}: compare.md, compare.png")
         return
     if more:
         raise UserError(f"unexpected argument {more[0]!r}; flags begin with --.")
-    if not _WORKDIR.value:
-        raise UserError("--workdir is missing; name a workdir written by train.py.")
-    _evaluate(Path(_WORKDIR.value))
-
-
-def _evaluate(workdir: Path) -> None:
+    if not chosen:
+        raise UserError(
+            "--workdir is missing; name a workdir written by train.py, or --encoder FILE."
+        )
     try:
         conventions = parse(_CONVENTIONS.value)
     except ValueError as error:
         raise UserError(f"--{error}") from error
-    baseline = _BASELINE.value
-    result = evaluate_workdir(
-        workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value, baseline=baseline,
-        conventions=conventions, report=_REPORT.value,
-    )  # fmt: skip
+    evaluate = _evaluate_encoder if _ENCODER.value else _evaluate_workdir
+    result, folder = evaluate(conventions)
     if _RESULT.value:
         write_json(Path(_RESULT.value), result)
+    _show(result)
+    if _REPORT.value and folder is not None:
+        print(f"report: {report_path(folder, _BASELINE.value)}")
+
+
+def _evaluate_workdir(conventions: Conventions) -> tuple[dict[str, Any], Path | None]:
+    workdir = Path(_WORKDIR.value or "")
+    result = evaluate_workdir(
+        workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value,
+        baseline=_BASELINE.value, conventions=conventions, report=_REPORT.value,
+    )  # fmt: skip
+    return result, workdir
+
+
+def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | None]:
+    if _CONFIG.value is None:
+        raise UserError(
+            "--config is missing; name the config whose data and split to measure the encoder on."
+        )
+    if _CHECKPOINT.value != "best":
+        raise UserError("--checkpoint is for a workdir, and an encoder file has one; leave it out.")
+    if _REPORT.value and not _OUTPUT.value:
+        raise UserError("--report needs a folder here; add --output DIR.")
+    folder = Path(_OUTPUT.value) if _OUTPUT.value else None
+    result = evaluate_encoder(
+        Path(_ENCODER.value).expanduser(), _CONFIG.value, data_dir=_DATA_DIR.value,
+        baseline=_BASELINE.value, conventions=conventions, folder=folder, report=_REPORT.value,
+    )  # fmt: skip
+    return result, folder
+
+
+def _show(result: dict[str, Any]) -> None:
+    """Prints what matters most in a result."""
     for name in ("dataset", "protocol", "codes", "num_bits", "num_queries", "num_database"):
         print(f"{name:26} {result[name]}")
+    if "unseen_classes" in result:
+        print(f"{'unseen_classes':26} {short(', '.join(result['unseen_classes']), 200)}")
+    if "trained_on_this_split" in result:
+        same = "yes" if result["trained_on_this_split"] else "unknown"
+        print(f"{'trained_on_this_split':26} {same}")
     for name in ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2"):
         print(f"{name:26} {result[name]:.4f}")
     for asked, taken in result["clipped_cuts"].items():
         print(f"at {asked}: measured at {taken:,}, the size of the database")
     for warning in result["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
-    if _REPORT.value:
-        print(f"report: {report_path(workdir, baseline)}")
 
 
 if __name__ == "__main__":

@@ -58,8 +58,10 @@ def get_config() -> ConfigDict:
     config.data.data_dir = ""  # TFDS directory; empty is TFDS' own (~/tensorflow_datasets)
     config.data.split_seed = 0  # of the split, so that runs with several seeds can share one
     config.data.split_file = ""  # a split.json of another run, to share its split
-    # A name of `dsh_jax.data.splits.by_class.PROTOCOLS`, instead of the next three fields.
+    # A name of `dsh_jax.data.splits.by_class.PROTOCOLS`, instead of the next four fields.
     config.data.protocol = ""
+    # Classes that training never sees; queries and database are of these alone. 0 is none.
+    config.data.unseen_classes = 0
     config.data.queries_per_class = 100  # images; 0 is the official test set
     config.data.labeled_per_class = 500  # images; 0 is all of the train set
     config.data.database = "rest"  # rest: all but queries | unlabeled: neither query nor labeled
@@ -118,6 +120,14 @@ def get_config() -> ConfigDict:
     config.hash_stream = ConfigDict()  # ours
     # Standard deviation of the pre-sigmoid outputs over a batch; 0 is a plain dense layer.
     config.hash_stream.sharpness = 4.0
+
+    config.mirrored = False  # codes and class outputs are means over an image and its mirror image
+    # hash: codes are the hash stream's | graded: from the class probabilities, without training
+    config.head = "hash"
+    config.graded = ConfigDict()  # of head "graded"; eval.py --baseline graded fits them
+    config.graded.temperature = 1.0  # divides the class outputs
+    config.graded.middle = -0.5  # of a class's thresholds, as log-odds
+    config.graded.step = 1.3  # from one threshold of a class to the next, as log-odds
 
     config.loss = ConfigDict()
     config.loss.labels = "single"  # single: softmax | multi: sum of sigmoids

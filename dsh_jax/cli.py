@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from itertools import dropwhile
+from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -21,7 +22,16 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _ConfigParser(ConfigFileFlagParser):
-    """Reads a config file; says what is wrong with what it returns and with its overrides."""
+    """Reads a config file; says what is wrong with what it returns and with its overrides.
+
+    Args:
+      name: of the flag.
+      arguments: with the overrides; None for those of this process.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str] | None = None) -> None:
+        super().__init__(name)
+        self._arguments = arguments
 
     def parse(self, path: str) -> Any:
         config = super().parse(path)
@@ -31,7 +41,8 @@ class _ConfigParser(ConfigFileFlagParser):
                 "ConfigDict, as in configs/default.py."
             )
         if isinstance(config, ConfigDict):
-            _check_overrides(config)
+            given = sys.argv[1:] if self._arguments is None else self._arguments
+            _check_overrides(config, given)
         return config
 
 
@@ -42,10 +53,33 @@ def config_file_flag(name: str, text: str) -> flags.FlagHolder:
     return holder
 
 
-def _check_overrides(config: ConfigDict) -> None:
+def read_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The config that `train.py --config PATH` trains with these overrides.
+
+    Args:
+      path: of the config file, with its argument after a colon if it takes one.
+      overrides: as on a command line, `--config.field=value`.
+
+    Raises:
+      UserError: there is no such file, it cannot be run, or an override does not fit.
+    """
+    if not Path(path.partition(":")[0]).is_file():
+        raise UserError(f"there is no config file {path!r}; name one of configs/.")
+    arguments = [f"--config={path}", *overrides]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["", *arguments])
+    values["config"].parser = _ConfigParser("config", arguments)
+    try:
+        values(["", *arguments])
+    except Exception as error:  # a config file is user code: it may raise anything
+        raise UserError(_about_flags(error)) from error
+    return values["config"].value
+
+
+def _check_overrides(config: ConfigDict, arguments: Sequence[str]) -> None:
     known = fields.names(config)
     groups = {name[:end] for name in known for end, letter in enumerate(name) if letter == "."}
-    for override in config_overrides(sys.argv[1:]):
+    for override in config_overrides(arguments):
         field = override.removeprefix("--config.").split("=", 1)[0]
         if field not in groups.union(known):
             raise fields.misspelt(field, known)
@@ -63,8 +97,7 @@ def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> N
         try:
             rest = flags.FLAGS(list(argv))
         except Exception as error:  # a config file is user code: it may raise anything
-            known = isinstance(error, flags.Error | UserError)
-            _fail(("" if known else f"{type(error).__name__}: ") + _without_traceback(str(error)))
+            _fail(_about_flags(error))
         if len(rest) > 1 and not positional:
             _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
         return rest
@@ -90,6 +123,12 @@ def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> N
     sys.unraisablehook = _unraisable
     threading.excepthook = _thread_failed
     app.run(guarded, flags_parser=parse)
+
+
+def _about_flags(error: Exception) -> str:
+    """What went wrong when flags or a config file were read."""
+    known = isinstance(error, flags.Error | UserError)
+    return ("" if known else f"{type(error).__name__}: ") + _without_traceback(str(error))
 
 
 def _without_traceback(message: str) -> str:

@@ -4,7 +4,10 @@
     codes = encoder.encode(["a.png", "b.png"])
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from dsh_jax.devices import Devices, compile_encode, pick_devices, replicate
 from dsh_jax.encoder_files import Description
 from dsh_jax.errors import UserError
 from dsh_jax.forward import Finish, Outputs, packed_bits, run_batches, run_dataset, sigmoid, softmax
+from dsh_jax.networks.graded import Graded
+from dsh_jax.origin import Origin
 
 
 class UnreadableItems(UserError):
@@ -93,6 +98,25 @@ class Encoder:
         """The config fields of the network, by dotted name."""
         return dict(self._description.network)
 
+    def graded(self, graded: Graded) -> Encoder:
+        """An encoder with the same network whose codes are graded class codes.
+
+        Args:
+          graded: as `retrieval.graded.fit_graded` fits it to validation items.
+
+        Raises:
+          ValueError: there is no classifier, or fewer bits than classes.
+        """
+        network = {**self.network_fields, "head": "graded"}
+        network |= {f"graded.{name}": value for name, value in asdict(graded).items()}
+        description = replace(self._description, codes="graded", network=network)
+        return Encoder(description, self._variables, self._devices)
+
+    @property
+    def origin(self) -> Origin | None:
+        """What it was trained on; None for an encoder of version 0.2, which does not say."""
+        return self._description.origin
+
     @property
     def num_bits(self) -> int:
         """Length of a code."""
@@ -115,8 +139,8 @@ class Encoder:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of parameters and signature: codes of two encoders are comparable only
-        where it is the same."""
+        """SHA-256 (hex) of parameters, signature and origin: codes of two encoders are comparable
+        only where it is the same."""
         return encoder_files.fingerprint(self._description, self._variables)
 
     def encode(
@@ -198,9 +222,11 @@ class Encoder:
         ids: np.ndarray,
         finish: Finish,
     ) -> np.ndarray:
+        # This machine may have another number of devices than the one of the training.
+        per_device = -(-self._description.batch_size // len(self._devices))
         return run_dataset(
             compiled, self._stacked, dataset, ids,
-            batch_size=self._description.batch_size, devices=self._devices, finish=finish,
+            batch_size=per_device * len(self._devices), devices=self._devices, finish=finish,
         )  # fmt: skip
 
     def _run(

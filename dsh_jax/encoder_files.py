@@ -19,15 +19,20 @@ import safetensors.numpy
 from ml_collections import ConfigDict
 
 from dsh_jax import fields
+from dsh_jax import origin as origins
 from dsh_jax.data import signature as signatures
 from dsh_jax.data.reading import open_regular
 from dsh_jax.data.signature import Signature
+from dsh_jax.data.splits.split import Split
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, replacing, write_json
 from dsh_jax.methods import METHODS
 from dsh_jax.methods.base import Network
+from dsh_jax.origin import Origin
 
-FORMAT = 1
+FORMATS = (1, 2)
+"""Of descriptions that can be read: 1 has no origin, 2 has one."""
+
 SIGNATURE = "signature.json"
 _KIND = "dsh_jax encoder"
 _MOST_DESCRIPTION_BYTES = 2**30  # which holds a vocabulary
@@ -47,6 +52,7 @@ class Description:
       network: dotted config field -> value, of the fields that the method's network reads.
       batch_size: items that are encoded at a time.
       signature: of the data.
+      origin: what it was trained on; None where that is unknown, as in files of version 0.2.
     """
 
     method: str
@@ -54,6 +60,12 @@ class Description:
     network: Mapping[str, Any]
     batch_size: int
     signature: Signature
+    origin: Origin | None = None
+
+    @property
+    def format(self) -> int:
+        """Of `FORMATS`."""
+        return 1 if self.origin is None else 2
 
     def build(self) -> Network:
         """The network.
@@ -66,11 +78,12 @@ class Description:
         recipe = METHODS[self.method].network
         if self.signature.inputs.kind != recipe.kind:
             raise ValueError(f"{self.method} encodes {recipe.kind}")
-        if set(self.network) != set(recipe.fields):
+        network = {**recipe.defaults, **self.network}
+        if set(network) != set(recipe.fields):
             raise ValueError(f"fields {sorted(self.network)} of {self.method}")
         if type(self.batch_size) is not int or not 1 <= self.batch_size <= 2**20:
             raise ValueError(f"batch_size {self.batch_size!r}")
-        config = ConfigDict(fields.nest(self.network))
+        config = ConfigDict(fields.nest(network))
         try:
             fields.check(config, recipe.fields)
             return recipe.build(config, self.signature)
@@ -80,19 +93,31 @@ class Description:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
-            "format": FORMAT,
+            "format": self.format,
             "method": self.method,
             "codes": self.codes,
             "network": dict(self.network),
             "batch_size": self.batch_size,
             "signature": self.signature.to_dict(),
+            **({} if self.origin is None else {"origin": self.origin.to_dict()}),
         }
 
 
-def describe(config: ConfigDict, signature: Signature, codes: str) -> Description:
-    """The description of what a config trains on data of a signature, its codes called `codes`."""
+def describe(
+    config: ConfigDict, signature: Signature, codes: str, split: Split | None = None
+) -> Description:
+    """The description of what a config trains on data of a signature, its codes called `codes`.
+
+    Args:
+      config, signature, codes: see above.
+      split: what it is trained on; None leaves the origin out.
+    """
     network = {name: fields.get(config, name) for name in METHODS[config.method].network.fields}
-    return Description(config.method, codes, network, config.encode_batch_size, signature)
+    origin = None
+    if split is not None:
+        named = split.dataset, split.version, split.protocol, split.checksum
+        origin = Origin(*named, split_seed=split.seed, seed=config.seed)
+    return Description(config.method, codes, network, config.encode_batch_size, signature, origin)
 
 
 def from_dict(content: Any) -> Description:
@@ -101,14 +126,15 @@ def from_dict(content: Any) -> Description:
     Raises:
       ValueError: the content is no description, or of another format.
     """
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in FORMATS:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"format {found!r}, where this version reads format {FORMAT}")
+        raise ValueError(f"format {found!r}, where this version reads {_formats()}")
     try:
         signature = signatures.from_dict(content["signature"])
         network = dict(content["network"])
         names = str(content["method"]), str(content["codes"])
-        return Description(*names, network, content["batch_size"], signature)
+        origin = origins.from_dict(content["origin"]) if content["format"] == 2 else None
+        return Description(*names, network, content["batch_size"], signature, origin)
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"no description ({type(error).__name__}: {error})") from error
 
@@ -167,7 +193,7 @@ def save(path: Path, description: Description, variables: Mapping[str, Any]) -> 
     """
     metadata = {
         "kind": _KIND,
-        "format": str(FORMAT),
+        "format": str(description.format),
         "description": _canonical(description),
         "fingerprint": fingerprint(description, variables),
     }
@@ -205,6 +231,8 @@ def load(path: Path) -> tuple[Description, dict[str, Any]]:
     try:
         description = from_dict(json.loads(metadata["description"]))
         variables = _nested(leaves)
+        if metadata["format"] != str(description.format):
+            raise ValueError("it has two formats")
         if metadata["fingerprint"] != fingerprint(description, variables):
             raise ValueError("its fingerprint does not fit")
     except _DAMAGED as error:
@@ -236,11 +264,15 @@ def check_variables(network: Network, variables: Mapping[str, Any]) -> None:
 def _check_kind(path: Path, metadata: Mapping[str, str]) -> None:
     if metadata.get("kind") != _KIND:
         raise UserError(f"{path} is not an encoder file of dsh_jax; give one that save() wrote.")
-    if metadata.get("format") != str(FORMAT):
+    if metadata.get("format") not in [str(format) for format in FORMATS]:
         raise UserError(
             f"{path} has format {_short(repr(metadata.get('format')))}, and this version of "
-            f"dsh_jax reads format {FORMAT}; install the version that wrote it."
+            f"dsh_jax reads {_formats()}; install the version that wrote it."
         )
+
+
+def _formats() -> str:
+    return f"formats {' and '.join(map(str, FORMATS))}"
 
 
 def _leaves(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Evaluates a trained workdir, or a baseline on the same split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +8,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax import fields, hamming
+from dsh_jax import hamming
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
-from dsh_jax.data.loading import IMAGE_FILES
 from dsh_jax.data.splits.split import Split
+from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.devices import pick_devices
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_workdir import load as load_encoder
 from dsh_jax.errors import UserError, as_user_error
+from dsh_jax.evaluation_config import check_network, load_config_of
 from dsh_jax.files import read_json, refuse_links_out, replacing, write_json
 from dsh_jax.forward import packed_bits
 from dsh_jax.methods.word_players import topic_model
@@ -27,8 +28,7 @@ from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.graded import fit_graded
 from dsh_jax.retrieval.health import code_health
 from dsh_jax.retrieval.metrics import metrics_of
-from dsh_jax.training.experiment import check_data_fields, load_data
-from dsh_jax.training.workdir import load_config
+from dsh_jax.training.experiment import load_data
 
 UNSUPERVISED: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "itq": fit_itq,
@@ -40,7 +40,6 @@ TOPICS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
 }
 CLASSIFIERS = ("classifier", "graded")
 BASELINES = (*UNSUPERVISED, *TOPICS, *CLASSIFIERS)
-_IMAGE_CACHE, _TOPIC_CACHE = "~/.cache/dsh_jax/images", "~/.cache/dsh_jax/topics"
 
 
 def evaluate_workdir(
@@ -80,10 +79,14 @@ def evaluate_workdir(
     trained = baseline in ("", *CLASSIFIERS)
     if trained:  # before the data is read, which may take long
         encoder, record = load_encoder(workdir, checkpoint, num_devices)
-        _check_network(workdir, config, encoder)
+        check_network(workdir, config, encoder)
+        check_classifier(encoder, baseline)
     dataset, split = load_data(config, workdir)
     if trained:
-        query, database = _trained_codes(encoder, dataset, split, baseline)
+        if baseline == "graded":
+            encoder = graded_encoder(encoder, dataset, split)
+            encoder.save(workdir / "encoder_graded.safetensors")
+        codes = trained_codes(encoder, dataset, split, as_labels=baseline == "classifier")
         about = {
             "codes": baseline or encoder.codes,
             "checkpoint": checkpoint,
@@ -92,26 +95,69 @@ def evaluate_workdir(
             "run": read_json(workdir / "run.json"),
         }
     else:
-        query, database, about = _unsupervised_codes(config, dataset, split, baseline)
+        codes, about = _unsupervised_codes(config, dataset, split, baseline)
+    return measure(
+        config, dataset, split, codes, about,
+        num_bits=config.num_bits, baseline=baseline, conventions=conventions, folder=workdir,
+        report=report,
+    )  # fmt: skip
+
+
+def measure(
+    config: ConfigDict,
+    dataset: Dataset,
+    split: Split,
+    codes: tuple[np.ndarray, np.ndarray],
+    about: Mapping[str, Any],
+    *,
+    num_bits: int,
+    baseline: str,
+    conventions: str | Conventions,
+    folder: Path | None,
+    report: bool,
+) -> dict[str, Any]:
+    """Computes the metrics of codes, and writes `eval.json` and `codes.npz`.
+
+    Args:
+      config: of the experiment.
+      dataset: all items.
+      split: the role of each item.
+      codes: of queries and of database, packed.
+      about: more of the result; where it is also in the config, this is what counts.
+      num_bits: of the codes.
+      baseline, conventions, report: as for `evaluate_workdir`.
+      folder: where to write; None to write nothing.
+
+    Returns:
+      The content of `eval.json`.
+
+    Raises:
+      UserError: the conventions leave out every query.
+    """
+    query, database = codes
+    num_devices = min(config.num_devices, jax.local_device_count())
     measured = (query, dataset.labels[split.query], database, dataset.labels[split.database])
-    counts = distance_counts(
-        *measured, num_bits=config.num_bits, devices=pick_devices(num_devices, {})
-    )
-    metrics = metrics_of(counts, *measured, num_bits=config.num_bits, conventions=conventions)
+    counts = distance_counts(*measured, num_bits=num_bits, devices=pick_devices(num_devices, {}))
+    with as_user_error():  # conventions that leave out every query
+        metrics = metrics_of(counts, *measured, num_bits=num_bits, conventions=conventions)
     result = {
         "method": baseline or config.method,
         "dataset": dataset.name,
         "dataset_version": dataset.version,
         "protocol": split.protocol,
         "split_checksum": split.checksum,
+        **({"unseen_classes": list(split.unseen)} if split.unseen else {}),
+        "query_checksum": split.query_checksum,
         "seed": config.seed,
+        "split_seed": split.seed,
         "num_labeled": len(split.labeled),
+        "num_validation": len(split.validation),  # their labels choose the checkpoint
         "num_unlabeled": len(split.unlabeled),
         **about,
         **metrics,
     }
     arrays = {
-        "num_bits": np.asarray(config.num_bits),
+        "num_bits": np.asarray(num_bits),
         "query_codes": query,
         "query_ids": split.query,
         "query_labels": dataset.labels[split.query],
@@ -126,14 +172,16 @@ def evaluate_workdir(
         }
         result["queries_without_words"] = int((~arrays["query_has_words"]).sum())
         result["database_without_words"] = int((~arrays["database_has_words"]).sum())
-    with replacing(codes_path(workdir, baseline)) as beside, beside.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
     result["warnings"] = _warnings(result, query, baseline)
-    write_json(result_path(workdir, baseline), result)
+    if folder is None:
+        return result
+    with replacing(codes_path(folder, baseline)) as beside, beside.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    write_json(result_path(folder, baseline), result)
     if report:
-        samples = sorted(p for p in (workdir / "samples").glob("*.png") if p.is_file())
+        samples = sorted(p for p in (folder / "samples").glob("*.png") if p.is_file())
         write_report(
-            report_path(workdir, baseline).parent, result=result, codes=arrays, counts=counts,
+            report_path(folder, baseline).parent, result=result, codes=arrays, counts=counts,
             dataset=dataset, samples=samples[-1] if samples and not baseline else None,
         )  # fmt: skip
     return result
@@ -142,6 +190,11 @@ def evaluate_workdir(
 def _warnings(result: dict[str, Any], query: np.ndarray, baseline: str) -> list[str]:
     """What makes scores meaningless, or bits useless, in a sentence each."""
     warnings = []
+    if "trained_on_this_split" in result and not result["trained_on_this_split"]:
+        warnings.append(
+            "the encoder does not say which split it was trained on; if it has seen the queries, "
+            "the scores are too high."
+        )
     healths = {"query": code_health(query, num_bits=result["num_bits"]),
                "database": result["code_health"]}  # fmt: skip
     for name, health in healths.items():
@@ -171,66 +224,29 @@ def report_path(workdir: Path, baseline: str = "") -> Path:
     return workdir / (f"report_{baseline}" if baseline else "report") / "report.html"
 
 
-def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
-    """The config that a workdir was trained with.
+def check_classifier(encoder: Encoder, baseline: str) -> None:
+    """Refuses a baseline that needs a classifier where there is none."""
+    if baseline in CLASSIFIERS and not encoder.has_classifier:
+        raise UserError(f"{encoder.method} has no classifier; leave out --baseline {baseline}.")
 
-    Nothing that it names is imported. Its cache folders may be a stranger's: without `data_dir`
-    they are used only if they are the default or something is cached there already.
 
-    Args:
-      workdir: of a training.
-      data_dir: where the data is now; empty if it has not moved since training.
+def graded_encoder(encoder: Encoder, dataset: Dataset, split: Split) -> Encoder:
+    """The encoder with graded class codes, fitted to the validation items.
 
     Raises:
-      UserError: there is no such workdir, or it has no split.
+      UserError: the split has no validation items, or the codes have fewer bits than classes.
     """
-    config = load_config(workdir)
-    try:
-        for field in ("method", "seed", "num_bits", "num_devices"):
-            fields.get(config, field)
-        check_data_fields(config)
-    except UserError as error:
-        raise UserError(f"{workdir}/config.json was changed: {error}") from error
-    if not (workdir / "split.json").exists():
-        raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
-    if not data_dir:
-        _leave_strange_caches(config)
-    if data_dir:
-        config.data["root" if config.data.source in IMAGE_FILES else "data_dir"] = data_dir
-    return config
+    ids = split.validation
+    logits = encoder.classify_dataset(dataset, ids, finish=np.asarray)
+    labels = of_seen_classes(dataset, split.unseen).labels[ids]
+    with as_user_error():
+        return encoder.graded(fit_graded(logits, labels, num_bits=encoder.num_bits))
 
 
-def _leave_strange_caches(config: ConfigDict) -> None:
-    """Keeps cache folders only if they are caches: nothing is written to any other folder."""
-
-    def is_cache(folder: Any, default: str, files: str) -> bool:
-        return folder == default or any(Path(str(folder)).expanduser().glob(files))
-
-    images, topics = config.data.get("cache_dir"), config.get("topics")
-    if images is not None and not is_cache(images, _IMAGE_CACHE, "*.array_record"):
-        config.data.cache_dir = _IMAGE_CACHE
-    if isinstance(topics, ConfigDict) and topics.get("cache"):
-        if not is_cache(topics.cache, _TOPIC_CACHE, "*.npz"):
-            topics.cache = ""  # fitted again
-
-
-def _check_network(workdir: Path, config: ConfigDict, encoder: Encoder) -> None:
-    """Refuses a config that was changed after training."""
-    for field, value in encoder.network_fields.items():
-        found = fields.get(config, field)
-        if found != value:
-            raise UserError(
-                f"{workdir}/config.json has {field} {found!r}, but signature.json has {value!r}; "
-                "restore the file that was changed."
-            )
-
-
-def _trained_codes(
-    encoder: Encoder, dataset: Dataset, split: Split, baseline: str
+def trained_codes(
+    encoder: Encoder, dataset: Dataset, split: Split, *, as_labels: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The encoder's codes of queries and database, or its classifier's labels as codes."""
-    if baseline and not encoder.has_classifier:
-        raise UserError(f"{encoder.method} has no classifier; leave out --baseline {baseline}.")
     single = encoder.signature.labels == "single"
 
     def packed_labels(logits: np.ndarray) -> np.ndarray:
@@ -238,16 +254,9 @@ def _trained_codes(
         with as_user_error():  # too few bits for the classes
             return hamming.pack(label_codes(predicted, num_bits=encoder.num_bits))
 
-    if baseline == "graded":
-        logits = encoder.classify_dataset(dataset, split.validation, finish=np.asarray)
-        with as_user_error():
-            graded = fit_graded(
-                logits, dataset.labels[split.validation], num_bits=encoder.num_bits
-            )
-    finish = packed_labels if baseline == "classifier" else lambda x: hamming.pack(graded(x))
     query, database = (
-        encoder.classify_dataset(dataset, ids, finish=finish)
-        if baseline
+        encoder.classify_dataset(dataset, ids, finish=packed_labels)
+        if as_labels
         else encoder.encode_dataset(dataset, ids, finish=packed_bits)
         for ids in (split.query, split.database)
     )
@@ -256,7 +265,7 @@ def _trained_codes(
 
 def _unsupervised_codes(
     config: ConfigDict, dataset: Dataset, split: Split, name: str
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]:
     # Fitted to all training items: no labels are needed.
     seen = split.training
     features: Callable[[np.ndarray], Any] = dataset.features
@@ -272,4 +281,4 @@ def _unsupervised_codes(
         query, database = (
             hamming.pack(encoder(features(ids))) for ids in (split.query, split.database)
         )
-    return query, database, {"codes": name, "run": {}}
+    return (query, database), {"codes": name, "run": {}}

@@ -4,11 +4,15 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dsh_jax.errors import UserError
+
+# No string of JSON holds a newline, so what begins with one is a list.
+_NUMBERS = re.compile(r"\[(\n[-+.,\deE\s]+)\]")
 
 
 @contextlib.contextmanager
@@ -81,9 +85,10 @@ def refuse_links_out(folder: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON atomically."""
+    """Writes JSON atomically; a list of numbers is one line."""
+    text = json.dumps(content, indent=2)
     with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=2) + "\n")
+        beside.write_text(_NUMBERS.sub(lambda x: f"[{' '.join(x[1].split())}]", text) + "\n")
 
 
 def read_json(path: Path) -> Any:

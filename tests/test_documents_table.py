@@ -13,6 +13,7 @@ def result(codes, num_bits, precision, score, off=(), **changes):
         "dataset": "reuters21578", "protocol": "2/3/3", "split_checksum": "c", "rules": {"a": "b"},
         "codes": codes, "num_bits": num_bits, "precision_at_100": precision, "map": score,
         "run": {"overrides": ["--config.seed=0", *overrides]} if codes == "shttm_neural" else {},
+        "seed": 0,
     } | changes  # fmt: skip
 
 
@@ -58,8 +59,26 @@ def test_what_was_not_measured_alike_is_refused(field):
 
 
 def test_the_same_result_twice_is_refused():
-    with pytest.raises(UserError, match="two results of ITQ on tf-idf at 8 bits"):
+    with pytest.raises(UserError, match="two results of ITQ on tf-idf at 8 bits and seed 0"):
         table.check([*CONTENTS, result("itq", 8, 0.9, 0.9)])
+
+
+def test_several_draws_are_averaged():
+    # 0.2 and 0.4: mean 0.3, standard deviation sqrt(2 * 0.1^2) = 0.141.
+    draws = [
+        result("itq", 8, 0.2 + 0.2 * k, 0.5, seed=k, split_checksum=f"c{k}", num_validation=7,
+               standard_error={"map": 0.01 + 0.01 * k})
+        for k in (0, 1)
+    ]  # fmt: skip
+    table.check(draws)
+    text = table.render(draws)
+    assert "| ITQ on tf-idf | 0.300 ± 0.141 (0.500 ± 0.000) |" in text
+    assert "standard deviation over 2 draws; 7 more tagged documents for validation; the " in text
+    assert "over the queries is at most 0.020:" in text and "split" not in text
+    shared = [row | {"split_checksum": "c"} for row in draws]
+    assert "over 2 draws (one split);" in table.render(shared)
+    with pytest.raises(UserError, match="differ in their split_checksum"):
+        table.check([*draws, result("lsh", 8, 0.1, 0.1, split_checksum="other")])
 
 
 def test_the_plot_has_a_line_for_what_was_measured_at_several_lengths(tmp_path):

@@ -200,7 +200,7 @@ def test_a_strangers_config_is_not_run(workdir, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda d: d.update(format=2), "format 2"),
+        (lambda d: d.update(format=3), "format 3"),
         (lambda d: d["network"].update(num_bits=0), "checksum"),
         (lambda d: d["signature"].update(labels="both"), "labels"),
         (lambda d: d.pop("signature"), "signature"),

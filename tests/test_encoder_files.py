@@ -164,7 +164,8 @@ def test_no_changed_byte_goes_unnoticed(saved, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"format": "2"}, "format '2', and this version of dsh_jax reads format 1"),
+        ({"format": "3"}, "format '3', and this version of dsh_jax reads formats 1 and 2"),
+        ({"format": "2"}, "it has two formats"),
         ({"format": None}, "format None"),
         ({"kind": "another"}, "not an encoder file of dsh_jax"),
         ({"kind": None}, "not an encoder file of dsh_jax"),
@@ -253,7 +254,9 @@ def test_folders_and_missing_paths(workdirs, tmp_path):
         lambda text: "\udcff" + text,
         lambda text: "[" * 100_000,
         lambda text: text.replace('"num_bits": 16', '"num_bits": 32'),
-        lambda text: text.replace('"format": 1', '"format": 2'),
+        lambda text: text.replace('"format": 2', '"format": 1'),
+        lambda text: text.replace('"split_seed": 0', '"split_seed": 1'),
+        lambda text: text.replace('"origin"', '"from"'),
         lambda text: text.replace('"checksum"', '"sum"'),
     ],
 )

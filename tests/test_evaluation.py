@@ -5,6 +5,7 @@ themselves in `test_metrics.py`.
 """
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ from dsh_jax.encoder_files import describe, save_description
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.files import write_json
+from dsh_jax.retrieval import evaluate
 from dsh_jax.training.experiment import prepare
 from dsh_jax.training.saving import CheckpointWriter
 from dsh_jax.training.workdir import as_dict
@@ -76,11 +78,35 @@ def test_what_the_result_says_of_the_split(made):
     workdir, experiment, _ = made
     result, split = measure(workdir), experiment.split
     assert result["split_checksum"] == split.checksum and result["protocol"] == split.protocol
+    assert result["query_checksum"] == split.query_checksum
+    assert replace(split, seed=5).query_checksum == split.query_checksum
+    assert replace(split, query=split.query[1:]).query_checksum != split.query_checksum
     assert result["num_labeled"] == len(split.labeled) == 200
+    assert result["num_validation"] == len(split.validation) == 200
     assert result["num_unlabeled"] == len(split.unlabeled) == 1797 - 100 - 200 - 200
+    assert result["split_seed"] == experiment.config.data.split_seed == 0
     assert (result["dataset"], result["dataset_version"]) == ("digits", "1")
     assert result["seed"] == 0 and result["codes"] == "synthetic"
     assert result["clipped_cuts"] == {"5000": 1697}
+
+
+@pytest.mark.parametrize("baseline", ["", "lsh", "classifier"])
+def test_what_paired_statistics_need_is_in_every_result(made, baseline):
+    workdir, experiment, _ = made
+    result = measure(workdir, baseline=baseline)
+    values = result["query_average_precision"]
+    assert len(values) == len(experiment.split.query) == 100
+    assert np.mean(values) == pytest.approx(result["map"], abs=1e-5)
+    spread = np.std(values, ddof=1) / 10
+    assert result["standard_error"]["map"] == pytest.approx(spread, abs=1e-5)
+    assert 0 < result["standard_error"]["precision_at_100"] < 0.1
+    assert result["num_validation"] == 200 and result["split_seed"] == 0
+    codes = np.load(workdir / f"codes{'_' * bool(baseline)}{baseline}.npz")
+    first = evaluate(
+        codes["query_codes"][:1], codes["query_labels"][:1], codes["database_codes"],
+        codes["database_labels"], num_bits=16,
+    )  # fmt: skip
+    assert values[0] == round(first["map"], 5)  # in the order of the queries' ids
 
 
 @pytest.mark.parametrize("name", ["itq", "lsh"])

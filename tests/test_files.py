@@ -1,12 +1,15 @@
 """Atomic writes and locks."""
 
 import fcntl
+import json
 import os
 import subprocess
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dsh_jax.files import locked, remove_abandoned, replacing
+from dsh_jax.files import locked, remove_abandoned, replacing, write_json
 
 
 def test_the_file_is_replaced_and_nothing_left_beside(tmp_path):
@@ -49,3 +52,25 @@ def test_temporary_files_of_dead_processes_are_removed(tmp_path):
         path.write_text("")
     remove_abandoned(tmp_path)
     assert [path for path in (*gone, *kept) if path.exists()] == kept
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text("[1,\n] e-"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("[1\n ]"), inner),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=JSON)
+def test_json_is_read_back_as_it_was(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    write_json(path, content)
+    assert json.loads(path.read_text()) == content
+
+
+def test_a_list_of_numbers_is_one_line(tmp_path):
+    write_json(tmp_path / "a.json", {"a": [1, -0.5, 1e-20], "b": ["x", "1,\n 2"], "c": [[3], []]})
+    assert (tmp_path / "a.json").read_text().splitlines() == [
+        "{", '  "a": [1, -0.5, 1e-20],', '  "b": [', '    "x",', '    "1,\\n 2"', "  ],",
+        '  "c": [', "    [3],", "    []", "  ]", "}",
+    ]  # fmt: skip

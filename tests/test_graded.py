@@ -1,15 +1,20 @@
 """Graded class codes: fitted to made-up logits, by hand, and through eval.py."""
 
 import json
+from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import smoke
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
-from dsh_jax.forward import softmax
-from dsh_jax.retrieval.graded import GradedCodes, fit_graded, fit_temperature, spread
+from dsh_jax.forward import sigmoid, softmax
+from dsh_jax.networks.graded import Graded, log_odds
+from dsh_jax.retrieval.counts import distance_counts, without_self
+from dsh_jax.retrieval.graded import fit_graded, fit_temperature
+from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.training.loop import train
 from tests import corpus
 from tests.commands import run_forked
@@ -29,39 +34,53 @@ def test_the_temperature_of_several_labels():
     assert fit_temperature(3 * LOGITS, labels) == pytest.approx(3, rel=0.1)
 
 
-def test_thresholds_by_hand():
-    # Log-odds of log 3 are 3/4, of -log 3 are 1/4. Seven bits: three of class 0, two of the others.
-    thresholds, classes = spread(3, 7, middle=0.0, step=np.log(3))
+def test_bits_by_hand():
+    # Seven bits: three of class 0, two of the others, about -1.
+    classes, thresholds = Graded(1.0, -1.0, 2.0).bits(3, 7)
     assert classes.tolist() == [0, 0, 0, 1, 1, 2, 2]
-    half = 1 / (1 + np.exp(-np.log(3) / 2))
-    wanted = [1 / 4, 1 / 2, 3 / 4, 1 - half, half, 1 - half, half]
-    np.testing.assert_allclose(thresholds, wanted, rtol=1e-6)
-    thresholds, classes = spread(2, 2, middle=-np.log(3), step=9.0)
-    np.testing.assert_allclose(thresholds, [1 / 4, 1 / 4], rtol=1e-6)
+    np.testing.assert_allclose(thresholds, [-3, -1, 1, -2, 0, -2, 0])
+    with pytest.raises(ValueError, match="3 classes need 3 bits or more, not 2"):
+        Graded(1.0, 0.0, 1.0).bits(3, 2)
 
 
 def test_codes_by_hand():
-    # Logits over the temperature are [0, log 3]: the probabilities are 1/4 and 3/4.
-    codes = GradedCodes(
-        temperature=2.0, thresholds=np.array([0.1, 0.3, 0.5, 0.7, 0.9]),
-        classes=np.array([0, 0, 1, 1, 1]), single=True,
-    )  # fmt: skip
-    logits = np.array([[0.0, 2 * np.log(3)], [2 * np.log(3), 0.0]])
-    np.testing.assert_allclose(codes.probabilities(logits), [[1 / 4, 3 / 4], [3 / 4, 1 / 4]])
-    assert codes(logits).tolist() == [[1, 0, 1, 1, 0], [1, 1, 0, 0, 0]]
-    assert codes(logits).dtype == np.uint8
+    # Logits over the temperature are [0, log 3]: the probabilities are 1/4 and 3/4, the log-odds
+    # -log 3 = -1.1 and 1.1. Class 0 has thresholds -2, 0 and 2, class 1 has -1 and 1.
+    logits = jnp.array([[0.0, 2 * np.log(3)], [2 * np.log(3), 0.0]])
+    codes = Graded(2.0, 0.0, 2.0)(logits, num_bits=5, single=True)
+    at = np.log(3)
+    wanted = [[2 - at, -at, -2 - at, 1 + at, at - 1], [2 + at, at, at - 2, 1 - at, -1 - at]]
+    np.testing.assert_allclose(codes, wanted, rtol=1e-5)
+
+
+def test_log_odds_are_those_of_the_probabilities():
+    logits = np.float32(LOGITS[:50])
+    for single, chance in ((True, softmax(logits)), (False, sigmoid(logits))):
+        odds = log_odds(jnp.asarray(logits), single=single)
+        np.testing.assert_allclose(odds, np.log(chance / (1 - chance)), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("num_bits", [5, 13])
-def test_fitted_codes_rank_at_least_as_well_as_the_label(num_bits):
-    logits, labels = LOGITS[:300], DRAWN[:300]
-    codes = fit_graded(logits, labels, num_bits=num_bits)
-    assert codes.thresholds.shape == codes.classes.shape == (num_bits,)
-    assert codes.temperature == pytest.approx(1, rel=0.3)
-    sure = np.eye(5)[labels] * 20
-    bits = codes(sure)
-    for label in range(5):  # an item that is sure of its class has all of its bits, and no other
-        assert (bits[labels == label] == (codes.classes == label)).all()
+def test_an_item_that_is_sure_has_all_bits_of_its_class_and_no_other(num_bits):
+    graded = fit_graded(LOGITS[:300], DRAWN[:300], num_bits=num_bits)
+    assert graded.temperature == pytest.approx(1, rel=0.3)
+    codes = graded(jnp.eye(5) * 40, num_bits=num_bits, single=True)
+    classes, _ = graded.bits(5, num_bits)
+    np.testing.assert_array_equal(codes > 0, np.arange(5)[:, None] == classes)
+
+
+def test_no_other_thresholds_of_the_grid_are_better():
+    logits, labels = np.float32(LOGITS[:80]), DRAWN[:80]
+
+    def score(graded):
+        bits = np.asarray(graded(jnp.asarray(logits), num_bits=12, single=True) > 0)
+        counts = distance_counts(bits, labels, bits, labels, num_bits=12)
+        return average_precision(without_self(counts, labels)).mean()
+
+    best = fit_graded(logits, labels, num_bits=12)
+    others = [replace(best, middle=middle, step=step) for middle in (-2.0, 0.5)
+              for step in (0.4, 2.5)]  # fmt: skip
+    assert all(score(best) >= score(other) for other in others)
 
 
 @pytest.mark.parametrize(

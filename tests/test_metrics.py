@@ -110,7 +110,9 @@ def test_properties_of_evaluate(seed, cut, multi):
     if not multi:
         one_hot = evaluate(codes[0], np.eye(3)[query_labels], codes[1], np.eye(3)[labels],
                            **arguments)  # fmt: skip
-        assert {name: one_hot[name] for name in first} | {"tie_band": first["tie_band"]} == first
+        more = {name: first[name] for name in ("tie_band", "standard_error")}  # of more metrics
+        assert {name: one_hot[name] for name in first} | more == first
+        assert one_hot["standard_error"].items() >= first["standard_error"].items()
         assert one_hot["weighted_map"] == first["map"] and one_hot[f"acg_at_{cut}"] == (
             first[f"precision_at_{cut}"]
         )
@@ -145,6 +147,7 @@ def test_evaluate_by_hand():
     ap = [(1 + (1 + 2 / 3) / 2 / 1) / 2, ((1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 2, 0]
     ap_at_2 = [(1 + 1 / 2) / 2, (1 / 2 + 1 / 4) / 2, 0]
     health, band = result.pop("code_health"), result.pop("tie_band")
+    error, of_queries = result.pop("standard_error"), result.pop("query_average_precision")
     for name in ("rules", "radius_curve"):
         assert result.pop(name)
     assert result == {
@@ -169,12 +172,26 @@ def test_evaluate_by_hand():
         [((1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 3, (1 + (1 + 2 / 3) / 2) / 3]
     )
     assert health["distinct_codes"] == 2 and health["largest_bucket"] == 2
+    assert of_queries == [0.91667, 0.70833, 0.0]
+    # Squared deviations from the mean, over n - 1 and then over n.
+    assert error["map"] == pytest.approx((sum((x - sum(ap) / 3) ** 2 for x in ap) / 2 / 3) ** 0.5)
+    assert error["precision_at_2"] == pytest.approx(0.22048, abs=1e-5)  # of 0.75, 0.5 and 0
+    assert error.keys() == band.keys()
     assert json.loads(json.dumps(result)) == result
     skipping = evaluate(
         query, labels[0], database, labels[1], num_bits=4, cuts=(2,), conventions="skip"
     )
     assert skipping["map"] == pytest.approx(np.mean(ap[:2]))
     assert skipping["precision_at_2"] == pytest.approx((1.5 / 2 + 1 / 2) / 2)
+    assert skipping["query_average_precision"] == of_queries[:2]
+    assert skipping["standard_error"]["precision_at_2"] == pytest.approx(0.125)  # of 0.75 and 0.5
+
+
+def test_one_query_has_no_standard_error():
+    query, labels, database, database_labels = random_problem(2)
+    result = evaluate(query[:1], labels[:1], database, database_labels, num_bits=6)
+    assert set(result["standard_error"].values()) == {None}
+    assert result["query_average_precision"] == [round(result["map"], 5)]
 
 
 def test_multi_label_metrics_are_the_means_over_the_queries():

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tools import results_table, speed_table, tables
+from tools.cells import duration
 from tools.results_table import main
 
 BEGIN, END = tables.markers("results")
@@ -54,7 +55,9 @@ def cells(page):
         if line.startswith("### "):
             title = line
             tables[title] = []
-        elif line.startswith("| "):
+        elif not line:
+            title = title if not tables.get(title) else "below"  # paired differences
+        elif line.startswith("| ") and title != "below":
             protected = line.replace("\\|", "\0").strip("| ").split(" | ")
             tables[title].append([cell.replace("\0", "|") for cell in protected])
     return {title: rows[2:] for title, rows in tables.items()}
@@ -65,7 +68,7 @@ def test_one_row_says_everything(place):
     assert 0 == call(run=result(overrides=["--config.data.data_dir=d", "--config.ema_decay=0.9"]))
     assert cells(page) == {
         "### Handwritten digits, 100/200/1697 (queries / labeled / database)": [
-            ["DSH-GANs", "a, ema_decay=0.9", "16", "200", "0.500", "0.600", "0", "65 s",
+            ["DSH-GANs", "a, ema_decay=0.9", "16", "200 + ?", "0.500", "-", "0.600", "0", "65 s",
              "Fast | CPU, 2 cores", "[run](../results/run.json)"]
         ]
     }  # fmt: skip
@@ -85,8 +88,24 @@ def test_seeds_are_averaged(place):
     }
     assert call(**runs) == 0
     ((row,),) = cells(page).values()
-    assert row[4:8] == ["0.400 ± 0.265 (n = 3)", "0.600 ± 0.000 (n = 3)", "0, 1, 2", "2 h 0 min"]
-    assert row[9] == "[s0](../results/s0.json) [s1](../results/s1.json) [s2](../results/s2.json)"
+    assert row[4:9] == ["0.400 ± 0.265 (n = 3)", "-", "0.600 ± 0.000 (n = 3)",
+                        "0, 1, 2 (one split)", "2 h 0 min"]  # fmt: skip
+    assert row[10] == "[s0](../results/s0.json) [s1](../results/s1.json) [s2](../results/s2.json)"
+
+
+def test_labels_of_validation_and_errors_over_queries(place):
+    call, page = place
+    runs = {
+        f"s{seed}": result(seed=seed, split_checksum=f"c{seed}", num_validation=100,
+                           standard_error={"map": error})
+        for seed, error in ((0, 0.02), (1, 0.03))
+    }  # fmt: skip
+    assert call(**runs) == 0
+    ((row,),) = cells(page).values()
+    assert (row[3], row[5], row[7]) == ("200 + 100", "0.025", "0, 1")
+    assert call(s2=result(seed=2, split_checksum="c2", num_validation=100)) == 0
+    ((row,),) = cells(page).values()
+    assert row[5] == "-"  # one of the draws does not say
 
 
 def test_a_config_with_an_argument_and_one_that_was_renamed(place):
@@ -95,8 +114,8 @@ def test_a_config_with_an_argument_and_one_that_was_renamed(place):
     runs = {f"s{i}": result(seed=i, config=name) for i, name in enumerate(names)}
     assert call(**runs) == 0
     ((one, both),) = cells(readme).values()
-    assert (one[1], one[6]) == ("cnnh_cifar10:12", "2")
-    assert (both[1], both[6]) == ("cnnh_cifar10:48", "0, 1")
+    assert (one[1], one[7]) == ("cnnh_cifar10:12", "2")
+    assert (both[1], both[7]) == ("cnnh_cifar10:48", "0, 1 (one split)")
 
 
 def test_rows_are_sorted_by_labels_and_then_method(place):
@@ -109,19 +128,31 @@ def test_rows_are_sorted_by_labels_and_then_method(place):
     )  # fmt: skip
     (rows,) = cells(page).values()
     assert [(row[0], row[1], row[2], row[3]) for row in rows] == [
-        ("triplet-only control", "a", "16", "50"),
-        ("ITQ", "raw pixels", "16", "50"),
-        ("DSH-GANs", "a", "16", "200"),
-        ("DSH-GANs", "a", "32", "200"),
-        ("DSH-GANs", "a, latest checkpoint", "16", "200"),
-        ("DSH-GANs", "a, loss.unlabeled=mask", "16", "200"),
-        ("DSH-GANs", "b", "16", "200"),
-        ("triplet-only control", "a", "16", "200"),
-        ("ITQ", "raw pixels", "16", "200"),
-        ("LSH", "raw pixels", "16", "200"),
+        ("triplet-only control", "a", "16", "50 + ?"),
+        ("ITQ", "raw pixels", "16", "50 + ?"),
+        ("DSH-GANs", "a", "16", "200 + ?"),
+        ("DSH-GANs", "a", "32", "200 + ?"),
+        ("DSH-GANs", "a, latest checkpoint", "16", "200 + ?"),
+        ("DSH-GANs", "a, loss.unlabeled=mask", "16", "200 + ?"),
+        ("DSH-GANs", "b", "16", "200 + ?"),
+        ("triplet-only control", "a", "16", "200 + ?"),
+        ("ITQ", "raw pixels", "16", "200 + ?"),
+        ("LSH", "raw pixels", "16", "200 + ?"),
     ]
     assert all("±" not in cell for row in rows for cell in row)
-    assert rows[-1][7:9] == ["-", "-"]  # a baseline is not trained
+    assert rows[-1][8:10] == ["-", "-"]  # a baseline is not trained
+
+
+def test_the_classifiers_of_two_controls_have_rows_of_their_own(place):
+    call, page = place
+    run = result()["run"]
+    real = run | {"overrides": ["--config.triplets=real"]}
+    classifier = result("classifier", train_seconds=1.0)
+    assert call(a=classifier | {"run": run}, b=classifier | {"run": real}) == 0
+    (rows,) = cells(page).values()
+    assert [row[:2] for row in rows] == [
+        ["its classifier's label", "a"], ["its classifier's label", "a, triplets=real"]
+    ]  # fmt: skip
 
 
 def test_data_sets_and_protocols_have_tables_of_their_own(place):
@@ -137,7 +168,7 @@ def test_data_sets_and_protocols_have_tables_of_their_own(place):
         ("### Handwritten digits, 100/200/1497", 1),
         ("### Handwritten digits, 100/200/1697", 1),
     ]
-    assert next(iter(tables.values()))[0][8] == "4 x H200"
+    assert next(iter(tables.values()))[0][9] == "4 x H200"
     assert page.read_text().count("JPEG re-encoding of the original pixels") == 1
 
 
@@ -206,7 +237,7 @@ def test_check_writes_nothing(place, capsys):
                           (5971, "1 h 40 min"), (36000, "10 h 0 min")]
 )  # fmt: skip
 def test_times_as_people_say_them(seconds, text):
-    assert results_table._time(seconds) == text
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize("tool", [results_table, speed_table])
@@ -222,7 +253,10 @@ def test_a_split_may_be_drawn_with_the_seed(place):
     ]
     assert call(a=draw[0], b=draw[1], c=result("itq")) == 0
     rows = next(iter(cells(page).values()))
-    assert [row[6] for row in rows] == ["0, 1; 2 splits", "0"]
+    assert [row[7] for row in rows] == ["0, 1", "0"]
+    third = result(seed=2, split_checksum="c1", overrides=["--config.data.split_seed=1"])
+    assert call(d=third) == 0
+    assert next(iter(cells(page).values()))[0][7] == "0, 1, 2 (2 splits)"
 
 
 def test_the_readme_has_the_plainest_config_of_each_method(place):
@@ -246,7 +280,8 @@ def test_the_readme_has_the_plainest_config_of_each_method(place):
     digits, reuters = "Handwritten digits, 100/200/1697", "Reuters-21578 (ModApte), 100/200/1697"
     lines = (page.parents[1] / "README.md").read_text().splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
-    assert [row[:5] for row in rows[2:]] == [
+    assert {(row[4], row[6]) for row in rows[2:]} == {("200 + ?", "-")}
+    assert [[*row[:4], row[5]] for row in rows[2:]] == [
         [digits, "DSH-GANs", "a", "16", "0.300 ± 0.141 (n = 2)"],
         [digits, "triplet-only control", "a", "16", "0.500"],
         [digits, "triplet-only control", "b", "16", "0.500"],

@@ -18,7 +18,8 @@ from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.data.targets import Targets
 from dsh_jax.encoder import load_encoder
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import evaluate_workdir, load_config_of
+from dsh_jax.evaluation import evaluate_workdir
+from dsh_jax.evaluation_config import load_config_of
 from dsh_jax.files import write_json
 from dsh_jax.training.experiment import prepare
 from dsh_jax.training.saving import CheckpointWriter
@@ -162,7 +163,7 @@ def test_codes_of_no_use_are_said_to_be(made, copy, monkeypatch):
     def codes(*_, value=0):
         return np.zeros((100, 2), np.uint8), np.full((1697, 2), value, np.uint8)
 
-    monkeypatch.setattr("dsh_jax.evaluation._trained_codes", codes)
+    monkeypatch.setattr("dsh_jax.evaluation.trained_codes", codes)
     result = evaluate_workdir(copy)
     assert result["warnings"] == [
         "all query codes are equal, so the scores say nothing.",
@@ -174,7 +175,7 @@ def test_codes_of_no_use_are_said_to_be(made, copy, monkeypatch):
     def half(*_):
         return (np.uint8([1, 0]) * rng.integers(0, 255, (n, 2), np.uint8) for n in (100, 1697))
 
-    monkeypatch.setattr("dsh_jax.evaluation._trained_codes", half)
+    monkeypatch.setattr("dsh_jax.evaluation.trained_codes", half)
     assert evaluate_workdir(copy)["warnings"] == [
         "8 of 16 bits are the same in all query codes.",
         "8 of 16 bits are the same in all database codes.",

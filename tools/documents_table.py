@@ -1,17 +1,19 @@
 """Results on documents by code length: a table for each collection, and one plot.
 
 `results_table.py` reads them from `results/documents/`. A row is a method with its improvements, a
-column is a number of bits.
+column is a number of bits. A content is what `eval.py --result` writes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from dsh_jax.errors import UserError
+from tools import cells
+from tools.cells import Content
 from tools.tables import table
 
 METHODS = {
@@ -21,9 +23,6 @@ METHODS = {
 }  # fmt: skip
 COLLECTIONS = {"reuters21578": "Reuters-21578 (ModApte)", "20newsgroups": "20 Newsgroups"}
 IMPROVEMENTS = ("nonlinear", "learned_uncertainty", "correlated_tags", "joint_topics")
-
-Content = Mapping[str, Any]
-
 
 def variant(content: Content) -> str:
     """Which improvements of neural SHTTM were on, in words; empty for other methods."""
@@ -47,38 +46,55 @@ def row_name(content: Content) -> str:
     return f"{name}: {variant(content)}" if variant(content) else name
 
 
+def by_collection(contents: Iterable[Content]) -> Iterator[tuple[str, list[Content]]]:
+    """Results by data set, in the order of `COLLECTIONS`, each by its seed."""
+    order = list(COLLECTIONS)
+
+    def place(row: Content) -> tuple[int, str]:
+        dataset = row["dataset"]
+        return (order.index(dataset) if dataset in order else len(order)), dataset
+
+    rows = sorted(contents, key=lambda row: (*place(row), row["seed"]))
+    for (_, dataset), group in groupby(rows, key=place):
+        yield dataset, list(group)
+
+
 def check(contents: Sequence[Content]) -> None:
     """Refuses results that must not be in one table.
 
     Raises:
-      UserError: results on one collection have different splits or rules, or two are the same.
+      UserError: results on one collection have different protocols or rules, or one seed and
+        different splits; or two are the same.
     """
-    for (dataset,), group in _grouped(contents, "dataset"):
-        rows = list(group)
-        for field in ("split_checksum", "rules", "protocol"):
-            if any(row[field] != rows[0][field] for row in rows):
-                raise UserError(
-                    f"the results on {dataset} in results/documents differ in their {field}, so "
-                    "they cannot be compared; evaluate them on one split and with one version."
-                )
-        seen = [(row_name(row), row["num_bits"]) for row in rows]
+    for dataset, rows in by_collection(contents):
+        firsts = {row["seed"]: row for row in reversed(rows)}
+        for row in rows:
+            first = {"split_checksum": firsts[row["seed"]], "rules": rows[0], "protocol": rows[0]}
+            for field, other in first.items():
+                if row[field] != other[field]:
+                    raise UserError(
+                        f"the results on {dataset} in results/documents differ in their {field}, "
+                        "so they cannot be compared; evaluate them on one split and with one "
+                        "version."
+                    )
+        seen = [(row_name(row), row["num_bits"], row["seed"]) for row in rows]
         for name in seen:
             if seen.count(name) > 1:
-                raise UserError(f"{dataset} has two results of {name[0]} at {name[1]} bits.")
+                raise UserError(
+                    f"{dataset} has two results of {name[0]} at {name[1]} bits and seed {name[2]}."
+                )
 
 
 def render(contents: Sequence[Content]) -> str:
     """A Markdown table for each collection: precision@100, and mAP in brackets."""
     parts = []
-    for (dataset,), group in _grouped(contents, "dataset"):
-        rows = list(group)
+    for dataset, rows in by_collection(contents):
         bits = sorted({row["num_bits"] for row in rows})
-        protocol = rows[0]["protocol"]
-        parts.append(f"### {COLLECTIONS.get(dataset, dataset)}, {protocol} "
+        parts.append(f"### {COLLECTIONS.get(dataset, dataset)}, {rows[0]['protocol']} "
                      "(queries / tagged / database)")  # fmt: skip
-        parts.append("precision@100, and mAP in brackets, by number of bits:")
+        parts.append(_remarks(rows))
         lines = [
-            [name, *(_scores(r for r in rows if (row_name(r), r["num_bits"]) == (name, b))
+            [name, *(_scores([r for r in rows if (row_name(r), r["num_bits"]) == (name, b)])
                      for b in bits)]
             for name in _names(rows)
         ]  # fmt: skip
@@ -86,17 +102,36 @@ def render(contents: Sequence[Content]) -> str:
     return "\n\n".join(parts)
 
 
+def _remarks(rows: Sequence[Content]) -> str:
+    """What the cells mean, and what holds for all of them, as far as the results say it."""
+    text = "precision@100, and mAP in brackets, by number of bits"
+    seeds = {row["seed"]: row["split_checksum"] for row in rows}
+    if len(seeds) > 1:
+        text += f", ± the standard deviation over {len(seeds)} draws"
+        text += cells.splits(list(seeds.values()))
+    held = sorted({row["num_validation"] for row in rows if "num_validation" in row})
+    if all("num_validation" in row for row in rows):
+        text += f"; {' or '.join(map(str, held))} more tagged documents for validation"
+    errors = [row.get("standard_error", {}).get("map") for row in rows]
+    if None not in errors:
+        text += f"; the standard error of mAP over the queries is at most {max(errors):.3f}"
+    return text + ":"
+
+
 def plot(contents: Sequence[Content]) -> Figure:
     """precision@100 over the number of bits, a panel for each collection."""
-    groups = [(dataset, list(group)) for (dataset,), group in _grouped(contents, "dataset")]
+    groups = list(by_collection(contents))
     figure = Figure(figsize=(5.5 * len(groups), 4.5), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, (dataset, rows) in zip(panels, groups, strict=True):
         for name in _names(rows):
-            of_row = sorted((r["num_bits"], r["precision_at_100"]) for r in rows
-                            if row_name(r) == name)  # fmt: skip
+            of_row: dict[int, list[float]] = {}
+            for row in sorted(rows, key=lambda r: r["num_bits"]):
+                if row_name(row) == name:
+                    of_row.setdefault(row["num_bits"], []).append(row["precision_at_100"])
             if len(of_row) > 1:  # one code length makes no line
-                axes.plot(*zip(*of_row, strict=True), marker=".", label=name)
+                means = [statistics.mean(values) for values in of_row.values()]
+                axes.plot(list(of_row), means, marker=".", label=name)
         axes.set(xscale="log", xlabel="bits", ylabel="precision@100", ylim=(0, 1),
                  title=COLLECTIONS.get(dataset, dataset))  # fmt: skip
         bits = sorted({r["num_bits"] for r in rows})
@@ -112,8 +147,14 @@ def write_plot(contents: Sequence[Content], path: Path) -> None:
     plot(contents).savefig(path, format="png", dpi=100)
 
 
-def _scores(rows: Iterable[Content]) -> str:
-    return " ".join(f"{row['precision_at_100']:.3f} ({row['map']:.3f})" for row in rows)
+def _scores(rows: Sequence[Content]) -> str:
+    if not rows:
+        return ""
+    precision, score = (
+        cells.score([row[field] for row in rows], count=False)
+        for field in ("precision_at_100", "map")
+    )
+    return f"{precision} ({score})"
 
 
 def _names(rows: Iterable[Content]) -> list[str]:
@@ -125,8 +166,3 @@ def _names(rows: Iterable[Content]) -> list[str]:
 def _count(row: Content) -> int:
     words = variant(row)
     return {"all improvements": 9, "no improvement": -1, "": 0}.get(words, 1)
-
-
-def _grouped(contents: Sequence[Content], field: str) -> Any:
-    ordered = sorted(contents, key=lambda row: (list(COLLECTIONS) + [row[field]]).index(row[field]))
-    return groupby(ordered, key=lambda row: (row[field],))

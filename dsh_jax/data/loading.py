@@ -15,7 +15,8 @@ from dsh_jax.data.images import built_in
 from dsh_jax.data.images.dataset import ImageDataset, ImageFiles, load_images
 from dsh_jax.data.images.listing import list_images
 from dsh_jax.data.images.nus_wide import list_nus_wide
-from dsh_jax.data.splits import by_class
+from dsh_jax.data.signature import ImageInputs, WordInputs
+from dsh_jax.data.splits import by_class, unseen
 from dsh_jax.data.splits.by_share import draw_shares
 from dsh_jax.data.splits.from_lists import split_by_roles
 from dsh_jax.data.splits.split import Split
@@ -37,6 +38,7 @@ _FILES: Rules = {
 }
 _ONE_PLACE: Rules = {"data.data_dir": Text()}
 _DRY_RUN: Rules = {"data.dry_run": Switch()}
+_UNSEEN: Rules = {"data.unseen_classes": Integer(0, 10**9)}
 _WORDS: Rules = {
     "data.max_words": Integer(1, 10**9),
     "data.min_documents": Integer(1, 10**9),
@@ -71,6 +73,8 @@ def fields_of(data: ConfigDict) -> Rules:
     rules |= _FILES if source in IMAGE_FILES else _ONE_PLACE
     if "dry_run" in data:
         rules |= _DRY_RUN
+    if "unseen_classes" in data:  # absent from configs of version 0.2
+        rules |= _UNSEEN
     return {**rules, **_WORDS} if source in collections.NAMES else rules
 
 
@@ -81,8 +85,22 @@ def known_fields(data: ConfigDict) -> set[str]:
     """
     if isinstance(data, ConfigDict) and data.get("source") not in SHIPPED:
         return {"data"}
-    groups = (_COMMON, _ONE_PLACE, _FILES, _DRY_RUN, _WORDS, _SHARES, _COUNTS)
+    groups = (_COMMON, _ONE_PLACE, _FILES, _DRY_RUN, _WORDS, _SHARES, _COUNTS, _UNSEEN)
     return {field for rules in groups for field in rules}
+
+
+def kind_of(data: ConfigDict) -> str:
+    """What a source gives, "images" or "documents"; empty if only reading it can tell."""
+    if data.source in collections.NAMES:
+        return WordInputs.kind
+    return ImageInputs.kind if data.source in SHIPPED else ""
+
+
+def image_shape_of(data: ConfigDict) -> tuple[int, int, int] | None:
+    """Height, width and channels of a source's images; None if only reading it can tell."""
+    if data.source in IMAGE_FILES:
+        return data.image_size, data.image_size, 3
+    return built_in.SHAPES.get(data.source)
 
 
 def load_dataset(data: ConfigDict) -> Dataset:
@@ -165,10 +183,19 @@ def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
     """The split that a config describes: by a file, a named protocol, or counts.
 
     Raises:
-      UserError: there is no such file or protocol, or the data has too few items for it.
+      UserError: there is no such file or protocol, or the data has too few items or classes for it.
     """
+    num_unseen = data.get("unseen_classes", 0)
     if data.split_file:
-        return load_split_for(dataset, data.split_file)
+        split = load_split_for(dataset, data.split_file)
+        if num_unseen not in (0, len(split.unseen)):
+            raise UserError(
+                f"data.unseen_classes is {num_unseen}, but {data.split_file} has "
+                f"{len(split.unseen)}; set it to 0, to take what the file has."
+            )
+        return split
+    if num_unseen:
+        return _draw_unseen(data, dataset)
     if isinstance(dataset, ImageFiles) and dataset.roles:
         return split_by_roles(
             dataset, dataset.roles, seed=data.split_seed,
@@ -203,3 +230,28 @@ def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
             f"{split.protocol}; choose the protocol of this data set, or leave it empty."
         )
     return split
+
+
+def _draw_unseen(data: ConfigDict, dataset: Dataset) -> Split:
+    """A split with classes that training never sees."""
+    lists = isinstance(dataset, ImageFiles) and dataset.roles
+    if lists or "query_share" in data:
+        raise UserError(
+            f"data.unseen_classes is {data.unseen_classes}, but the split of {dataset.name} is not "
+            "drawn by class; set it to 0."
+        )
+    if data.protocol:
+        raise UserError(
+            f"data.protocol is {data.protocol!r}, where all classes are seen, but "
+            f"data.unseen_classes is {data.unseen_classes}; leave data.protocol empty and set "
+            "data.queries_per_class and the other counts."
+        )
+    return unseen.draw(
+        dataset,
+        seed=data.split_seed,
+        unseen_classes=data.unseen_classes,
+        queries_per_class=data.queries_per_class,
+        labeled_per_class=data.labeled_per_class,
+        validation_per_class=data.validation_per_class,
+        validation_from=data.validation_from,
+    )

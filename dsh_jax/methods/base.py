@@ -137,11 +137,13 @@ class NetworkRecipe:
       fields: the config fields that it reads, each with its rule. They are kept with the
         parameters, so that the network can be built again without the rest of the config.
       build: config, signature -> the network.
+      defaults: values of fields that encoders of earlier versions do not have.
     """
 
     kind: str
     fields: Rules
     build: Callable[[ConfigDict, Signature], Network]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

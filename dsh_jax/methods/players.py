@@ -12,13 +12,16 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from dsh_jax import fields
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.augment import to_float
 from dsh_jax.data.signature import Signature
 from dsh_jax.devices import AXIS, Batch
+from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Switch
 from dsh_jax.methods.base import Network, NetworkRecipe, Params, State, Variables, variables
 from dsh_jax.networks import representation, whitened
+from dsh_jax.networks.graded import Graded
 from dsh_jax.networks.streams import ClassificationStream, HashStream
 from dsh_jax.rng import named_key
 
@@ -197,18 +200,33 @@ def with_networks(
 def image_network(config: ConfigDict, signature: Signature) -> Network:
     """The network that makes codes of `image`, uint8 `[batch, height, width, channels]`."""
     players = image_players(config, signature)
+    has_classes = "classification" in players.networks
+    graded = Graded(**fields.floats(config.graded))
+    if config.head == "graded":
+        if not has_classes:
+            raise UserError("head is 'graded', which needs class outputs; set head to 'hash'.")
+        graded.bits(signature.num_classes, config.num_bits)
 
     def stream(kept: Variables, player: str, inputs: Batch) -> jax.Array:
-        features = players.evaluate(kept, "representation", to_float(inputs["image"]))
-        return players.evaluate(kept, player, features)
+        images = to_float(inputs["image"])
+        if config.mirrored:
+            images = jnp.concatenate([images, images[:, :, ::-1]])
+        outputs = players.evaluate(
+            kept, player, players.evaluate(kept, "representation", images)
+        )
+        return jnp.stack(jnp.split(outputs, 2)).mean(0) if config.mirrored else outputs
 
-    return Network(
-        init=players.init_variables,
-        encode=lambda kept, inputs: nn.sigmoid(stream(kept, "hash", inputs)),
-        classify=(lambda kept, inputs: stream(kept, "classification", inputs))
-        if "classification" in players.networks
-        else None,
-    )
+    def encode(kept: Variables, inputs: Batch) -> jax.Array:
+        if config.head == "hash":
+            return nn.sigmoid(stream(kept, "hash", inputs))
+        logits = stream(kept, "classification", inputs)
+        single = signature.labels == "single"
+        return nn.sigmoid(graded(logits, num_bits=config.num_bits, single=single))
+
+    def classify(kept: Variables, inputs: Batch) -> jax.Array:
+        return stream(kept, "classification", inputs)
+
+    return Network(players.init_variables, encode, classify if has_classes else None)
 
 
 IMAGE_NETWORK = NetworkRecipe(
@@ -224,6 +242,15 @@ IMAGE_NETWORK = NetworkRecipe(
         "representation.norm": Choice(representation.NORMS),
         "representation.spectral_norm": Switch(),
         "hash_stream.sharpness": Number(least=0),
+        "mirrored": Switch(),
+        "head": Choice(("hash", "graded")),
+        "graded.temperature": Number(above=0),
+        "graded.middle": Number(),
+        "graded.step": Number(least=0),
+    },
+    defaults={
+        "mirrored": False, "head": "hash",
+        "graded.temperature": 1.0, "graded.middle": 0.0, "graded.step": 1.0,
     },
     build=image_network,
 )

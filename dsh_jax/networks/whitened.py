@@ -49,7 +49,8 @@ def fit(batch_stats: Mapping[str, Any], images: np.ndarray) -> dict[str, Any]:
 
 def identity_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
     """A kernel `[h, w, inputs, outputs]` whose first outputs copy the inputs."""
-    kernel = nn.initializers.he_uniform()(key, shape, dtype)
+    # Batch normalisation hides the scale from the output; a smaller kernel turns faster.
+    kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")(key, shape, dtype)
     rows, columns, inputs, outputs = shape
     copied = min(inputs, outputs)
     kernel = kernel.at[..., :copied].set(0.0)

@@ -97,10 +97,9 @@ def _class_scores(counts: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
     scores = ranking.average_precision(counts)
     multi = labels.ndim == 2
     sizes = labels.sum(axis=0) if multi else np.bincount(labels, minlength=len(names))
-    # The classes with the most queries, in the order of the names.
-    shown = np.sort(np.argsort(-sizes, kind="stable")[:MOST_CLASSES])
+    shown = _largest(sizes)
     member = labels[:, shown] if multi else labels[:, None] == shown
-    means = member.T @ scores / np.maximum(sizes[shown], 1)
+    means = member.T @ scores / sizes[shown]
     return figures.class_scores(
         [names[label] for label in shown], means.tolist(), float(scores.mean())
     )
@@ -188,12 +187,19 @@ def _map(
     # The first label gives the colour.
     classes = labels[chosen] if labels.ndim == 1 else labels[chosen].argmax(axis=1)
     sizes = np.bincount(classes, minlength=len(names))
-    shown = np.sort(np.argsort(-sizes, kind="stable")[:MOST_CLASSES])
+    shown = _largest(sizes)
     # Classes that are not shown share the last place.
     place = np.full(len(names), len(shown))
     place[shown] = np.arange(len(shown))
-    shown_names = [names[label] for label in shown] + ["others"] * (len(names) > len(shown))
+    more = np.count_nonzero(sizes) > len(shown)
+    shown_names = [names[label] for label in shown] + ["others"] * bool(more)
     return figures.code_map(hamming.unpack(database[chosen], num_bits), place[classes], shown_names)
+
+
+def _largest(sizes: np.ndarray) -> np.ndarray:
+    """The classes with the most items, in the order of the names; none without items."""
+    shown = np.sort(np.argsort(-sizes, kind="stable")[:MOST_CLASSES])
+    return shown[sizes[shown] > 0]
 
 
 def _png(figure: Figure) -> bytes:

@@ -11,7 +11,7 @@ from dsh_jax.retrieval.ranking import DENOMINATORS
 CHOICES = {
     "ties": ("expected", "stable"),
     "denominator": DENOMINATORS,
-    "without_relevant": ("zero", "skip"),
+    "without_relevant": ("zero", "skip", "skip_no_hit"),
 }
 _MEANING = {
     "expected": "the expectation under a uniformly random order of items at the same distance",
@@ -21,6 +21,9 @@ _MEANING = {
     "hits_in_top_k": "mAP at k divides by the relevant items found in the first k",
     "zero": "a query without a relevant item in the database counts 0",
     "skip": "a query without a relevant item in the database is left out of the mean",
+    "skip_no_hit": "a query without a relevant item in the first k is left out of mAP at k, and "
+    "counts 0 in the other measures; where ties decide whether it has one, it is weighted by the "
+    "probability",
 }
 
 
@@ -34,7 +37,8 @@ class Conventions:
       denominator: of mAP at a cut; see `ranking.average_precision`. Most public hashing code
         uses "hits_in_top_k".
       without_relevant: whether a query without a relevant item in the database counts "zero" in the
-        means of the ranked metrics or is left out ("skip").
+        means of the ranked metrics or is left out ("skip"); "skip_no_hit": left out of mAP at k
+        where no relevant item is in the first k, as much public hashing code does (`hits`).
     """
 
     ties: str = "expected"

@@ -8,7 +8,7 @@ import numpy as np
 
 from dsh_jax import hamming
 from dsh_jax.devices import Devices
-from dsh_jax.retrieval import ranking
+from dsh_jax.retrieval import hits, ranking
 from dsh_jax.retrieval.arguments import as_integer
 from dsh_jax.retrieval.conventions import Conventions, parse
 from dsh_jax.retrieval.counts import distance_counts
@@ -46,15 +46,18 @@ def evaluate(
       `map`, and for each cut k `map_at_k`, `precision_at_k`, `recall_at_k`; with multi-hot labels
       also `weighted_map`, `weighted_map_at_k`, `ndcg_at_k`, `acg_at_k`.
       `tie_band`: metric -> its means under the worst and the best order of ties.
+      `standard_error`: metric -> that of its mean over the queries; None for a single query.
+      `query_average_precision`: of each query that `map` is the mean of, rounded to 5 decimals.
       For the radius r `precision_within_radius_r`, `recall_within_radius_r`,
       `empty_ball_rate_radius_r`; `radius_curve`: the same for every radius from 0.
       `code_health`: of the database's codes (`health.code_health`).
-      `num_bits`, `num_queries`, `num_database`, `num_queries_without_relevant`; `clipped_cuts`: cut
-      -> the one used in its place; `conventions`: their words, and `rules`: what each means.
+      `num_bits`, `num_queries`, `num_database`, `num_queries_without_relevant`; with "skip_no_hit"
+      `num_queries_without_hit`: cut -> their (expected) number; `clipped_cuts`: cut -> the one used
+      in its place; `conventions`: their words, and `rules`: what each means.
 
     Raises:
       ValueError: codes or labels of the wrong shape or content; a cut, a radius or `num_bits` that
-        is no integer or out of range; unknown conventions.
+        is no integer or out of range; unknown conventions, or ones that leave out every query.
     """
     # Before counting, which may take long.
     num_bits, cuts, radius, conventions = _checked(num_bits, cuts, radius, conventions)
@@ -100,24 +103,47 @@ def metrics_of(
     labels = query_labels, database_labels
     without = counts[..., 1:].sum(axis=(1, 2)) == 0
     counted = ~without if conventions.without_relevant == "skip" else np.ones(len(counts), bool)
-    if not counted.any():
-        raise ValueError("no query has a relevant item, and the conventions skip such queries")
     metrics = _metrics(cuts, conventions.denominator, graded=labels[0].ndim == 2)
+    hit = _hits(cuts) if conventions.without_relevant == "skip_no_hit" else {}
     if conventions.ties == "stable":
         rows = [
-            [metric(ranked)[0] for metric in metrics.values()]
+            [metric(ranked)[0] for metric in (metrics | hit).values()]
             for ranked in _ranked_by_database(
                 query_codes, database_codes, labels, num_bits, counts.shape[2]
             )
         ]
-        values = dict(zip(metrics, np.array(rows).T, strict=True))
+        values = dict(zip(metrics | hit, np.array(rows).T, strict=True))
     else:
-        values = {name: metric(counts) for name, metric in metrics.items()}
-    band = _tie_band(counts, metrics, cuts, conventions.denominator)
-    result: dict[str, Any] = {name: float(x[counted].mean()) for name, x in values.items()}
-    result["tie_band"] = {
-        name: [float(bound[counted].mean()) for bound in bounds] for name, bounds in band.items()
+        values = {name: metric(counts) for name, metric in (metrics | hit).items()}
+    # What is left out has a weight of 0, and a value of 0.
+    weights = {
+        name: values["hit" + name.partition("map")[2]] if hit and "map" in name else counted
+        for name in metrics
     }
+    for name, weight in weights.items():
+        if not weight.sum():
+            raise ValueError(
+                f"no query has a relevant item that counts for {name}, and the conventions "
+                f"{conventions.name} leave out such queries"
+            )
+    band = _tie_band(counts, metrics, cuts, conventions.denominator)
+    result: dict[str, Any] = {name: _mean(values[name], w) for name, w in weights.items()}
+    result["standard_error"] = {
+        name: standard_error(values[name], weight) for name, weight in weights.items()
+    }
+    of_query = values["map"][weights["map"] > 0]
+    result["query_average_precision"] = np.round(of_query, 5).tolist()
+    result["tie_band"] = {
+        name: [_mean(bound, weights[name]) for bound in bounds] for name, bounds in band.items()
+    }
+    if hit:
+        for k in cuts:
+            result["tie_band"].pop(f"weighted_map_at_{k}", None)
+            bounds = hits.mean_bounds(counts, k, band[f"map_at_{k}"], conventions.denominator)
+            result["tie_band"][f"map_at_{k}"] = list(bounds)
+        result["num_queries_without_hit"] = {
+            str(k): float(np.sum(1 - values[f"hit_at_{k}"])) for k in cuts
+        }
     precision, recall, empty = (x.mean(axis=0) for x in ranking.within_radius(counts))
     at = min(radius, num_bits)
     num_database = len(database_codes)
@@ -139,6 +165,25 @@ def metrics_of(
         "conventions": conventions.name,
         "rules": conventions.rules,
     }
+
+
+def standard_error(values: np.ndarray, weights: np.ndarray | None = None) -> float | None:
+    """The standard error of a mean over queries: the sample standard deviation / sqrt(n).
+
+    Args:
+      values: one per query, `[n]`, with the weights as factors already.
+      weights: of the queries, `[n]`; all 1 by default, and 0 for a query that does not count.
+
+    Returns:
+      None for fewer than two values, which have no spread.
+    """
+    weights = np.ones(len(values)) if weights is None else weights
+    n = int((weights > 0).sum())
+    if n < 2:
+        return None
+    # Of a ratio of two sums; with equal weights this is the usual formula.
+    residuals = values - weights * _mean(values, weights)
+    return float(np.sqrt((residuals**2).sum() * n / (n - 1)) / weights.sum())
 
 
 def _checked(
@@ -178,6 +223,17 @@ def _metrics(cuts: Sequence[int], denominator: str, *, graded: bool) -> dict[str
                 f"acg_at_{k}": partial(ranking.average_cumulative_gain, cut=k),
             }
     return metrics
+
+
+def _hits(cuts: Sequence[int]) -> dict[str, Metric]:
+    """The probability of a hit in the whole database and at each cut, as `_metrics`."""
+    at = {f"hit_at_{k}": partial(ranking.hit_probability, cut=k) for k in cuts}
+    return {"hit": ranking.hit_probability, **at}
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> float:
+    """Mean over queries of weights `[n]`; the values `[n]` have the weights as factors already."""
+    return float(values.sum() / weights.sum())
 
 
 def _tie_band(

@@ -110,6 +110,20 @@ def average_precision_bounds_over_hits(
     return result[0], result[1]
 
 
+def hit_probability(counts: np.ndarray, cut: int | None = None) -> np.ndarray:
+    """Probability of a relevant item in the first `cut` ranks; 0 or 1 unless ties decide."""
+    total, relevant, _ = _sums(counts)
+    inside = _inside(total, cut)
+    surely = np.any((inside == total) & (relevant > 0), axis=1)
+    result = surely.astype(float)
+    for query in np.flatnonzero(~surely):
+        last = _last_bucket(inside[query : query + 1])[0]
+        n, r, m = (int(x[query, last]) for x in (total, relevant, inside))
+        hits, probability = _hypergeometric(n, r, m)
+        result[query] = 1 - probability[0] if hits[0] == 0 else 1.0
+    return result
+
+
 def precision_at(counts: np.ndarray, cut: int) -> np.ndarray:
     """Share of relevant items in the first `cut` ranks."""
     total, relevant, _ = _sums(counts)

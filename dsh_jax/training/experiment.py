@@ -11,11 +11,13 @@ from dsh_jax.data import loading
 from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
+from dsh_jax.data.documents.vocabulary import Vocabulary
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.signature import Signature, WordInputs
 from dsh_jax.data.splits.split import ID_FIELDS, Split
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
+from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.devices import Devices, pick_devices
 from dsh_jax.encoder_files import SIGNATURE, load_description
 from dsh_jax.errors import UserError, as_user_error
@@ -43,7 +45,7 @@ class Experiment:
     Attributes:
       config: the config.
       devices: the devices it runs on.
-      dataset: all items.
+      dataset: all items, with the classes that training sees.
       split: the role of each item.
       signature: what networks must know about the data.
       method: the method to train.
@@ -126,13 +128,19 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
         return Signature(dataset.inputs, labels, dataset.class_names)
 
 
-def load_data(config: ConfigDict, workdir: Path | None) -> tuple[Dataset, Split]:
+def load_data(
+    config: ConfigDict, workdir: Path | None, vocabulary: Vocabulary | None = None
+) -> tuple[Dataset, Split]:
     """Reads the data, and draws its split.
 
     Args:
       config: of an experiment.
       workdir: if it holds a split, it must be the one of this config; its vocabulary is used. None
         where nothing has been trained yet.
+      vocabulary: of documents; None for that of the workdir, or a new one.
+
+    Returns:
+      All items with all classes, and the split. Training sees `unseen.of_seen_classes` of them.
 
     Raises:
       UserError: the data is missing, damaged or not the data that the workdir was trained on.
@@ -150,8 +158,7 @@ def load_data(config: ConfigDict, workdir: Path | None) -> tuple[Dataset, Split]
             f"{dataset.version}; choose another --workdir."
         )
     if isinstance(dataset, Documents):
-        vocabulary = None
-        if workdir and (workdir / SIGNATURE).exists():
+        if vocabulary is None and workdir and (workdir / SIGNATURE).exists():
             inputs = load_description(workdir).signature.inputs
             vocabulary = inputs.vocabulary if isinstance(inputs, WordInputs) else None
         dataset = loading.read_words(config.data, dataset, split, vocabulary)
@@ -174,6 +181,7 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
         raise UserError(
             "data.validation_per_class is 0, so no checkpoint can be chosen; set it to 2 or more."
         )
+    dataset = of_seen_classes(dataset, split.unseen)
     signature = signature_of(config, dataset)
     method = build_method(config, signature)
     for stage in method.stages:

@@ -24,6 +24,7 @@ from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.files import remove_abandoned, write_json
 from dsh_jax.forward import packed_bits, run_dataset
 from dsh_jax.methods.base import Method, Metrics, Stage, State, kept_variables
+from dsh_jax.report.names import short
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.rng import named_key
@@ -94,7 +95,8 @@ def _write_what_it_is(experiment: Experiment, workdir: Path, run: dict, step: in
     """Writes the files that say what is trained, last of all the config."""
     save_split(experiment.split, workdir / "split.json")
     say(*record_run(workdir / "run.json", run, step, len(experiment.devices)))
-    description = describe(experiment.config, experiment.signature, experiment.method.codes)
+    codes, split = experiment.method.codes, experiment.split
+    description = describe(experiment.config, experiment.signature, codes, split)
     save_description(description, workdir)
     write_json(workdir / "config.json", as_dict(experiment.config))
 
@@ -154,6 +156,7 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
             *dataset.remarks(),
             f"data        {dataset.name} {dataset.version}, {split.protocol} "
             "(queries/labeled/database)",
+            *([f"unseen      {short(', '.join(split.unseen), 200)}"] if split.unseen else []),
             f"training    {len(split.labeled):,} labeled, {len(split.unlabeled):,} unlabeled; "
             f"{len(split.validation):,} held back for validation",
             f"parameters  {', '.join(sizes)}",

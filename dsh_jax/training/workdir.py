@@ -18,8 +18,8 @@ from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, write_json
 
 # These may differ between a run and its resumption: they do not change what is learned.
-_FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
-                "data.memory_limit_gb", "data.dry_run")  # fmt: skip
+FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
+               "data.memory_limit_gb", "data.dry_run")  # fmt: skip
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -68,7 +68,7 @@ def check_same_config(workdir: Path, config: ConfigDict) -> bool:
     differing = [
         f"{field} ({saved.get(field, 'absent')!r} there, {new.get(field, 'absent')!r} now)"
         for field in sorted(saved.keys() | new.keys())
-        if field not in _FREE_FIELDS and saved.get(field) != new.get(field)
+        if field not in FREE_FIELDS and saved.get(field) != new.get(field)
     ]
     if differing and has_any:
         raise UserError(

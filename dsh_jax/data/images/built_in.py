@@ -18,7 +18,10 @@ from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.images.decoding import open_image
 from dsh_jax.errors import UserError, brief
 
-NAMES = ("cifar10", "digits", "multi_digits")
+SHAPES = {"cifar10": (32, 32, 3), "digits": (8, 8, 1), "multi_digits": (16, 16, 1)}
+"""Name -> height, width and channels of its images."""
+
+NAMES = tuple(SHAPES)
 
 
 def load(name: str, data_dir: str | None = None) -> ImageDataset:

@@ -30,7 +30,7 @@ class Split:
         may not.
     """
 
-    protocol: str  # "queries/labeled/database" as counts
+    protocol: str  # "queries/labeled/database" as counts; "unseen 3 of 10, " may come before
     dataset: str
     version: str
     seed: int
@@ -39,6 +39,7 @@ class Split:
     unlabeled: np.ndarray  # what training may see without labels
     validation: np.ndarray  # held back from training
     database: np.ndarray
+    unseen: tuple[str, ...] = ()  # names of the classes of which training sees no item
 
     def __post_init__(self) -> None:
         for field in ID_FIELDS:
@@ -66,13 +67,20 @@ class Split:
     @property
     def checksum(self) -> str:
         """SHA-256 (hex) over every field; the same on every platform."""
-        named = [self.protocol, self.dataset, self.version, self.seed]
+        named: list[object] = [self.protocol, self.dataset, self.version, self.seed]
+        if self.unseen:  # without unseen classes it is what it was before there were any
+            named.append(list(self.unseen))
         digest = hashlib.sha256(json.dumps(named).encode())
         for field in ID_FIELDS:
             ids = getattr(self, field)
             digest.update(f"\n{field} {len(ids)}\n".encode())
             digest.update(ids.astype("<i8").tobytes())
         return digest.hexdigest()
+
+    @property
+    def query_checksum(self) -> str:
+        """SHA-256 (hex) over the queries alone, which several splits may share."""
+        return hashlib.sha256(self.query.astype("<i8").tobytes()).hexdigest()
 
 
 def save(split: Split, path: str | os.PathLike[str]) -> None:
@@ -84,6 +92,8 @@ def save(split: Split, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     content: dict[str, object] = {field: getattr(split, field) for field in _TEXT_FIELDS}
     content |= {"seed": split.seed, "checksum": split.checksum}
+    if split.unseen:
+        content["unseen"] = list(split.unseen)
     content |= {field: getattr(split, field).tolist() for field in ID_FIELDS}
     try:
         with replacing(target) as beside:
@@ -110,6 +120,7 @@ def load(path: str | os.PathLike[str]) -> Split:
         _check_types(content)
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(f"File {path} is not a split: draw the split again.") from error
+    content["unseen"] = tuple(content.get("unseen", ()))
     try:
         split = Split(**content)
     except (ValueError, OverflowError) as error:
@@ -121,9 +132,12 @@ def load(path: str | os.PathLike[str]) -> Split:
 
 def _check_types(content: dict[str, object]) -> None:
     """Raises TypeError unless a file's content has a split's fields, each of the right type."""
-    if set(content) != {*_TEXT_FIELDS, "seed", *ID_FIELDS}:
+    unseen = content.get("unseen", [])
+    if set(content) - {"unseen"} != {*_TEXT_FIELDS, "seed", *ID_FIELDS}:
         raise TypeError
-    texts = [type(content[field]) is str for field in _TEXT_FIELDS]
+    if not isinstance(unseen, list):
+        raise TypeError
+    texts = [type(text) is str for text in (*(content[field] for field in _TEXT_FIELDS), *unseen)]
     numbers: list[object] = [content["seed"]]
     for field in ID_FIELDS:
         ids = content[field]
@@ -151,6 +165,12 @@ def load_for(dataset: Dataset, path: str | os.PathLike[str]) -> Split:
     if ids.max(initial=0) >= len(dataset.labels):
         raise UserError(
             f"Split file {path} has ids beyond the {len(dataset.labels)} items of {dataset.name}:"
+            " draw the split again."
+        )
+    strange = set(split.unseen).difference(dataset.class_names)
+    if strange:
+        raise UserError(
+            f"Split file {path} has the unseen class {min(strange)!r}, which {dataset.name} lacks:"
             " draw the split again."
         )
     return split

@@ -1,0 +1,159 @@
+"""Evaluates an encoder file on the split that a config describes, without a workdir."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from dsh_jax import fields
+from dsh_jax.data import loading
+from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.signature import ImageInputs, WordInputs
+from dsh_jax.data.splits.split import Split
+from dsh_jax.data.splits.unseen import of_seen_classes
+from dsh_jax.encoder import Encoder, load_encoder
+from dsh_jax.errors import UserError
+from dsh_jax.evaluation import (
+    CLASSIFIERS,
+    check_classifier,
+    graded_encoder,
+    measure,
+    trained_codes,
+)
+from dsh_jax.evaluation_config import move_data
+from dsh_jax.report.names import short
+from dsh_jax.retrieval.conventions import Conventions
+from dsh_jax.training.experiment import FIELDS, check_data_fields, load_data
+
+BASELINES = ("", *CLASSIFIERS)
+
+
+def evaluate_encoder(
+    path: Path,
+    config: ConfigDict,
+    *,
+    data_dir: str = "",
+    baseline: str = "",
+    conventions: str | Conventions = "expected",
+    folder: Path | None = None,
+    report: bool = False,
+) -> dict[str, Any]:
+    """Encodes queries and database with an encoder file, and computes metrics.
+
+    Args:
+      path: of a file that `Encoder.save` wrote.
+      config: its fields `data` describe data and split; of the others only `num_devices` counts.
+      data_dir: where the data is, if not where the config says.
+      baseline: empty for the codes; "classifier" for the predicted label as a code,
+        "graded" for its probabilities.
+      conventions: of the metrics, as for `retrieval.evaluate`.
+      folder: gets the files that `evaluate_workdir` writes; None to write nothing.
+      report: also write a page with pictures into the folder.
+
+    Returns:
+      A result, as `evaluate_workdir` returns it, as far as the file knows: without `checkpoint`,
+      `step` and `train_seconds`, with an empty `run`, and with `seed` None where the file does not
+      say what it was trained on. `encoder`: the fingerprint; `trained_on_this_split`: True, or None
+      where the file does not say.
+
+    Raises:
+      UserError: a file or a config that is missing, damaged or invalid; data that does not fit the
+        encoder; or a split that is not the one that it was trained on, where queries may be
+        images that it was trained on.
+    """
+    if baseline not in BASELINES:
+        raise UserError(
+            f"--baseline {baseline} takes no encoder; give --workdir, or leave --baseline out."
+        )
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give eval.py --workdir {path}, or an encoder file.")
+    if folder is not None and (folder / "config.json").exists():
+        raise UserError(f"{folder} is a workdir with results of its own; choose another --output.")
+    fields.check(config, {"num_devices": FIELDS["num_devices"]})
+    check_data_fields(config)
+    config = config.copy_and_resolve_references()
+    move_data(config, data_dir)
+    encoder = load_encoder(path, num_devices=min(config.num_devices, jax.local_device_count()))
+    _check_source(path, encoder, config.data)
+    check_classifier(encoder, baseline)  # before the data is read, which may take long
+    inputs = encoder.signature.inputs
+    vocabulary = inputs.vocabulary if isinstance(inputs, WordInputs) else None
+    dataset, split = load_data(config, None, vocabulary)
+    _check_items(path, encoder, dataset, split)
+    _check_split(path, encoder, split)
+    about: dict[str, Any] = {
+        "method": baseline or encoder.method,
+        "seed": encoder.origin and encoder.origin.seed,
+        "codes": baseline or encoder.codes,
+        "encoder": encoder.fingerprint,
+        "trained_on_this_split": True if encoder.origin else None,
+        "run": {},
+    }
+    if baseline == "graded":
+        encoder = graded_encoder(encoder, dataset, split)
+    codes = trained_codes(encoder, dataset, split, as_labels=baseline == "classifier")
+    return measure(
+        config, dataset, split, codes, about,
+        num_bits=encoder.num_bits, baseline=baseline, conventions=conventions, folder=folder,
+        report=report,
+    )  # fmt: skip
+
+
+def _check_source(path: Path, encoder: Encoder, data: ConfigDict) -> None:
+    """Refuses what does not fit, as far as the config tells before the data is read."""
+    inputs, kind = encoder.signature.inputs, loading.kind_of(data)
+    if kind and kind != inputs.kind:
+        raise UserError(
+            f"{path} encodes {inputs.kind}, but data.source {data.source!r} gives {kind}; give the "
+            "config that it was trained with."
+        )
+    shape = loading.image_shape_of(data)
+    if shape is not None:
+        _check_shape(path, inputs, shape, f"data.source {data.source!r}")
+
+
+def _check_shape(path: Path, inputs: Any, shape: tuple[int, ...], source: str) -> None:
+    if inputs.shape != shape:
+        wanted, found = ("x".join(map(str, sizes)) for sizes in (inputs.shape, shape))
+        raise UserError(
+            f"{path} encodes images of {wanted} (height, width, channels), but {source} gives "
+            f"{found}; give the config that it was trained with."
+        )
+
+
+def _check_items(path: Path, encoder: Encoder, dataset: Dataset, split: Split) -> None:
+    """Refuses items of another kind, images of another shape, and other classes."""
+    inputs = encoder.signature.inputs
+    if dataset.inputs.kind != inputs.kind:
+        raise UserError(
+            f"{path} encodes {inputs.kind}, but {dataset.name} has {dataset.inputs.kind}; give the "
+            "config that it was trained with."
+        )
+    if isinstance(dataset.inputs, ImageInputs):
+        _check_shape(path, inputs, dataset.inputs.shape, dataset.name)
+    names = of_seen_classes(dataset, split.unseen).class_names
+    if encoder.class_names != names:
+        seen = "in training " if split.unseen else ""
+        raise UserError(
+            f"{path} knows {_listed(encoder.class_names)}, but {dataset.name} has {seen}"
+            f"{_listed(names)}; give the config that it was trained with."
+        )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{len(names)} classes ({short(', '.join(names), 60)})"
+
+
+def _check_split(path: Path, encoder: Encoder, split: Split) -> None:
+    """Refuses another split than that of the training; an encoder may not say which it was."""
+    origin = encoder.origin
+    if origin is not None and origin.split_checksum != split.checksum:
+        raise UserError(
+            f"{path} was trained on another split, {origin.protocol} of {origin.dataset} "
+            f"{origin.dataset_version} with data.split_seed={origin.split_seed} (checksum "
+            f"{origin.split_checksum[:8]}), than this one, {split.protocol} of {split.dataset} "
+            f"{split.version} with {split.seed} ({split.checksum[:8]}), so queries may be images "
+            "that it has seen; give the config and overrides of its training, or its split as "
+            "data.split_file."
+        )

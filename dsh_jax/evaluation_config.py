@@ -1,0 +1,74 @@
+"""The config of a workdir, which may be from someone else or from another machine."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dsh_jax import fields
+from dsh_jax.data.loading import IMAGE_FILES
+from dsh_jax.encoder import Encoder
+from dsh_jax.errors import UserError
+from dsh_jax.training.experiment import check_data_fields
+from dsh_jax.training.workdir import load_config
+
+_IMAGE_CACHE, _TOPIC_CACHE = "~/.cache/dsh_jax/images", "~/.cache/dsh_jax/topics"
+
+
+def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
+    """The config that a workdir was trained with.
+
+    Nothing that it names is imported. Its cache folders may be a stranger's: without `data_dir`
+    they are used only if they are the default or something is cached there already.
+
+    Args:
+      workdir: of a training.
+      data_dir: where the data is now; empty if it has not moved since training.
+
+    Raises:
+      UserError: there is no such workdir, or it has no split.
+    """
+    config = load_config(workdir)
+    try:
+        for field in ("method", "seed", "num_bits", "num_devices"):
+            fields.get(config, field)
+        check_data_fields(config)
+    except UserError as error:
+        raise UserError(f"{workdir}/config.json was changed: {error}") from error
+    if not (workdir / "split.json").exists():
+        raise UserError(f"{workdir} holds no split.json; run train.py --workdir {workdir} first.")
+    if not data_dir:
+        _leave_strange_caches(config)
+    move_data(config, data_dir)
+    return config
+
+
+def move_data(config: ConfigDict, data_dir: str) -> None:
+    """Sets where the data is now, unless `data_dir` is empty."""
+    if data_dir:
+        config.data["root" if config.data.source in IMAGE_FILES else "data_dir"] = data_dir
+
+
+def _leave_strange_caches(config: ConfigDict) -> None:
+    """Keeps cache folders only if they are caches: nothing is written to any other folder."""
+
+    def is_cache(folder: Any, default: str, files: str) -> bool:
+        return folder == default or any(Path(str(folder)).expanduser().glob(files))
+
+    images, topics = config.data.get("cache_dir"), config.get("topics")
+    if images is not None and not is_cache(images, _IMAGE_CACHE, "*.array_record"):
+        config.data.cache_dir = _IMAGE_CACHE
+    if isinstance(topics, ConfigDict) and topics.get("cache"):
+        if not is_cache(topics.cache, _TOPIC_CACHE, "*.npz"):
+            topics.cache = ""  # fitted again
+
+
+def check_network(workdir: Path, config: ConfigDict, encoder: Encoder) -> None:
+    """Refuses a config that was changed after training."""
+    for field, value in encoder.network_fields.items():
+        found = fields.get(config, field)
+        if found != value:
+            raise UserError(
+                f"{workdir}/config.json has {field} {found!r}, but signature.json has {value!r}; "
+                "restore the file that was changed."
+            )

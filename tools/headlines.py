@@ -1,0 +1,73 @@
+"""The README's table of results: each method with the fewest overrides, at one code length."""
+
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+from tools import cells, documents_table
+from tools.result_files import BASELINES, METHODS, Result, ordered, plainest, rows
+from tools.tables import table
+
+DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits",
+            "multi_digits": "Several handwritten digits per image"}  # fmt: skip
+HEADER = ("data (queries / labeled / database)", "method", "config", "bits",
+          "labels (+ validation)", "mAP", "s.e. over queries", "precision@100")  # fmt: skip
+# What is shown: data set -> bits, number of labeled items (None: any), methods.
+_IMAGE_CODES = ("synthetic", "real", "classifier", "cnnh_plus", "cnnh", "itq")
+_DOCUMENT_CODES = ("shttm_neural", "shttm_rotated", "shttm", "itq")
+_SHOWN: dict[str, tuple[int, int | None, tuple[str, ...]]] = {
+    "cifar10": (48, None, _IMAGE_CODES),
+    "digits": (16, 200, _IMAGE_CODES),
+    "multi_digits": (24, None, _IMAGE_CODES),
+    "reuters21578": (32, None, _DOCUMENT_CODES),
+    "20newsgroups": (32, None, _DOCUMENT_CODES),
+}
+_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder")  # a base, a test, the user's own images
+
+
+def render(results: Iterable[Result]) -> str:
+    """The table as Markdown; empty without results."""
+    every, lines = list(results), []
+    for dataset, (num_bits, num_labeled, shown) in _SHOWN.items():
+        chosen = [
+            result
+            for result in ordered(every)
+            if result.content["dataset"] == dataset
+            and result.content["num_bits"] == num_bits
+            and result.content["num_labeled"] == (num_labeled or result.content["num_labeled"])
+        ]
+        for _, of_table in groupby(chosen, lambda r: r.table):
+            in_table = list(of_table)
+            for codes in shown:
+                of_codes = rows(r for r in in_table if r.content["codes"] == codes)
+                lines += [_line(runs) for runs in plainest(of_codes)]
+    return table(HEADER, lines) if lines else ""
+
+
+def _line(runs: list[Result]) -> list[object]:
+    first, contents = runs[0], [run.content for run in runs]
+    (dataset, protocol), codes = first.table, first.content["codes"]
+    name = (documents_table.METHODS if first.is_text else METHODS)[codes]
+    return [
+        f"{(DATASETS | documents_table.COLLECTIONS).get(dataset, dataset)}, {protocol}",
+        name + (" on raw pixels" if codes in BASELINES and not first.is_text else ""),
+        first.config_file or cells.GAP,
+        first.content["num_bits"],
+        cells.labels(first.content),
+        cells.score([content["map"] for content in contents]),
+        cells.query_error(contents),
+        cells.score([content["precision_at_100"] for content in contents]),
+    ]
+
+
+def without_result(results: Iterable[Result], configs: Path) -> str:
+    """A sentence that names the configs without a result; empty if all have one."""
+    measured = {result.config_file.partition(":")[0] for result in results}
+    names = [
+        f"`{path.stem}`"
+        for path in sorted(configs.glob("*.py"))
+        # An experiment's header has its command; other files are bases of experiments.
+        if f"--config configs/{path.name}" in path.read_text()
+        and path.stem not in measured | {*_NO_RESULT_EXPECTED}
+    ]
+    return f"Configs without a result so far: {', '.join(names)}." if names else ""

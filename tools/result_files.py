@@ -1,0 +1,161 @@
+"""Reads what `eval.py --result` wrote, and refuses results that must not be in one table."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from dsh_jax.errors import UserError
+from tools import documents_table, tables
+
+METHODS = {
+    "synthetic": "DSH-GANs", "real": "triplet-only control", "cnnh_plus": "CNNH+", "cnnh": "CNNH",
+    "classifier": "its classifier's label", "itq": "ITQ", "lsh": "LSH",
+}  # fmt: skip
+BASELINES = ("itq", "lsh", "topics", "topics_itq")
+# Overrides that do not distinguish configurations, or that have their own column.
+_NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "data.split_seed", "num_bits", "seed")
+# Configs that had another name when their results were made.
+_RENAMED = {"cnnh_cifar10_48bit": "cnnh_cifar10:48",
+            "cnnh_plus_cifar10_48bit": "cnnh_plus_cifar10:48"}  # fmt: skip
+_FIELDS = {"dataset": str, "protocol": str, "split_checksum": str, "rules": dict, "codes": str,
+           "num_bits": int, "num_labeled": int, "seed": int, "map": float,
+           "precision_at_100": float, "run": dict}  # fmt: skip
+# Results of version 0.2 lack these; tables then have a gap.
+_NEWER = {"num_validation": int, "standard_error": dict, "query_average_precision": list}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One evaluated run; `content` is that of its file. Times are in seconds, of training only."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def table(self) -> tuple[str, str]:
+        """The key of its table: data set and protocol."""
+        return self.content["dataset"], self.content["protocol"]
+
+    @property
+    def row(self) -> tuple[int, int, str, str, int]:
+        """The key of its row, which also sorts rows; runs of several draws share a row."""
+        codes = self.content["codes"]
+        order = list(METHODS).index(codes) if codes in METHODS else len(METHODS)
+        return (self.content["num_labeled"], order, codes, self.config, self.content["num_bits"])
+
+    @property
+    def draw(self) -> tuple[int, str]:
+        """The key of its draw: seed of training, and split."""
+        return self.content["seed"], self.content["split_checksum"]
+
+    @property
+    def config(self) -> str:
+        """The config file's name and the overrides that make this another configuration."""
+        if self.content["codes"] in BASELINES:
+            return "tf-idf" if self.is_text else "raw pixels"
+        return ", ".join([self.config_file, *self.changes])
+
+    @property
+    def changes(self) -> list[str]:
+        """What makes this another configuration than the config file's own; none of a baseline."""
+        fields = (
+            text.removeprefix("--config.").partition("=")
+            for text in self.content["run"].get("overrides", [])
+        )
+        # The kind of codes says which triplets they are from, except for a classifier's.
+        hidden = (*_NOT_SHOWN, *(["triplets"] if self.content["codes"] != "classifier" else []))
+        changed = {field: value for field, _, value in fields if field not in hidden}
+        latest = ["latest checkpoint"] if self.content.get("checkpoint") == "latest" else []
+        return [*(f"{field}={value}" for field, value in sorted(changed.items())), *latest]
+
+    @property
+    def config_file(self) -> str:
+        """The config file's name and its argument; empty for a baseline."""
+        words = self.content["run"].get("command", "").replace("--config=", "--config ").split()
+        if "--config" not in words:
+            return ""
+        file, colon, argument = words[words.index("--config") + 1].partition(":")
+        name = Path(file).stem + colon + argument
+        return _RENAMED.get(name, name)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the items are documents."""
+        return self.content["dataset"] in documents_table.COLLECTIONS
+
+    @property
+    def machine(self) -> str:
+        """The device that trained, and how many."""
+        run = self.content["run"]
+        return tables.machine(run["hardware"]) if run else "-"
+
+
+def read(path: Path) -> Result:
+    """Reads one file of `eval.py --result`.
+
+    Raises:
+      UserError: it is not JSON, or lacks a field that a table needs.
+    """
+    again = f"write it again with eval.py --result {path}"
+    content = tables.read_json(path, again)
+    there = _NEWER.keys() & content.keys() if isinstance(content, Mapping) else set()
+    for field, kind in (_FIELDS | {field: _NEWER[field] for field in sorted(there)}).items():
+        value = content.get(field) if isinstance(content, dict) else None
+        if not isinstance(value, (int, float) if kind is float else kind):
+            raise UserError(f"{path} has no {field}, or not of type {kind.__name__}; {again}.")
+    if content["codes"] not in BASELINES:
+        missing = {"command", "overrides", "hardware"} - content["run"].keys()
+        if missing or "train_seconds" not in content:
+            raise UserError(f"{path} does not say how it was trained; {again}.")
+    return Result(path, content)
+
+
+def check(results: Iterable[Result]) -> None:
+    """Refuses results that must not be in one table.
+
+    Raises:
+      UserError: two results with the same table and number of labels have different rules, or
+        the same seed and different splits, or two have the same configuration and seed; names both
+        files.
+    """
+    firsts: dict[Any, Result] = {}
+    runs: dict[Any, Result] = {}
+    for result in results:
+        alike = (result.table, result.content["num_labeled"])
+        # Different draws have different splits, but one seed has one split.
+        for field, key in (("rules", alike), ("split_checksum", (*alike, result.content["seed"]))):
+            first = firsts.setdefault((field, key), result)
+            if first.content[field] != result.content[field]:
+                raise UserError(
+                    f"{first.path} and {result.path} have the protocol "
+                    f"{result.content['protocol']} but a different {field}, so they cannot be "
+                    "compared; evaluate both on one split and with one version."
+                )
+        same = runs.setdefault((result.table, result.row, result.content["seed"]), result)
+        if same is not result:
+            raise UserError(
+                f"{same.path} and {result.path} have the same configuration and seed, and would "
+                "count twice; delete one."
+            )
+
+
+def ordered(results: Iterable[Result]) -> list[Result]:
+    """Results by table, row and seed."""
+    return sorted(results, key=lambda r: (r.table, r.row, r.content["seed"]))
+
+
+def rows(results: Iterable[Result]) -> list[list[Result]]:
+    """Results by row: each has the runs that differ only in their draw."""
+    return [list(runs) for _, runs in groupby(ordered(results), lambda r: (r.table, r.row))]
+
+
+def plainest(of_rows: Iterable[Sequence[Result]]) -> list[list[Result]]:
+    """For each config file the row with the fewest overrides."""
+    files: dict[str, list[Result]] = {}
+    for runs in of_rows:
+        best = files.setdefault(runs[0].config_file, list(runs))
+        if len(runs[0].changes) < len(best[0].changes):
+            files[runs[0].config_file] = list(runs)
+    return list(files.values())
