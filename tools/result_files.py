@@ -65,7 +65,8 @@ class Result:
             for text in self.content["run"].get("overrides", [])
         )
         # The kind of codes says which triplets they are from, except for a classifier's.
-        hidden = (*_NOT_SHOWN, *(["triplets"] if self.content["codes"] != "classifier" else []))
+        of_codes = [] if self.content["codes"] == "classifier" else ["gan", "triplets"]
+        hidden = (*_NOT_SHOWN, *of_codes)
         changed = {field: value for field, _, value in fields if field not in hidden}
         latest = ["latest checkpoint"] if self.content.get("checkpoint") == "latest" else []
         return [*(f"{field}={value}" for field, value in sorted(changed.items())), *latest]
