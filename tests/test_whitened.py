@@ -149,8 +149,8 @@ def apart():
             )  # fmt: skip
 
         run = jax.vmap(on_device, axis_name=AXIS)
-        parts, stats = run(real[None], synthetic[None])
-        return jax.tree.map(lambda x: x[0], (parts, stats["representation"]))
+        features, stats = jax.tree.map(lambda x: x[0], run(real[None], synthetic[None]))
+        return jnp.split(features, [3, 7]), stats["representation"]
 
     return jax.jit(features), state.batch_stats["representation"]
 
@@ -187,11 +187,11 @@ def test_networks_without_batch_statistics_pass_all_images_at_once():
         return players.represent_apart(state, state.params["representation"], parts, key=KEY)
 
     run = jax.jit(jax.vmap(on_device, axis_name=AXIS))
-    parts, stats = run(images[None, :4], images[None, 4:])
+    features, stats = run(images[None, :4], images[None, 4:])
     whole = players.networks["representation"].apply(
         {"params": state.params["representation"]}, images, train=False
     )
-    assert_near(np.concatenate([part[0] for part in parts]), np.asarray(whole))
+    assert_near(np.asarray(features[0]), np.asarray(whole))
     assert not stats
 
 

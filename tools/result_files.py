@@ -10,8 +10,10 @@ from dsh_jax.errors import UserError
 from tools import documents_table, tables
 
 METHODS = {
-    "synthetic": "DSH-GANs", "real": "triplet-only control", "cnnh_plus": "CNNH+", "cnnh": "CNNH",
-    "classifier": "its classifier's label", "itq": "ITQ", "lsh": "LSH",
+    "synthetic": "DSH-GANs", "gan_real": "DSH-GANs, real triplets", "real": "triplet-only control",
+    "network": "network alone", "cnnh_plus": "CNNH+", "cnnh": "CNNH",
+    "graded": "its graded class codes", "classifier": "its classifier's label",
+    "itq": "ITQ", "lsh": "LSH",
 }  # fmt: skip
 BASELINES = ("itq", "lsh", "topics", "topics_itq")
 # Overrides that do not distinguish configurations, or that have their own column.
@@ -64,8 +66,9 @@ class Result:
             text.removeprefix("--config.").partition("=")
             for text in self.content["run"].get("overrides", [])
         )
-        # The kind of codes says which triplets they are from, except for a classifier's.
-        of_codes = [] if self.content["codes"] == "classifier" else ["gan", "triplets"]
+        # The kind of codes says which triplets they are from, except for those of a classifier.
+        is_classifier = self.content["codes"] in ("classifier", "graded")
+        of_codes = [] if is_classifier else ["gan", "triplets"]
         hidden = (*_NOT_SHOWN, *of_codes)
         changed = {field: value for field, _, value in fields if field not in hidden}
         latest = ["latest checkpoint"] if self.content.get("checkpoint") == "latest" else []

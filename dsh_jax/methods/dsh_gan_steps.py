@@ -65,12 +65,11 @@ class Steps:
         is_real = jnp.arange(num_real + len(batch["synthetic_image"])) < num_real
 
         def loss_fn(params: dict[str, Params]) -> Any:
-            parts, stats = self.players.represent_apart(
+            features, stats = self.players.represent_apart(
                 state, params["representation"],
                 [(real, True), (batch["synthetic_image"], False)],
                 key=named_key(key, "discriminator dropout"),
             )
-            features = jnp.concatenate(parts)
             sources, source_stats = self.players.apply(
                 state, "adversary", params["adversary"], features
             )
@@ -125,10 +124,9 @@ class Steps:
         class_weights = np.repeat([1.0, others_weight, others_weight], len(batch["image"]))
 
         def loss_fn(params: dict[str, Params]) -> Any:
-            of_parts, stats = self.players.represent_apart(
+            features, stats = self.players.represent_apart(
                 state, params["representation"], parts, key=named_key(key, "hash dropout")
             )
-            features = jnp.concatenate(of_parts)
             every_code, hash_stats = self.players.apply(state, "hash", params["hash"], features)
             every_logits, _ = self.players.apply(
                 state, "classification", params["classification"], features
@@ -183,7 +181,7 @@ class Steps:
                 state, state.params["representation"], [(images, False), *anchors],
                 key=named_key(key, "generator dropout"),
             )
-            synthetic = features[0]
+            synthetic = features[: len(images)]
             sources, _ = self.players.apply(
                 state, "adversary", state.params["adversary"], synthetic
             )
@@ -196,9 +194,7 @@ class Steps:
                 "classification": classify(logits, batch["synthetic_label"]).mean(),
             }
             if with_triplets:
-                code_logits, _ = self.players.apply(
-                    state, "hash", state.params["hash"], jnp.concatenate(features)
-                )
+                code_logits, _ = self.players.apply(state, "hash", state.params["hash"], features)
                 positive, negative, anchor = jnp.split(nn.sigmoid(code_logits), 3)
                 terms["triplet"] = jax.vmap(self.losses.triplet)(anchor, positive, negative).mean()
             loss, metrics = self.losses.weigh(**terms)

@@ -117,7 +117,7 @@ class Players:
         parts: Sequence[tuple[jax.Array, bool]],
         *,
         key: jax.Array,
-    ) -> tuple[list[jax.Array], dict[str, Any]]:
+    ) -> tuple[jax.Array, dict[str, Any]]:
         """Features of several parts of a batch, in training mode.
 
         In a network with batch normalisation, real and synthetic images have statistics of their
@@ -125,25 +125,27 @@ class Players:
 
         Args:
           state, params, key: as for `represent`.
-          parts: images of each, and whether they are real.
+          parts: images of each `[n_i, h, w, c]`, and whether they are real.
 
         Returns:
-          Features of each part, and the network's new statistics under its name.
+          Features of all parts, in their order, `[sum of n_i, features]`, and the network's new
+          statistics under its name.
         """
-        is_real = [real for _, real in parts]
-        groups = [True, False] if self.batch_norm else [None]
+        if not self.batch_norm:
+            images = jnp.concatenate([images for images, _ in parts])
+            return self.represent(state, params, images, key=key)
         features: dict[int, jax.Array] = {}
         stats: dict[str, Any] = {}
-        for group in groups:
-            members = [i for i, real in enumerate(is_real) if group in (None, real)]
+        for group in (True, False):
+            members = [i for i, (_, is_real) in enumerate(parts) if is_real == group]
             if not members:
                 continue
             images = jnp.concatenate([parts[i][0] for i in members])
             output, new = self.represent(state, params, images, key=key)
             ends = np.cumsum([len(parts[i][0]) for i in members])[:-1]
             features |= zip(members, jnp.split(output, ends), strict=True)
-            stats = stats if group is False else new
-        return [features[i] for i in range(len(parts))], stats
+            stats |= new if group else {}
+        return jnp.concatenate([features[i] for i in range(len(parts))]), stats
 
     def evaluate(self, kept: Variables, player: str, *inputs: jax.Array) -> jax.Array:
         """A player's output in evaluation mode."""
