@@ -14,7 +14,9 @@ from tools.tables import table
 # The kind of codes of a reference -> the kinds that it is compared with, in this order. Its own
 # kind stands for its variants: the same config file with other settings.
 COMPARISONS = {
-    "synthetic": ("synthetic", "real", "classifier", "cnnh_plus", "cnnh", "itq"),
+    "synthetic": ("synthetic", "gan_real", "real", "network", "classifier", "graded", "cnnh_plus",
+                  "cnnh", "itq"),
+    "network": ("network", "classifier", "graded"),
     "shttm_neural": ("shttm_neural", "shttm_rotated", "shttm", "itq"),
     "shttm_rotated": ("shttm", "itq"),
 }

@@ -13,7 +13,8 @@ DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits",
 HEADER = ("data (queries / labeled / database)", "method", "config", "bits",
           "labels (+ validation)", "mAP", "s.e. over queries", "precision@100")  # fmt: skip
 # What is shown: data set -> bits, number of labeled items (None: any), methods.
-_IMAGE_CODES = ("synthetic", "real", "classifier", "cnnh_plus", "cnnh", "itq")
+_IMAGE_CODES = ("network", "graded", "synthetic", "gan_real", "real", "classifier", "cnnh_plus",
+                "cnnh", "itq")  # fmt: skip
 _DOCUMENT_CODES = ("shttm_neural", "shttm_rotated", "shttm", "itq")
 _SHOWN: dict[str, tuple[int, int | None, tuple[str, ...]]] = {
     "cifar10": (48, None, _IMAGE_CODES),

@@ -10,11 +10,14 @@ from dsh_jax.errors import UserError
 from tools import documents_table, tables
 
 METHODS = {
-    "synthetic": "DSH-GANs", "gan_real": "DSH-GANs, real triplets", "real": "triplet-only control",
-    "network": "network alone", "cnnh_plus": "CNNH+", "cnnh": "CNNH",
-    "graded": "its graded class codes", "classifier": "its classifier's label",
+    "synthetic": "DSH-GANs", "gan_real": "the same game, real triplets",
+    "real": "network alone, real triplets", "network": "network alone",
+    "cnnh_plus": "CNNH+", "cnnh": "CNNH",
+    "classifier": "its classifier's label", "graded": "its classifier, graded",
     "itq": "ITQ", "lsh": "LSH",
-}  # fmt: skip
+}
+OF_CLASSIFIER = ("classifier", "graded")
+"""Kinds of codes that are made of the class outputs of a trained network."""  # fmt: skip
 BASELINES = ("itq", "lsh", "topics", "topics_itq")
 # Overrides that do not distinguish configurations, or that have their own column.
 _NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "data.split_seed", "num_bits", "seed")
@@ -66,10 +69,9 @@ class Result:
             text.removeprefix("--config.").partition("=")
             for text in self.content["run"].get("overrides", [])
         )
-        # The kind of codes says which triplets they are from, except for those of a classifier.
-        is_classifier = self.content["codes"] in ("classifier", "graded")
-        of_codes = [] if is_classifier else ["gan", "triplets"]
-        hidden = (*_NOT_SHOWN, *of_codes)
+        # The kind of codes says which triplets they are from, except for a classifier's.
+        of_classifier = self.content["codes"] in OF_CLASSIFIER
+        hidden = (*_NOT_SHOWN, *([] if of_classifier else ["triplets", "gan"]))
         changed = {field: value for field, _, value in fields if field not in hidden}
         latest = ["latest checkpoint"] if self.content.get("checkpoint") == "latest" else []
         return [*(f"{field}={value}" for field, value in sorted(changed.items())), *latest]

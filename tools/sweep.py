@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import BASELINES, TOPICS, UNSUPERVISED
+from dsh_jax.evaluation import BASELINES, CLASSIFIERS, TOPICS, UNSUPERVISED
 from dsh_jax.files import replacing
 from dsh_jax.retrieval.conventions import parse
 from tools import grid, processes, sweep_table
@@ -62,7 +62,7 @@ def baselines_of(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[st
     seen, chosen = set(), {}
     for run in runs:
         key = (unsupervised_setting(run.setting), run.num_bits, run.draw)
-        chosen[run.name] = [x for x in names if x == "classifier" or key not in seen]
+        chosen[run.name] = [x for x in names if x in CLASSIFIERS or key not in seen]
         seen.add(key)
     return chosen
 

@@ -105,4 +105,6 @@ class WhitenedCnn(nn.Module):
             x = max_pool(x) if min(x.shape[1:3]) > 1 else x
             x = activate(x)
             x = activate(conv(x, self.width * ratio))
-        return jnp.max(x, axis=(1, 2))
+        # Small, so that the streams on top learn as slowly as the convolutions need, as in the
+        # source: a learning rate that suits these would be ten times too high for those.
+        return jnp.max(x, axis=(1, 2)) / 9
