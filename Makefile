@@ -52,7 +52,8 @@ results-digits: $(VENV)/.installed
 	  config=--config.data.labeled_per_class=$$labels; name=digits_16bit_$${labels}labels; \
 	  BASELINES="itq lsh" tools/run.sh $$name digits_16bit.py $$draw $$config && \
 	  tools/run.sh $${name}_mask digits_16bit.py $$draw $$config --config.loss.unlabeled=mask && \
-	  tools/run.sh $${name}_control digits_16bit.py $$draw $$config --config.triplets=real && \
+	  tools/run.sh $${name}_control digits_16bit.py $$draw $$config \
+	    --config.gan=False --config.triplets=real && \
 	  tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit.py $$draw $$config \
 	  || exit 1; done; done
 
@@ -62,7 +63,7 @@ results-multi-digits: $(VENV)/.installed
 	  BASELINES="itq lsh classifier" \
 	    tools/run.sh multi_digits_24bit multi_digits_24bit.py $$draw && \
 	  tools/run.sh multi_digits_24bit_control multi_digits_24bit.py $$draw \
-	    --config.triplets=real --config.num_steps=1500 || exit 1; done
+	    --config.gan=False --config.triplets=real --config.num_steps=1500 || exit 1; done
 
 # The results on CIFAR-10, on the CPU; takes two hours a draw. DATA_DIR=... is the data's directory.
 results-cifar10-cpu: $(VENV)/.installed
@@ -70,7 +71,8 @@ results-cifar10-cpu: $(VENV)/.installed
 	  BASELINES="itq lsh classifier" \
 	    tools/run.sh cifar10_48bit_cpu cifar10_48bit_cpu.py $$draw $(DATA) && \
 	  tools/run.sh cifar10_48bit_cpu_control cifar10_48bit_cpu.py $$draw $(DATA) \
-	    --config.triplets=real --config.num_steps=8000 --config.eval_every_steps=400 && \
+	    --config.gan=False --config.triplets=real --config.num_steps=8000 \
+	    --config.eval_every_steps=400 && \
 	  tools/run.sh cnnh_plus_cifar10_48bit cnnh_plus_cifar10.py:48 $$draw $(DATA) && \
 	  tools/run.sh cnnh_cifar10_48bit cnnh_cifar10.py:48 $$draw $(DATA) || exit 1; done
 

@@ -17,9 +17,10 @@ def shrink(config: ConfigDict) -> ConfigDict:
         config.unlabeled_batch_size = min(8, config.unlabeled_batch_size)
         config.pretraining_steps = min(2, config.pretraining_steps)
         config.generator.width = 8
+        config.consistency.batch_size = min(8, config.consistency.batch_size)
     config.representation.width = 8
     config.representation.depth = 10
-    config.representation.features = 16
+    config.representation.features = min(16, config.representation.features)
     config.encode_batch_size = 200
     config.log_every_steps = 2
     config.eval_every_steps = 3

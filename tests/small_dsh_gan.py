@@ -51,6 +51,10 @@ def gan_of(method):
     return method.stages[0].step.__self__
 
 
+def steps_of(method):
+    return gan_of(method).steps
+
+
 def make_batch(label=LABEL, *, real_triplets=False):
     images = np.random.default_rng(0).integers(0, 256, (4, BATCH, *IMAGE_SHAPE), dtype=np.uint8)
     position = np.arange(BATCH, dtype=np.int32)
@@ -104,13 +108,13 @@ def moments(state, name):
     return adam.mu
 
 
-class Looking(dsh_gan_steps.DshGan):
-    """Its three steps change nothing and give back, as metrics, the batch that they are handed."""
+class Looking(dsh_gan_steps.Steps):
+    """They change nothing and give back, as metrics, the batch that they are handed."""
 
     def discriminator_step(self, state, batch, key):
         return state, {f"discriminator/{name}": value for name, value in batch.items()}
 
-    def hash_step(self, state, batch, key, *, synthetic):
+    def hash_step(self, state, batch, key):
         return state, {f"hash/{name}": value for name, value in batch.items()}
 
     def generator_step(self, state, batch, key, *, with_triplets):
@@ -118,12 +122,13 @@ class Looking(dsh_gan_steps.DshGan):
         return state, {f"generator/{name}": value for name, value in seen.items()}
 
 
-def handed_out(method, stage_name, batch):
+def handed_out(method, stage_name, batch, state=None):
     """What a stage's step hands to its parts: part -> batch."""
-    gan = gan_of(method)
-    looking = Looking(**{f.name: getattr(gan, f.name) for f in dataclasses.fields(gan)})
+    steps = steps_of(method)
+    looking = Looking(**{f.name: getattr(steps, f.name) for f in dataclasses.fields(steps)})
+    looking = dataclasses.replace(gan_of(method), steps=looking)
     (stage,) = [stage for stage in method.stages if stage.name == stage_name]
-    _, state = method_and_state()
+    state = method_and_state()[1] if state is None else state
     _, seen = compiled(getattr(looking, stage.step.__name__))(state, batch)
     parts = {key.split("/")[0]: {} for key in seen}
     for key, value in seen.items():
@@ -141,7 +146,7 @@ def joint_batches():
 @lru_cache
 def compiled_parts():
     """The three steps compiled one by one, with the keys that the joint step gives them."""
-    gan = gan_of(method_and_state()[0])
+    steps = steps_of(method_and_state()[0])
 
     def at_its_step(part, **options):
         return lambda state, batch, key: part(
@@ -149,16 +154,16 @@ def compiled_parts():
         )
 
     return {
-        "discriminator": compiled(at_its_step(gan.discriminator_step)),
-        "hash": compiled(at_its_step(gan.hash_step, synthetic=True)),
-        "generator": compiled(at_its_step(gan.generator_step, with_triplets=True)),
+        "discriminator": compiled(at_its_step(steps.discriminator_step)),
+        "hash": compiled(at_its_step(steps.hash_step)),
+        "generator": compiled(at_its_step(steps.generator_step, with_triplets=True)),
     }
 
 
 def outputs(state, images):
     """What the networks, in training and without dropout, make of images, written out."""
     features = np.asarray(
-        gan_of(method_and_state()[0]).players.networks["representation"].apply(
+        steps_of(method_and_state()[0]).players.networks["representation"].apply(
             {"params": state.params["representation"]}, images, train=False
         )
     )
@@ -176,6 +181,11 @@ def sigmoid(x):
 def cross_entropy(logits, labels):
     log_softmax = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     return -(labels * log_softmax).sum(1).mean()
+
+
+def or_none(logits, labels=0):
+    """Cross-entropy with the class "none", whose logit is 0; without labels it is the right one."""
+    return (np.log(1 + np.exp(logits).sum(1)) - (labels * logits).sum(1)).mean()
 
 
 def triplet_losses(anchor, positive, negative):

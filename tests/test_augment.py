@@ -8,7 +8,8 @@ import pytest
 from dsh_jax.data.images import augment as module
 from dsh_jax.data.images.augment import to_float
 
-augment = jax.jit(module.augment, static_argnames=("crop_padding", "flip"))
+augment = jax.jit(module.augment, static_argnames=("crop_padding", "flip", "cutout"))
+cut_out = jax.jit(module.cut_out, static_argnames="size")
 
 
 def keys(n, seed=0):
@@ -77,3 +78,35 @@ def test_to_float_by_hand():
     result = to_float(jnp.array([0, 51, 255], jnp.uint8))
     assert result.dtype == jnp.float32
     np.testing.assert_allclose(result, [-1, -0.6, 1], rtol=1e-6)
+
+
+def holes(images, size):
+    """Masks of the pixels that a cutout of images without zeros has set to 0."""
+    cut = np.asarray(cut_out(keys(len(images)), jnp.asarray(images), size=size))
+    is_hole = (cut == 0).all(-1)
+    np.testing.assert_array_equal(np.where(is_hole[..., None], images, cut), images)
+    return is_hole
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 12])
+def test_a_hole_is_a_square_whose_centre_is_in_the_image(size):
+    images = np.random.default_rng(0).uniform(0.1, 1, (200, 6, 5, 2)).astype(np.float32)
+    wanted = set()
+    for row in range(6):
+        for column in range(5):
+            mask = np.zeros((6, 5), bool)
+            top, left = row - size // 2, column - size // 2
+            mask[max(0, top) : top + size, max(0, left) : left + size] = True
+            wanted.add(mask.tobytes())
+    seen = {mask.tobytes() for mask in holes(images, size)}
+    assert seen <= wanted and len(seen) > 0.9 * len(wanted)
+
+
+def test_a_hole_comes_after_crop_and_flip():
+    images = jnp.asarray(random_images(6)).astype(jnp.float32) + 1
+    options = {"crop_padding": 2, "flip": True}
+    whole = augment(keys(6), images, **options)
+    cut = augment(keys(6), images, **options, cutout=2)
+    kept = cut != 0
+    np.testing.assert_array_equal(np.where(kept, whole, 0), cut)
+    assert 0 < np.sum(~kept) <= 6 * 2 * 4

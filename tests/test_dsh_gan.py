@@ -16,12 +16,13 @@ from tests.small_dsh_gan import (
     LABEL,
     NUM_CLASSES,
     assert_every_leaf_moved,
+    assert_metrics,
     assert_near,
     assert_same,
     build,
     compiled,
     compiled_parts,
-    gan_of,
+    cross_entropy,
     handed_out,
     joint_batches,
     leaves,
@@ -29,6 +30,10 @@ from tests.small_dsh_gan import (
     make_config,
     method_and_state,
     moments,
+    or_none,
+    outputs,
+    steps_of,
+    triplet_losses,
 )
 
 
@@ -90,23 +95,23 @@ def test_synthetic_images_are_drawn_for_their_place_and_augmented(batches):
     assert len(set(places["position"].tolist())) == BATCH  # each has noise of its own
     _, state = method_and_state()
 
-    def draw(gan, step):
+    def draw(synthesis, step):
         def program(state, batch, key):
             key = jax.random.fold_in(key, state.step)
             params = state.params["generator"]
-            return gan.synthesize(state, params, batch["position"], batch["label"], key)
+            return synthesis.images(state, params, batch["position"], batch["label"], key)
 
         return compiled(program)(state.replace(step=np.int32(step)), places)[0]
 
-    gan = gan_of(method_and_state()[0])
-    images = draw(gan, step=0)
+    synthesis = steps_of(method_and_state()[0]).synthesis
+    images = draw(synthesis, step=0)
     np.testing.assert_allclose(images, batch["synthetic_image"], rtol=1e-4, atol=1e-5)
-    plain = draw(dataclasses.replace(gan, augment_synthetic=False), step=0)
+    plain = draw(dataclasses.replace(synthesis, augment_synthetic=False), step=0)
     mirrored = [np.allclose(x, y[:, ::-1], atol=1e-5) for x, y in zip(images, plain, strict=True)]
     assert 0 < sum(mirrored) < BATCH
     back = np.where(np.reshape(mirrored, (-1, 1, 1, 1)), images[:, :, ::-1], images)
     np.testing.assert_allclose(back, plain, rtol=1e-4, atol=1e-5)
-    assert not np.allclose(draw(gan, step=1), images, atol=1e-3)  # new noise at every step
+    assert not np.allclose(draw(synthesis, step=1), images, atol=1e-3)  # new noise at every step
 
 
 @pytest.mark.parametrize(
@@ -172,11 +177,11 @@ def test_pretraining_is_the_discriminator_and_the_generator_step(batches):
             np.testing.assert_allclose(value, batches[part][name], rtol=1e-5, atol=1e-6)
 
 
-# The control.
+# The controls.
 
 
-def test_control_is_the_hash_step_on_real_triplets():
-    method, state = method_and_state(triplets="real", augment__flip=False)
+def test_the_network_alone_is_the_hash_step_on_real_triplets():
+    method, state = method_and_state(gan=False, triplets="real", augment__flip=False)
     (stage,) = method.stages
     assert stage.name == "triplet" and stage.batch.real_triplets
     assert stage.batch.unlabeled_batch_size == 0
@@ -195,11 +200,66 @@ def test_control_is_the_hash_step_on_real_triplets():
         np.testing.assert_allclose(handed[name], wanted, atol=1e-6)
 
 
-def test_control_needs_no_generator():
+@pytest.mark.parametrize("triplets", ["real", "none"])
+def test_the_network_alone_needs_no_generator(triplets):
     # 12x12 images are none that a generator can draw.
-    method = build_for_images(make_config(triplets="real"), (12, 12, 1), NUM_CLASSES)
+    config = make_config(gan=False, triplets=triplets)
+    method = build_for_images(config, (12, 12, 1), NUM_CLASSES)
     state = jax.eval_shape(method.init, jax.random.key(0))
-    assert state.params["hash"]
+    assert set(state.params) == set(dsh_gan_steps.HASH)
+
+
+def test_the_network_without_triplets_learns_from_labeled_images_alone():
+    method, state = method_and_state(gan=False, triplets="none", augment__flip=False)
+    (stage,) = method.stages
+    assert not stage.batch.real_triplets and not stage.batch.unlabeled_batch_size
+    batch = make_batch()
+    batch = {name: batch[name] for name in ("image", "label", "position")}
+    after, metrics = compiled(stage.step)(state, batch)
+    assert_every_leaf_moved(after.params, state.params)
+    # A player's first parameters do not depend on which others there are.
+    _, logits, codes = outputs(method_and_state()[1], to_float(batch["image"]))
+    wanted = {
+        "classification": cross_entropy(logits, LABEL),
+        "quantization": ((np.abs(2 * codes - 1) - 1) ** 2).sum(1).mean(),
+    }
+    wanted["loss"] = wanted["classification"] + 0.25 * wanted["quantization"]
+    assert_metrics(metrics, "hash", wanted)
+    names = {name.partition("/")[2] for name in metrics}
+    assert names == {*wanted, "grad_norm"}
+
+
+def test_real_triplets_with_the_gan_change_the_hash_steps_images_alone(batches):
+    method = build(triplets="real")
+    assert [stage.name for stage in method.stages] == ["pretraining", "joint"]
+    assert method.synthesize is not None and method.stages[1].batch.real_triplets
+    assert method.stages[1].batch.unlabeled_batch_size == 8
+    real = make_batch(real_triplets=True)
+    handed = handed_out(method, "joint", make_batch() | real)
+    assert not handed["generator"].pop("with_triplets")
+    for part in ("discriminator", "generator"):
+        for name in batches[part].keys() - {"with_triplets", *real} | {"image", "label"}:
+            np.testing.assert_allclose(
+                handed[part][name], batches[part][name], rtol=1e-5, atol=1e-6, err_msg=name
+            )
+    batch = handed["hash"]
+    for role in ("positive", "negative"):
+        np.testing.assert_array_equal(batch[f"{role}_label"], real[f"{role}_label"][::2])
+        images, wanted = batch[f"{role}_image"], to_float(real[f"{role}_image"][::2])
+        for image, other in zip(images, wanted, strict=True):
+            assert any(np.allclose(image, x, atol=1e-6) for x in (other, other[:, ::-1]))
+    # Real ones count in the classification loss whatever the weight of synthetic ones is.
+    steps = steps_of(build(triplets="real", loss__synthetic_class_weight=0.0))
+    _, state = method_and_state()
+    _, metrics = compiled(steps.hash_step)(state, batch)
+    roles = ("", "positive_", "negative_")
+    images, labels = (np.concatenate([batch[f"{role}{x}"] for role in roles])
+                      for x in ("image", "label"))  # fmt: skip
+    _, logits, codes = outputs(state, images)
+    assert_metrics(metrics, "hash", {
+        "classification": or_none(logits, labels),
+        "triplet": triplet_losses(*np.split(codes, 3)).mean(),
+    })  # fmt: skip
 
 
 def test_gan_stages_are_the_papers():
@@ -219,6 +279,10 @@ def test_gan_stages_are_the_papers():
         ("num_bits", 0),
         ("dtype", "float16"),
         ("triplets", "fake"),
+        ("triplets", "none"),  # with a GAN
+        ("gan", False),  # with synthetic triplets
+        ("consistency.batch_size", 12),  # no multiple of unlabeled_batch_size
+        ("consistency.threshold", 1.0),
         ("anchor_every", 0),
         ("anchor_every", 3),
         ("loss.adversarial", "wasserstein"),
@@ -240,6 +304,19 @@ def test_an_invalid_value_is_named_with_its_field(field, value):
         build_for_images(config, IMAGE_SHAPE, NUM_CLASSES)
     # The last part of the field's name will do.
     assert field.rpartition(".")[2] in str(error.value) and repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"loss__labels": "multi", "consistency__batch_size": 8}, "consistency.batch_size to 0"),
+        ({"unlabeled_batch_size": 0, "consistency__batch_size": 8}, "unlabeled_batch_size is 0"),
+        ({"representation__name": "whitened"}, "'whitened'.*features and dropout to 0"),
+    ],
+)
+def test_fields_that_contradict_each_other(changes, named):
+    with pytest.raises(UserError, match=named):
+        build(**changes)
 
 
 def test_an_unknown_triplet_loss_is_named():

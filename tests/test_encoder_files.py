@@ -48,7 +48,7 @@ def workdirs(tmp_path_factory):
     """Trained workdirs, by what they encode, each with items."""
     folder = tmp_path_factory.mktemp("runs")
     images = smoke.get_config()
-    images.triplets = "real"
+    images.update(gan=False, triplets="real")
     train(images, folder / "images", {})
     texts = [row["text"] for row in corpus.lines(20)]
     made = {"images": (folder / "images", PIXELS)}

@@ -67,7 +67,7 @@ def test_the_lines_of_the_readme(folder):
 
 def test_the_lines_of_the_page_about_encoders(folder, capsys):
     config = smoke.get_config()
-    config.triplets = "real"
+    config.update(gan=False, triplets="real")
     train(config, folder / "runs/mine", {})
     documents = corpus.config(corpus.write(folder / "corpus.jsonl"))
     train(documents, folder / "runs/reuters", {})

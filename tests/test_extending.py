@@ -32,7 +32,7 @@ FIRST_LINE = re.compile(r"# (\w+\.py)(, continued)?\n")
 CODE = [(FIRST_LINE.match(block)[1], block) for kind, block in BLOCKS if kind == "python"]
 PLAIN = [block for kind, block in BLOCKS if not kind]
 # Without a generator there is less to compile.
-SMALL = ["triplets=real", "num_steps=4", "eval_every_steps=4", "batch_size=8",
+SMALL = ["gan=False", "triplets=real", "num_steps=4", "eval_every_steps=4", "batch_size=8",
          "representation.width=8", "representation.features=16"]  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def test_a_source_of_ones_own(page, monkeypatch):
     assert shown('"npz": my_images.load,')
     monkeypatch.setitem(loading.SOURCES, "npz", take("my_images").load)
     config = smoke.get_config()
-    config.triplets = "real"
+    config.update(gan=False, triplets="real")
     digits = loading.load_dataset(config.data)
     np.savez(page / "my_images.npz", images=digits.images, labels=digits.labels)
     config.data.source, config.data.data_dir = "npz", str(page / "my_images.npz")

@@ -143,7 +143,7 @@ def test_a_mistake_in_a_game_is_one_sentence(name, named):
 
 
 @pytest.mark.parametrize("slot", ["triplet", "classification", "quantization", "pair", "batch",
-                                  "adversarial", "code"])  # fmt: skip
+                                  "center", "adversarial", "code"])  # fmt: skip
 def test_a_mistake_is_told_before_anything_is_written(slot, tmp_path):
     config = smoke.get_config()
     if slot == "code":
@@ -158,14 +158,17 @@ def test_every_slot_is_a_field_of_a_method():
     assert {f"loss.{slot}" for slot in slots.SLOTS} <= fields
 
 
-@pytest.mark.parametrize(("triplets", "rows"), [("synthetic", 3 * 4), ("real", 3 * 8)])
-def test_a_loss_of_a_batch_is_tried_on_the_batch_that_it_will_get(triplets, rows, tmp_path):
+@pytest.mark.parametrize(
+    ("gan", "triplets", "rows"),
+    [(True, "synthetic", 3 * 4), (True, "real", 3 * 4), (False, "real", 3 * 8), (False, "none", 8)],
+)
+def test_a_loss_of_a_batch_is_tried_on_the_batch_that_it_will_get(gan, triplets, rows, tmp_path):
     config = smoke.get_config()
-    config.update(batch_size=8, anchor_every=2, triplets=triplets)
+    config.update(batch_size=8, anchor_every=2, gan=gan, triplets=triplets)
     config.loss.batch = f"{__name__}:of_rows"
     config.loss.batch_options = {"rows": rows}
     prepare(config, tmp_path)
-    config.loss.batch_options = {"rows": 3}
+    config.loss.batch_options = {"rows": 5}
     assert f"{rows} rows" in refusal(prepare, config, tmp_path)
 
 

@@ -68,12 +68,86 @@ def test_sigmoid_classification_by_hand():
         assert float(value) == near(math.log(expected))
 
 
-def test_no_class_by_hand():
-    # One more class of logit 0 beside [0, log 3]: its probability is 1 / (1 + 1 + 3).
+def test_softmax_or_none_by_hand():
+    # One more class of logit 0 beside [0, log 3]: the probabilities are 1/5, 3/5, and 1/5 of none.
     logits = jnp.array([0.0, math.log(3)])
-    assert float(losses.softmax_no_class(logits)) == near(math.log(5))
-    # Sigmoids: -log(1 - 1/2) - log(1 - 3/4).
-    assert float(losses.sigmoid_no_class(logits)) == near(math.log(8))
+    for label, expected in (([1, 0], 5), ([0, 1], 5 / 3), ([0, 0], 5)):
+        value = losses.softmax_or_none(logits, jnp.array(label, jnp.float32))
+        assert float(value) == near(math.log(expected))
+
+
+def test_only_none_sees_a_shift_of_all_logits():
+    logits, label = jnp.array([0.5, -1.0, 2.0]), jnp.array([0.0, 1.0, 0.0])
+    shifted = losses.softmax_classification(logits + 3, label)
+    assert float(shifted) == near(float(losses.softmax_classification(logits, label)))
+    assert float(losses.softmax_or_none(logits - 50, 0 * label)) == near(0)
+    assert float(losses.softmax_or_none(logits - 50, label)) > 49
+
+
+def test_label_smoothing_by_hand():
+    # Of the target [1, 0] with 0.2 smoothed, [0.9, 0.1] is left; the softmax is [1/4, 3/4].
+    logits, label = jnp.array([0.0, math.log(3)]), jnp.array([1.0, 0.0])
+    wanted = 0.9 * math.log(4) + 0.1 * math.log(4 / 3)
+    assert float(losses.softmax_classification(logits, label, smoothing=0.2)) == near(wanted)
+    # With "none" the probabilities are [1/5, 3/5, 1/5], and nothing of a label is spread to none.
+    wanted = 0.9 * math.log(5) + 0.1 * math.log(5 / 3)
+    assert float(losses.softmax_or_none(logits, label, smoothing=0.2)) == near(wanted)
+    none = losses.softmax_or_none(logits, jnp.zeros(2), smoothing=0.2)
+    assert float(none) == near(math.log(5))
+
+
+CENTERS = jnp.array([[1.0, 1, 1, -1], [-1, -1, 1, 1], [1, -1, -1, -1]])
+
+
+def test_csq_by_hand():
+    # Sigmoids of the logits are 1/2, 3/4, 3/4, 1/4; the bits of center 0 are 1, 1, 1, 0.
+    logits, label = math.log(3) * jnp.array([0.0, 1, 1, -1]), jnp.array([1.0, 0, 0])
+    wanted = (math.log(2) + 3 * math.log(4 / 3)) / 4
+    assert float(losses.csq(logits, label, CENTERS)) == near(wanted)
+    # |2h - 1| is 0, 1/2, 1/2, 1/2, and (|2h - 1| - 1)^2 is 1, 1/4, 1/4, 1/4.
+    value = losses.csq(logits, label, CENTERS, quantization=2.0)
+    assert float(value) == near(wanted + 2 * 1.75 / 4)
+
+
+def test_csq_of_several_labels_by_hand():
+    # Centers 0 and 1 add up to [0, 0, 2, 0]: where they disagree, the first one decides.
+    logits = jnp.array([1.0, -2.0, 0.5, 3.0])
+    several = losses.csq(logits, jnp.array([1.0, 1, 0]), CENTERS)
+    assert float(several) == near(float(losses.csq(logits, jnp.array([1.0, 0, 0]), CENTERS)))
+    # All three: [1, -1, 1, -1].
+    wanted = np.mean(np.log1p(np.exp(-np.array([1, -1, 1, -1]) * logits)))
+    assert float(losses.csq(logits, jnp.ones(3), CENTERS)) == near(float(wanted))
+
+
+def test_dpn_by_hand():
+    # Bit times center: 0.5, -2, 2, -3. Hinges 1 - x: 0.5, 3, 0, 4; squares 0.25, 4, 4, 9.
+    logits, label = jnp.array([0.5, -2.0, 2.0, 3.0]), jnp.array([1.0, 0, 0])
+    assert float(losses.dpn(logits, label, CENTERS)) == near((7.5 + 0.1 * 17.25) / 4)
+    # With a margin of 2: 1.5, 4, 0, 5.
+    value = losses.dpn(logits, label, CENTERS, margin=2.0, magnitude=0.0)
+    assert float(value) == near(10.5 / 4)
+
+
+def test_orthohash_by_hand():
+    # The logits have length 2, a center has 2: cosines are (2 0 0 0) . center / 4.
+    logits, label = jnp.array([2.0, 0, 0, 0]), jnp.array([0.0, 1, 0])
+    # Cosines 1/2, -1/2, 1/2; less the margin of 1/2, times 2: 1, -2, 1.
+    wanted = math.log(2 * math.exp(1) + math.exp(-2)) + 2
+    value = losses.orthohash(logits, label, CENTERS, scale=2.0, margin=0.5)
+    assert float(value) == near(wanted)
+    longer = losses.orthohash(3 * logits, label, CENTERS, scale=2.0, margin=0.5)
+    assert float(longer) == near(wanted)
+    # Two labels share the target: cosines less the margin are 0, -1, 1/2.
+    both = losses.orthohash(logits, jnp.array([1.0, 1, 0]), CENTERS, scale=2.0, margin=0.5)
+    total = math.log(1 + math.exp(-2) + math.exp(1))
+    assert float(both) == near(total - (0 - 2) / 2)
+
+
+@pytest.mark.parametrize("name", ["csq", "dpn", "orthohash"])
+def test_the_own_center_costs_least(name):
+    loss = jax.vmap(getattr(losses, name), (0, None, None))
+    values = np.stack([loss(CENTERS, label, CENTERS) for label in np.eye(3, dtype=np.float32)])
+    assert (values.argmin(axis=1) == np.arange(3)).all()
 
 
 def test_adversarial_by_hand():
@@ -128,8 +202,10 @@ SIGNATURES = {
     "triplet_ranking": ("code", "code", "code"),
     "softmax_classification": ("class", "label"),
     "sigmoid_classification": ("class", "label"),
-    "softmax_no_class": ("class",),
-    "sigmoid_no_class": ("class",),
+    "softmax_or_none": ("class", "label"),
+    "csq": ("class", "label", "centers"),
+    "dpn": ("class", "label", "centers"),
+    "orthohash": ("class", "label", "centers"),
     "adversarial": ("logit", "source"),
     "adversarial_hinge": ("logit", "source"),
     "generator_minimax": ("logit",),
@@ -138,7 +214,8 @@ SIGNATURES = {
     "quantization": ("code",),
     "code_cross_entropy": ("class", "bits"),
 }
-SHAPES = {"code": (5,), "class": (4,), "label": (4,), "logit": (), "source": (), "bits": (4,)}
+SHAPES = {"code": (5,), "class": (4,), "label": (4,), "logit": (), "source": (), "bits": (4,),
+          "centers": (4, 4)}  # fmt: skip
 
 
 def test_every_loss_is_tested_here():
@@ -158,6 +235,7 @@ def batches(draw, name):
         "label": st.sampled_from([0.0, 1.0]),
         "source": st.sampled_from([0.0, 1.0]),
         "bits": st.sampled_from([-1.0, 1.0]),
+        "centers": st.sampled_from([-1.0, 1.0]),
     }
     return [
         draw(hnp.arrays(np.float32, (size, *SHAPES[kind]), elements=elements[kind]))
@@ -196,8 +274,14 @@ def test_big_logits_stay_finite(name, sign):
         ("softmax_classification", [(3,), (4,)]),
         ("softmax_classification", [(2, 3), (2, 3)]),
         ("sigmoid_classification", [(3,), (1,)]),
-        ("sigmoid_no_class", [(2, 3)]),
-        ("softmax_no_class", [(2, 3)]),
+        ("softmax_or_none", [(3,), (4,)]),
+        ("softmax_or_none", [(2, 3), (2, 3)]),
+        ("csq", [(2, 5), (2, 3), (3, 5)]),
+        ("csq", [(5,), (3,), (3, 4)]),
+        ("dpn", [(5,), (3,), (5, 3)]),
+        ("dpn", [(5,), (1, 3), (3, 5)]),
+        ("orthohash", [(5,), (3,), (2, 3, 5)]),
+        ("orthohash", [(2, 5), (3,), (3, 5)]),
         ("quantization", [(2, 3)]),
         ("adversarial", [(2,), (2,)]),
         ("adversarial", [(), (2,)]),

@@ -369,12 +369,12 @@ from dsh_jax.devices import compile_encode, pick_devices, shard
 config = smoke.get_config()
 config.loss.labels = "multi"
 config.anchor_every = 2
-gan = build_for_images(config, (8, 8, 1), 6).stages[0].step.__self__
+synthesis = build_for_images(config, (8, 8, 1), 6).stages[0].step.__self__.steps.synthesis
 label = (np.random.default_rng(0).random((8, 6)) < 0.35).astype(np.float32)
 batch = {"label": label, "position": np.arange(8, dtype=np.int32)}
 for count in (1, 2):
     devices = pick_devices(count, {})
-    draw = compile_encode(lambda key, batch: gan.negative_labels(batch, key), devices)
+    draw = compile_encode(lambda key, batch: synthesis.negative_labels(batch, key), devices)
     keys = jax.numpy.stack([jax.random.key(5)] * count)
     drawn = np.asarray(draw(keys, shard(batch, devices))).reshape(-1, 6)
     assert not (drawn * label[::2]).any()

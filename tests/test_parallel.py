@@ -20,7 +20,7 @@ from dsh_jax.devices import compile_step, pick_devices, replicate, shard, unrepl
 from dsh_jax.errors import UserError
 from dsh_jax.retrieval.counts import distance_counts
 
-GAN_STEPS = ("pretraining", "joint", "triplet")
+GAN_STEPS = ("pretraining", "joint", "triplet", "consistency")
 STEPS = (*GAN_STEPS, "network")
 NUM_CLASSES, IMAGE_SHAPE, BATCH, LEARNING_RATE = 3, (8, 8, 1), 8, 5e-4
 
@@ -40,13 +40,16 @@ def methods():
     for optimizer in config.optimizer.values():
         optimizer.update(clip_norm=0.1, learning_rate=LEARNING_RATE)
     control = config.copy_and_resolve_references()
-    control.triplets = "real"
+    control.update(gan=False, triplets="real")
+    views = config.copy_and_resolve_references()
+    views.update(gan=False, triplets="none")
+    views.consistency.update(batch_size=BATCH, threshold=0.34)
+    views.representation.update(name="whitened", features=0)
     plus = smoke.shrink(cnnh_plus_digits_16bit.get_config())
     plus.update(num_bits=4, batch_size=BATCH)
     plus.representation.update(width=4, dropout=0.0)
     plus.optimizer.network.update(clip_norm=0.1, learning_rate=LEARNING_RATE)
-    gan, triplet = (build_for_images(c, IMAGE_SHAPE, NUM_CLASSES) for c in (config, control))
-    return gan, triplet, build_for_images(plus, IMAGE_SHAPE, NUM_CLASSES)
+    return [build_for_images(c, IMAGE_SHAPE, NUM_CLASSES) for c in (config, control, views, plus)]
 
 
 def random_batch(stage):
@@ -77,10 +80,12 @@ def search_problem():
 def main(path):
     """Takes one step of every kind on one and on two devices."""
     results = {}
-    gan, control, plus = methods()
-    of_gan, of_plus = (jax.jit(m.init)(jax.random.key(0)) for m in (gan, plus))
-    for stage in (*gan.stages, *control.stages, *plus.stages):
-        state = jax.tree.map(np.asarray, of_plus if stage in plus.stages else of_gan)
+    gan, control, views, plus = methods()
+    of_gan, of_views, of_plus = (jax.jit(m.init)(jax.random.key(0)) for m in (gan, views, plus))
+    # The control's step leaves the players of the GAN as they are.
+    steps = [(of_gan, stage) for stage in (*gan.stages, *control.stages)]
+    for start, stage in [*steps, (of_views, views.stages[1]), (of_plus, plus.stages[0])]:
+        state = jax.tree.map(np.asarray, start)
         for num_devices in (1, 2):
             devices = pick_devices(num_devices, {"batch_size": BATCH})
             step = compile_step(stage.step, 0, devices)
@@ -130,7 +135,7 @@ def test_gradients_are_those_of_the_whole_batch(results, stage):
     moments = [name for name in one if ".mu[" in name]
     moved = [name for name in moments if one[name].any()]
     stepping = {"pretraining": {"discriminator", "generator"}, "triplet": {"hash"},
-                "joint": {"discriminator", "hash", "generator"},
+                "joint": {"discriminator", "hash", "generator"}, "consistency": {"hash"},
                 "network": {"network"}}[stage]  # fmt: skip
     assert {name.split("'")[1] for name in moved} == stepping
     for name in moments:
@@ -141,7 +146,9 @@ def test_gradients_are_those_of_the_whole_batch(results, stage):
 def test_statistics_are_those_of_the_whole_batch(results, stage):
     (one, _), (two, _) = results[stage, 1], results[stage, 2]
     names = [name for name in one if name.startswith(".batch_stats")]
-    assert any("generator" in name for name in names) and any("'hash'" in name for name in names)
+    owners = {name.split("'")[1] for name in names}
+    wanted = {"representation", "consistency"} if stage == "consistency" else {"generator"}
+    assert owners == wanted | {"hash"}
     for name in names:
         assert_near(two[name][0], one[name][0], name)
 

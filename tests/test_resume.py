@@ -113,6 +113,22 @@ def test_a_run_resumed_in_stage_one_ends_in_the_same_state(finished, tmp_path, m
     assert scored == list(range(1, NUM_STEPS + 1))
 
 
+def test_a_resumed_run_keeps_the_fitted_kernel_and_the_shares_of_classes(tmp_path, monkeypatch):
+    alone = {
+        "gan": False, "triplets": "none", "pretraining_steps": 0, "num_steps": 6,
+        "consistency__batch_size": 8,
+        "consistency__threshold": 0.1, "representation__name": "whitened",
+        "representation__features": 0, "representation__dropout": 0.0,
+    }  # fmt: skip
+    whole = train(tmp_path / "whole", **alone)
+    shares = whole.batch_stats["consistency"]["predicted"]
+    assert len(set(shares.tolist())) == 10 and shares.sum() == pytest.approx(1)
+    resumed = train_in_parts(tmp_path / "parts", monkeypatch, stops=(5,), **alone)
+    assert_same_state(resumed, whole)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    assert "validation_accuracy" in metrics(tmp_path / "whole")[-1]
+
+
 def test_a_finished_run_is_left_as_it_is(finished, copy):
     before = hashes(copy)
     assert_same_state(train(copy), finished[1])

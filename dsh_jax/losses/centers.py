@@ -24,7 +24,7 @@ def csq(
     Returns:
       A scalar, the mean over the bits, in nats.
     """
-    target = jnp.sign(_center(label, centers))
+    target = jnp.sign(_center(logits, label, centers))
     relaxed = jax.nn.sigmoid(logits)
     gap = jnp.mean((jnp.abs(2 * relaxed - 1) - 1) ** 2)
     return jnp.mean(jax.nn.softplus(-target * logits)) + quantization * gap
@@ -45,7 +45,7 @@ def dpn(
       margin: below which a bit on the right side still counts.
       magnitude: weight of `mean logits^2`.
     """
-    target = jnp.sign(_center(label, centers))
+    target = jnp.sign(_center(logits, label, centers))
     hinge = jnp.mean(jnp.maximum(0.0, margin - target * logits))
     return hinge + magnitude * jnp.mean(logits**2)
 
@@ -68,13 +68,25 @@ def orthohash(
     Returns:
       A scalar, in nats.
     """
+    _check(logits, label, centers)
     norm = jnp.sqrt(jnp.sum(logits**2) + 1e-12) * jnp.sqrt(centers.shape[1])
     cosines = centers @ logits / norm
     target = label / jnp.maximum(1.0, jnp.sum(label))
     return -jnp.sum(target * jax.nn.log_softmax(scale * (cosines - margin * label)))
 
 
-def _center(label: jax.Array, centers: jax.Array) -> jax.Array:
+def _center(logits: jax.Array, label: jax.Array, centers: jax.Array) -> jax.Array:
     """Sum of the labels' centers; where it is 0, the first label's decides."""
+    _check(logits, label, centers)
     total = label @ centers
     return jnp.where(total == 0, centers[jnp.argmax(label)], total)
+
+
+def _check(logits: jax.Array, label: jax.Array, centers: jax.Array) -> None:
+    """Refuses what is not one sample."""
+    shapes = jnp.shape(logits), jnp.shape(label), jnp.shape(centers)
+    if len(shapes[0]) != 1 or len(shapes[1]) != 1 or shapes[2] != shapes[1] + shapes[0]:
+        raise ValueError(
+            "{}, {} and {} must be [num_bits], [classes] and [classes, num_bits], one sample; use "
+            "jax.vmap over a batch".format(*shapes)
+        )

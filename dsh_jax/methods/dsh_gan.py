@@ -22,7 +22,8 @@ from dsh_jax.losses import slots
 from dsh_jax.methods import consistency, optimizers
 from dsh_jax.methods.base import Method, Recipe, Stage
 from dsh_jax.methods.dsh_gan_losses import build_losses
-from dsh_jax.methods.dsh_gan_steps import TRIPLETS, DshGan
+from dsh_jax.methods.dsh_gan_stages import DshGan
+from dsh_jax.methods.dsh_gan_steps import TRIPLETS, Steps
 from dsh_jax.methods.dsh_gan_synthesis import Synthesis
 from dsh_jax.methods.players import (
     IMAGE_NETWORK,
@@ -63,7 +64,7 @@ FIELDS: Rules = {
 
 
 def build(config: ConfigDict, signature: Signature) -> Method:
-    """DSH-GANs (or the triplet-only control) as a config describes it.
+    """DSH-GANs or one of their controls, as a config describes it.
 
     Args:
       config: of an experiment, with its fields checked.
@@ -72,6 +73,59 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     Raises:
       UserError: fields that contradict each other, or a loss that is invalid.
     """
+    _check(config)
+    consistent = consistency.from_config(config, signature.num_classes, signature.labels)
+    players = image_players(config, signature)
+    num_updates = {"hash": config.num_steps}
+    if config.gan:
+        players = _with_gan(players, config, signature)
+        both = config.pretraining_steps + config.num_steps
+        num_updates |= {"discriminator": both, "generator": both}
+    elif consistent:
+        num_updates["hash"] += config.pretraining_steps
+    weak = partial(
+        augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip,
+        cutout=config.augment.cutout,
+    )  # fmt: skip
+    synthesis = Synthesis(
+        players=players,
+        augment=weak,
+        augment_synthetic=config.augment.synthetic,
+        anchor_every=config.anchor_every,
+        multi_label=signature.labels == "multi",
+        z_dim=config.generator.z_dim,
+    )
+    steps = Steps(
+        players=players,
+        losses=build_losses(config, signature),
+        optimizers={
+            name: optimizers.build_optimizer(config, name, num_steps)
+            for name, num_steps in num_updates.items()
+        },
+        triplets=config.triplets,
+        synthesis=synthesis,
+    )
+    gan = DshGan(
+        steps=steps,
+        augment=weak,
+        consistency=consistent,
+        discriminate_every=_discriminate_every(config),
+        ema_decay=config.ema_decay,
+    )
+    stages, shared = _stages(config, gan)
+    return Method(
+        codes=_codes(config),
+        network=image_network(config, signature),
+        init=gan.init,
+        stages=stages,
+        synthesize=synthesis.sample if config.gan else None,
+        prepare=fit_to_images,
+        shared=shared,
+    )
+
+
+def _check(config: ConfigDict) -> None:
+    """Refuses fields that contradict each other."""
     if config.batch_size % config.anchor_every:
         raise UserError(
             f"anchor_every is {config.anchor_every}; set it to a divisor of batch_size "
@@ -81,53 +135,10 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         raise UserError(
             "triplets are 'synthetic', but gan is False; set triplets to 'real' or 'none'."
         )
-    if config.gan and config.triplets == "none":
-        raise UserError("triplets are 'none', but a GAN draws some; set gan to False.")
-    consistent = consistency.from_config(config, signature.num_classes, signature.labels)
-    steps = {"hash": config.num_steps}
-    if not config.gan and consistent:
-        steps["hash"] += config.pretraining_steps
-    players = image_players(config, signature)
-    if config.gan:
-        players = _with_gan(players, config, signature)
-        steps |= dict.fromkeys(
-            ("discriminator", "generator"), config.pretraining_steps + config.num_steps
+    if config.triplets == "none" and config.gan:
+        raise UserError(
+            "triplets are 'none', but gan is True; set gan to False, or triplets to 'synthetic'."
         )
-    weak = partial(
-        augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip,
-        cutout=config.augment.cutout,
-    )
-    gan = DshGan(
-        players=players,
-        losses=build_losses(config, signature),
-        optimizers={
-            name: optimizers.build_optimizer(config, name, num_steps)
-            for name, num_steps in steps.items()
-        },
-        augment=weak,
-        triplets=config.triplets,
-        synthesis=Synthesis(
-            players=players,
-            augment=weak,
-            augment_synthetic=config.augment.synthetic,
-            anchor_every=config.anchor_every,
-            multi_label=signature.labels == "multi",
-            z_dim=config.generator.z_dim,
-        ),
-        consistency=consistent,
-        discriminate_every=_discriminate_every(config) if consistent else 1,
-        ema_decay=config.ema_decay,
-    )
-    stages, shared = _stages(config, gan)
-    return Method(
-        codes=_codes(config),
-        network=image_network(config, signature),
-        init=gan.init,
-        stages=stages,
-        synthesize=gan.synthesis.sample if config.gan else None,
-        prepare=fit_to_images,
-        shared=shared,
-    )
 
 
 def _with_gan(players: Players, config: ConfigDict, signature: Signature) -> Players:
@@ -145,12 +156,12 @@ def _with_gan(players: Players, config: ConfigDict, signature: Signature) -> Pla
 def _discriminate_every(config: ConfigDict) -> int:
     """The discriminator step sees every n-th of the unlabeled images of a batch."""
     seen, drawn = config.unlabeled_batch_size, config.consistency.batch_size
-    if not config.gan:
+    if not (config.gan and drawn):
         return 1
     if not seen or drawn % seen:
         raise UserError(
-            f"consistency.batch_size is {drawn}; set it to a multiple of unlabeled_batch_size "
-            f"{seen}, whose images are among them."
+            f"consistency.batch_size is {drawn}, but unlabeled_batch_size is {seen}; set the "
+            "latter to a divisor of the former."
         )
     return drawn // seen
 

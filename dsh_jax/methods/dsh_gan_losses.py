@@ -48,13 +48,24 @@ class Losses:
     weights: dict[str, float]
     synthetic_class_weight: float
 
-    @property
-    def to_centers(self) -> Loss | None:
-        """Code logits `[n, num_bits]`, labels `[n, classes]` -> losses `[n]`; None if not set."""
-        if self.center is None:
-            return None
+    def to_centers(self, code_logits: jax.Array, labels: jax.Array) -> jax.Array:
+        """The center losses `[n]` of `[n, num_bits]` and `[n, classes]`; `center` must be set."""
+        assert self.center is not None
         of_all = jax.vmap(self.center, (0, 0, None))
-        return lambda logits, labels: of_all(logits, labels, jnp.asarray(self.centers))
+        return of_all(code_logits, labels, jnp.asarray(self.centers))
+
+    def of_views(self, logits: jax.Array, code_logits: jax.Array, labels: jax.Array) -> jax.Array:
+        """Losses `[n]` of strong views against their pseudo-labels: class and, if set, center.
+
+        Args:
+          logits: of the classes, `[n, classes]`.
+          code_logits: `[n, num_bits]`.
+          labels: one-hot, `[n, classes]`.
+        """
+        losses = jax.vmap(self.classify)(logits, labels)
+        if self.center is not None:
+            losses += self.weights["center"] * self.to_centers(code_logits, labels)
+        return losses
 
     def weigh(self, **terms: jax.Array) -> tuple[jax.Array, Metrics]:
         """The weighted sum of the terms, and the terms themselves as metrics."""

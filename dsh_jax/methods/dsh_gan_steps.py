@@ -4,7 +4,6 @@ Qiu, Pan, Yao, Mei: "Deep Semantic Hashing with Generative Adversarial Networks"
 arXiv 1804.08275.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,31 +15,22 @@ from flax import linen as nn
 
 from dsh_jax.devices import Batch
 from dsh_jax.losses.pairs import mean_over_pairs, of_batch
-from dsh_jax.methods.base import (
-    Metrics,
-    Params,
-    State,
-    advance,
-    augmented,
-    update,
-)
-from dsh_jax.methods.consistency import Consistency
+from dsh_jax.methods.base import Metrics, Params, State, update
 from dsh_jax.methods.dsh_gan_losses import Losses, weighted_mean
 from dsh_jax.methods.dsh_gan_synthesis import Synthesis
-from dsh_jax.methods.players import ENCODER, Players
+from dsh_jax.methods.players import Players
 from dsh_jax.rng import named_key
 
 DISCRIMINATOR = ("representation", "adversary", "classification")
 HASH = ("representation", "hash", "classification")
 GENERATOR = ("generator",)
 
-
 TRIPLETS = ("synthetic", "real", "none")
 """Where positives and negatives come from."""
 
 
 @dataclass(frozen=True)
-class DshGan:
+class Steps:
     """The players, their losses and optimizers, and the three steps over them.
 
     Attributes:
@@ -48,30 +38,15 @@ class DshGan:
         adversary stream.
       losses: the losses of the steps.
       optimizers: "discriminator", "hash", "generator" -> optimizer.
-      augment: keys `[batch]`, images -> images of the same shape and range.
       triplets: one of `TRIPLETS`.
       synthesis: draws synthetic images; used with a GAN only.
-      consistency: makes pseudo-labeled strong views for the hash step; None is no such images.
-      discriminate_every: the discriminator step sees every n-th of the batch's unlabeled images.
-      ema_decay: decay per step of the averages of generator and hash network; 0 is off.
     """
 
     players: Players
     losses: Losses
     optimizers: dict[str, optax.GradientTransformation]
-    augment: Callable[[jax.Array, jax.Array], jax.Array]
     triplets: str
     synthesis: Synthesis
-    consistency: Consistency | None
-    discriminate_every: int
-    ema_decay: float
-
-    def init(self, key: jax.Array) -> State:
-        """The state before the first step."""
-        averaged = (*ENCODER, "generator") if self.ema_decay else ()
-        owners = {"discriminator": DISCRIMINATOR, "hash": HASH, "generator": GENERATOR}
-        state = self.players.init(key, self.optimizers, owners, averaged)
-        return self.consistency.init(state) if self.consistency else state
 
     def discriminator_step(
         self, state: State, batch: Batch, key: jax.Array
@@ -85,18 +60,16 @@ class DshGan:
           key: this step's key.
         """
         unlabeled = batch.get("unlabeled_image", batch["image"][:0])
-        unlabeled = unlabeled[:: self.discriminate_every]
         real = jnp.concatenate([batch["image"], unlabeled])
         num_labeled, num_real = len(batch["image"]), len(real)
         is_real = jnp.arange(num_real + len(batch["synthetic_image"])) < num_real
 
         def loss_fn(params: dict[str, Params]) -> Any:
-            parts, stats = self.players.represent_apart(
+            features, stats = self.players.represent_apart(
                 state, params["representation"],
                 [(real, True), (batch["synthetic_image"], False)],
                 key=named_key(key, "discriminator dropout"),
             )
-            features = jnp.concatenate(parts)
             sources, source_stats = self.players.apply(
                 state, "adversary", params["adversary"], features
             )
@@ -131,9 +104,7 @@ class DshGan:
         tx = self.optimizers["discriminator"]
         return update(state, "discriminator", DISCRIMINATOR, tx, loss_fn)
 
-    def hash_step(
-        self, state: State, batch: Batch, key: jax.Array, *, synthetic: bool
-    ) -> tuple[State, Metrics]:
+    def hash_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """Updates hash stream, representation and classification stream on triplets.
 
         Args:
@@ -142,8 +113,8 @@ class DshGan:
             with `positive_label`, `negative_label`: images in [-1, 1]; optionally `strong_image`,
             `strong_label`, `confident` as `Consistency` gives them.
           key: this step's key.
-          synthetic: whether positives and negatives are synthetic.
         """
+        synthetic = self.triplets == "synthetic"
         roles = ("",) if self.triplets == "none" else ("", "positive_", "negative_")
         parts = [(batch[f"{role}image"], not (role and synthetic)) for role in roles]
         labels = jnp.concatenate([batch[f"{role}label"] for role in roles])
@@ -153,43 +124,35 @@ class DshGan:
         class_weights = np.repeat([1.0, others_weight, others_weight], len(batch["image"]))
 
         def loss_fn(params: dict[str, Params]) -> Any:
-            of_parts, stats = self.players.represent_apart(
+            features, stats = self.players.represent_apart(
                 state, params["representation"], parts, key=named_key(key, "hash dropout")
             )
-            features = jnp.concatenate(of_parts)
             every_code, hash_stats = self.players.apply(state, "hash", params["hash"], features)
             every_logits, _ = self.players.apply(
                 state, "classification", params["classification"], features
             )
-            code_logits, logits = every_code[: len(labels)], every_logits[: len(labels)]
+            code_logits, strong_codes = jnp.split(every_code, [len(labels)])
+            logits, strong_logits = jnp.split(every_logits, [len(labels)])
             codes = nn.sigmoid(code_logits)
-            classify = jax.vmap(self.losses.classify)
-            terms = {
-                "classification": weighted_mean(
-                    classify(logits, labels), class_weights[: len(labels)]
-                ),
-                "quantization": jax.vmap(self.losses.quantize)(codes).mean(),
-            }
-            metrics = {}
+            terms, metrics = {}, {}
             if self.triplets != "none":
                 triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
                 terms["triplet"] = triplets.mean()
                 metrics["active_triplets"] = jnp.mean(triplets > 0)
+            terms["classification"] = weighted_mean(
+                jax.vmap(self.losses.classify)(logits, labels), class_weights[: len(labels)]
+            )
+            terms["quantization"] = jax.vmap(self.losses.quantize)(codes).mean()
             if self.losses.pair is not None:
                 terms["pair"] = mean_over_pairs(self.losses.pair, code_logits, labels)
             if self.losses.batch is not None:
                 terms["batch"] = of_batch(self.losses.batch, code_logits, labels)
-            center = self.losses.to_centers
-            if center is not None:
-                terms["center"] = center(code_logits, labels).mean()
+            if self.losses.center is not None:
+                terms["center"] = self.losses.to_centers(code_logits, labels).mean()
             if "strong_image" in batch:
-                confident, pseudo = batch["confident"], batch["strong_label"]
-                consistency = classify(every_logits[len(labels) :], pseudo)
-                if center is not None:
-                    weight = self.losses.weights["center"]
-                    consistency += weight * center(every_code[len(labels) :], pseudo)
-                terms["consistency"] = jnp.mean(confident * consistency)
-                metrics["confident"] = confident.mean()
+                of_views = self.losses.of_views(strong_logits, strong_codes, batch["strong_label"])
+                terms["consistency"] = jnp.mean(batch["confident"] * of_views)
+                metrics["confident"] = batch["confident"].mean()
             loss, weighed = self.losses.weigh(**terms)
             return loss, (metrics | weighed, stats | hash_stats)
 
@@ -218,7 +181,7 @@ class DshGan:
                 state, state.params["representation"], [(images, False), *anchors],
                 key=named_key(key, "generator dropout"),
             )
-            synthetic = features[0]
+            synthetic = features[: len(images)]
             sources, _ = self.players.apply(
                 state, "adversary", state.params["adversary"], synthetic
             )
@@ -231,72 +194,10 @@ class DshGan:
                 "classification": classify(logits, batch["synthetic_label"]).mean(),
             }
             if with_triplets:
-                code_logits, _ = self.players.apply(
-                    state, "hash", state.params["hash"], jnp.concatenate(features)
-                )
+                code_logits, _ = self.players.apply(state, "hash", state.params["hash"], features)
                 positive, negative, anchor = jnp.split(nn.sigmoid(code_logits), 3)
                 terms["triplet"] = jax.vmap(self.losses.triplet)(anchor, positive, negative).mean()
             loss, metrics = self.losses.weigh(**terms)
             return loss, (metrics, stats)
 
         return update(state, "generator", GENERATOR, self.optimizers["generator"], loss_fn)
-
-    def _drawn(
-        self, state: State, batch: Batch, key: jax.Array
-    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """The augmented batch with synthetic images: for the discriminator, and for the others."""
-        augmented_batch = augmented(self.augment, batch, key)
-        labeled, triplets = self.synthesis.batch(state, augmented_batch, key)
-        if self.triplets == "real":
-            roles = ("positive", "negative")
-            names = [f"{role}_{part}" for role in roles for part in ("image", "label")]
-            triplets |= {name: labeled[name][self.synthesis.anchors] for name in names}
-        return labeled, triplets
-
-    def _with_strong_views(
-        self, state: State, raw: Batch, batch: dict[str, jax.Array], key: jax.Array
-    ) -> tuple[State, dict[str, jax.Array]]:
-        """The hash step's batch with pseudo-labeled strong views, if there is consistency."""
-        if self.consistency is None:
-            return state, batch
-        state, views = self.consistency.pseudo_labeled(self.players, state, raw, key)
-        return state, batch | views
-
-    def pretraining_step(
-        self, state: State, batch: Batch, key: jax.Array
-    ) -> tuple[State, Metrics]:
-        """Stage 1: discriminator and generator step."""
-        key = jax.random.fold_in(key, state.step)
-        labeled, triplets = self._drawn(state, batch, key)
-        state, metrics = self.discriminator_step(state, labeled, key)
-        state, generator = self.generator_step(state, triplets, key, with_triplets=False)
-        return advance(state, self.ema_decay), metrics | generator
-
-    def joint_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
-        """Stage 2: discriminator, hash and generator step on triplets."""
-        key = jax.random.fold_in(key, state.step)
-        synthetic = self.triplets == "synthetic"
-        labeled, triplets = self._drawn(state, batch, key)
-        state, triplets = self._with_strong_views(state, batch, triplets, key)
-        state, metrics = self.discriminator_step(state, labeled, key)
-        state, hashing = self.hash_step(state, triplets, key, synthetic=synthetic)
-        state, generator = self.generator_step(state, triplets, key, with_triplets=synthetic)
-        return advance(state, self.ema_decay), metrics | hashing | generator
-
-    def supervised_step(
-        self, state: State, batch: Batch, key: jax.Array
-    ) -> tuple[State, Metrics]:
-        """The network alone: only the hash step, on labeled images."""
-        key = jax.random.fold_in(key, state.step)
-        state, metrics = self.hash_step(
-            state, augmented(self.augment, batch, key), key, synthetic=False
-        )
-        return advance(state, self.ema_decay), metrics
-
-    def network_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
-        """The network alone, with strong views of unlabeled images."""
-        key = jax.random.fold_in(key, state.step)
-        labeled = augmented(self.augment, batch, key)
-        state, labeled = self._with_strong_views(state, batch, labeled, key)
-        state, metrics = self.hash_step(state, labeled, key, synthetic=False)
-        return advance(state, self.ema_decay), metrics

@@ -1,5 +1,6 @@
 """The networks of a method by name, and how steps and encoders call them."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +28,7 @@ from dsh_jax.rng import named_key
 ENCODER = ("representation", "hash", "classification")
 """The players that encode images; a method may lack some of them."""
 WHITENED_IMAGES = 5000
-"""How many images the whitening of patches is fitted to."""
+"""The most images that the whitening of patches is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Players:
         parts: Sequence[tuple[jax.Array, bool]],
         *,
         key: jax.Array,
-    ) -> tuple[list[jax.Array], dict[str, Any]]:
+    ) -> tuple[jax.Array, dict[str, Any]]:
         """Features of several parts of a batch, in training mode.
 
         In a network with batch normalisation, real and synthetic images have statistics of their
@@ -124,25 +125,27 @@ class Players:
 
         Args:
           state, params, key: as for `represent`.
-          parts: images of each, and whether they are real.
+          parts: images of each `[n_i, h, w, c]`, and whether they are real.
 
         Returns:
-          Features of each part, and the network's new statistics under its name.
+          Features of all parts, in their order, `[sum of n_i, features]`, and the network's new
+          statistics under its name.
         """
-        is_real = [real for _, real in parts]
-        groups = [True, False] if self.batch_norm else [None]
+        if not self.batch_norm:
+            images = jnp.concatenate([images for images, _ in parts])
+            return self.represent(state, params, images, key=key)
         features: dict[int, jax.Array] = {}
         stats: dict[str, Any] = {}
-        for group in groups:
-            members = [i for i, real in enumerate(is_real) if group in (None, real)]
+        for group in (True, False):
+            members = [i for i, (_, is_real) in enumerate(parts) if is_real == group]
             if not members:
                 continue
             images = jnp.concatenate([parts[i][0] for i in members])
             output, new = self.represent(state, params, images, key=key)
             ends = np.cumsum([len(parts[i][0]) for i in members])[:-1]
             features |= zip(members, jnp.split(output, ends), strict=True)
-            stats = stats if group is False else new
-        return [features[i] for i in range(len(parts))], stats
+            stats |= new if group else {}
+        return jnp.concatenate([features[i] for i in range(len(parts))]), stats
 
     def evaluate(self, kept: Variables, player: str, *inputs: jax.Array) -> jax.Array:
         """A player's output in evaluation mode."""
@@ -170,12 +173,12 @@ def fit_to_images(state: State, dataset: Dataset, ids: np.ndarray) -> State:
     Args:
       state: of any image method.
       dataset: of images.
-      ids: of its training items, `[n]`; a few thousand are read.
+      ids: of its training items, `[n]`; a few thousand of them are read, evenly spread.
     """
     stats = state.batch_stats.get("representation", {})
     if "whitening" not in stats:
         return state
-    images = dataset.take(ids[:WHITENED_IMAGES])["image"]
+    images = dataset.take(ids[:: math.ceil(len(ids) / WHITENED_IMAGES)])["image"]
     stats = whitened.fit(stats, np.asarray(to_float(jnp.asarray(images))))
     ema = {
         player: kept | ({"batch_stats": stats} if player == "representation" else {})

@@ -25,7 +25,7 @@ def get_config(name: str) -> ConfigDict:
         config = smoke.shrink(config)
         config.num_bits = 8
     if name == "control":
-        config.triplets = "real"
+        config.update(gan=False, triplets="real")
     if name != "shttm":
         config.num_steps = 8
         config.log_every_steps = 1
