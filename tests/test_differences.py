@@ -100,8 +100,8 @@ def test_the_arms_of_a_comparison():
     ]
     assert named == [
         (16, "DSH-GANs", "DSH-GANs, margin=2"),
-        (16, "DSH-GANs", "triplet-only control"),
-        (16, "DSH-GANs", "triplet-only control, margin=2"),
+        (16, "DSH-GANs", "network alone, real triplets"),
+        (16, "DSH-GANs", "network alone, real triplets, margin=2"),
         (16, "DSH-GANs", "CNNH"),
         (16, "DSH-GANs", "ITQ"),
         (32, "DSH-GANs", "ITQ"),
@@ -122,7 +122,7 @@ def test_the_table():
     header, _, over_draws, one = table_rows(text)
     assert header == list(differences.HEADER)
     # 0.2 -+ 4.303 * 0.1 / sqrt(3).
-    assert over_draws[:8] == ["DSH-GANs", "triplet-only control", "16", "200", "0, 1, 2", "+0.200",
+    assert over_draws[:8] == ["DSH-GANs", "network alone, real triplets", "16", "200", "0, 1, 2", "+0.200",
                               "-0.048 to +0.448", "0.074"]  # fmt: skip
     # The queries of a draw differ by a constant: only the draws are resampled.
     assert over_draws[8:] == ["+0.100 to +0.300", "< 0.001"]

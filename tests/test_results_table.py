@@ -128,14 +128,14 @@ def test_rows_are_sorted_by_labels_and_then_method(place):
     )  # fmt: skip
     (rows,) = cells(page).values()
     assert [(row[0], row[1], row[2], row[3]) for row in rows] == [
-        ("triplet-only control", "a", "16", "50 + ?"),
+        ("network alone, real triplets", "a", "16", "50 + ?"),
         ("ITQ", "raw pixels", "16", "50 + ?"),
         ("DSH-GANs", "a", "16", "200 + ?"),
         ("DSH-GANs", "a", "32", "200 + ?"),
         ("DSH-GANs", "a, latest checkpoint", "16", "200 + ?"),
         ("DSH-GANs", "a, loss.unlabeled=mask", "16", "200 + ?"),
         ("DSH-GANs", "b", "16", "200 + ?"),
-        ("triplet-only control", "a", "16", "200 + ?"),
+        ("network alone, real triplets", "a", "16", "200 + ?"),
         ("ITQ", "raw pixels", "16", "200 + ?"),
         ("LSH", "raw pixels", "16", "200 + ?"),
     ]
@@ -283,8 +283,8 @@ def test_the_readme_has_the_plainest_config_of_each_method(place):
     assert {(row[4], row[6]) for row in rows[2:]} == {("200 + ?", "-")}
     assert [[*row[:4], row[5]] for row in rows[2:]] == [
         [digits, "DSH-GANs", "a", "16", "0.300 ± 0.141 (n = 2)"],
-        [digits, "triplet-only control", "a", "16", "0.500"],
-        [digits, "triplet-only control", "b", "16", "0.500"],
+        [digits, "network alone, real triplets", "a", "16", "0.500"],
+        [digits, "network alone, real triplets", "b", "16", "0.500"],
         [digits, "ITQ on raw pixels", "-", "16", "0.500"],
         [reuters, "neural SHTTM", "n", "32", "0.700"],
         [reuters, "ITQ on tf-idf", "-", "32", "0.500"],

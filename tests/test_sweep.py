@@ -106,7 +106,7 @@ def test_results_of_a_sweep_go_into_the_tables(swept, tmp_path, capsys):
     (tmp_path / "README.md").write_text("<!-- headlines:begin --><!-- headlines:end -->")
     assert results_table(["--root", str(tmp_path)]) == 0, capsys.readouterr().err
     text = (tmp_path / "docs/results.md").read_text()
-    assert "| triplet-only control | smoke | 8 | 200 + 200 |" in text
+    assert "| network alone, real triplets | smoke | 8 | 200 + 200 |" in text
 
 
 @pytest.fixture
