@@ -103,7 +103,8 @@ def get_config() -> ConfigDict:
     config.consistency.negative = 0.1  # probability of turning into the negative
     config.consistency.cutout = 16  # rows and columns of a grey square; 0 is none
 
-    config.generator = ConfigDict()  # ours: DCGAN
+    config.generator = ConfigDict()  # ours
+    config.generator.name = "dcgan"  # dcgan | residual, with conditional batch normalisation
     config.generator.width = 64  # channels before the last doubling
     config.generator.z_dim = 100  # length of the noise
 

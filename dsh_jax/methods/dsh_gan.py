@@ -9,17 +9,15 @@ instead, or leave the GAN out and keep the hash step alone.
 from dataclasses import replace
 from functools import partial
 
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.images.augment import augment
 from dsh_jax.data.signature import Signature
-from dsh_jax.devices import AXIS
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
 from dsh_jax.losses import slots
-from dsh_jax.methods import consistency, optimizers
+from dsh_jax.methods import consistency, dsh_gan_generator, optimizers
 from dsh_jax.methods.base import Method, Recipe, Stage
 from dsh_jax.methods.dsh_gan_losses import build_losses
 from dsh_jax.methods.dsh_gan_steps import TRIPLETS, DshGan
@@ -32,7 +30,6 @@ from dsh_jax.methods.players import (
     image_players,
     with_networks,
 )
-from dsh_jax.networks.generator import Generator
 from dsh_jax.networks.streams import AdversaryStream
 
 SLOTS = ("triplet", "quantization", "pair", "batch", "center")
@@ -50,8 +47,7 @@ FIELDS: Rules = {
     "augment.flip": Switch(),
     "augment.cutout": Integer(0, 2**14),
     "augment.synthetic": Switch(),
-    "generator.width": Integer(1, 65536),
-    "generator.z_dim": Integer(1, 65536),
+    **dsh_gan_generator.FIELDS,
     "loss.unlabeled": Choice(("zero", "mask")),
     "loss.synthetic_class_weight": Number(least=0),
     "ema_decay": Number(least=0, below=1),
@@ -132,13 +128,12 @@ def build(config: ConfigDict, signature: Signature) -> Method:
 
 def _with_gan(players: Players, config: ConfigDict, signature: Signature) -> Players:
     """The players with generator and adversary stream."""
-    shape, classes = signature.image_shape, signature.num_classes
-    generator = Generator(shape, config.generator.width, AXIS, jnp.dtype(config.dtype))
+    generator = dsh_gan_generator.build_generator(config, signature)
     adversary = AdversaryStream(config.representation.spectral_norm)
     return with_networks(
         players,
         {"generator": generator, "adversary": adversary},
-        {"generator": ((config.generator.z_dim,), (classes,))},
+        {"generator": ((config.generator.z_dim,), (signature.num_classes,))},
     )
 
 
