@@ -10,7 +10,7 @@ from configs import default
 
 # Fields of `default.py` for the generator and its triplets.
 _NOT_USED = ("anchor_every", "unlabeled_batch_size", "pretraining_steps", "triplets", "generator",
-             "loss", "optimizer", "gan", "consistency")  # fmt: skip
+             "adversary", "loss", "optimizer", "gan", "consistency")  # fmt: skip
 
 
 def get_config(num_bits: int, class_outputs: bool) -> ConfigDict:

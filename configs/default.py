@@ -108,6 +108,10 @@ def get_config() -> ConfigDict:
     config.generator.width = 64  # channels before the last doubling
     config.generator.z_dim = 100  # length of the noise
 
+    config.adversary = ConfigDict()  # ours
+    # Whether "real or synthetic" is asked of image and class together (projection discriminator).
+    config.adversary.projection = False
+
     config.representation = ConfigDict()  # ours: the paper does not say which network
     config.representation.name = "wide_resnet"  # conv3 | alexnet | wide_resnet | whitened
     # Channels of the first block (conv3: 32, alexnet: 64, whitened: 32 on a CPU).
@@ -152,6 +156,7 @@ def get_config() -> ConfigDict:
     config.loss.weights.pair = 1.0  # used with the optional loss
     config.loss.weights.batch = 1.0  # used with the optional loss
     config.loss.weights.center = 1.0  # used with the optional loss
+    config.loss.weights.r1 = 0.0  # of the adversary's squared gradient at real images; 0 is off
     config.loss.weights.consistency = 1.0  # used with consistency
     # Weight of a synthetic image relative to a real one in the classification losses of the
     # discriminator and the hash step; 1: paper, 0: classes are learned from real images only.

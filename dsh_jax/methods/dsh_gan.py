@@ -33,7 +33,7 @@ from dsh_jax.methods.players import (
 from dsh_jax.networks.streams import AdversaryStream
 
 SLOTS = ("triplet", "quantization", "pair", "batch", "center")
-TERMS = (*SLOTS, "adversarial", "classification")
+TERMS = (*SLOTS, "adversarial", "classification", "r1")
 FIELDS: Rules = {
     "loss.labels": Choice(("single", "multi", "auto")),
     "batch_size": Integer(1, 2**20),
@@ -48,6 +48,7 @@ FIELDS: Rules = {
     "augment.cutout": Integer(0, 2**14),
     "augment.synthetic": Switch(),
     **dsh_gan_generator.FIELDS,
+    "adversary.projection": Switch(),
     "loss.unlabeled": Choice(("zero", "mask")),
     "loss.synthetic_class_weight": Number(least=0),
     "ema_decay": Number(least=0, below=1),
@@ -129,7 +130,8 @@ def build(config: ConfigDict, signature: Signature) -> Method:
 def _with_gan(players: Players, config: ConfigDict, signature: Signature) -> Players:
     """The players with generator and adversary stream."""
     generator = dsh_gan_generator.build_generator(config, signature)
-    adversary = AdversaryStream(config.representation.spectral_norm)
+    projected = signature.num_classes if config.adversary.projection else 0
+    adversary = AdversaryStream(config.representation.spectral_norm, projected)
     return with_networks(
         players,
         {"generator": generator, "adversary": adversary},

@@ -31,7 +31,7 @@ class Losses:
         their label is then all zeros.
       game: losses of discriminator and generator.
       weights: weight of each term: triplet, pair, batch, center, adversarial, classification,
-        quantization, consistency.
+        quantization, consistency, r1.
       synthetic_class_weight: weight of a synthetic image relative to a real one in the
         classification loss of the discriminator and the hash step.
     """

@@ -6,6 +6,7 @@ arXiv 1804.08275.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import optax
 from flax import linen as nn
 
 from dsh_jax.devices import Batch
+from dsh_jax.losses.adversarial import r1_penalty
 from dsh_jax.losses.pairs import mean_over_pairs, of_batch
 from dsh_jax.methods.base import (
     Metrics,
@@ -89,6 +91,17 @@ class DshGan:
         real = jnp.concatenate([batch["image"], unlabeled])
         num_labeled, num_real = len(batch["image"]), len(real)
         is_real = jnp.arange(num_real + len(batch["synthetic_image"])) < num_real
+        # The class of an unlabeled image is not known to the adversary stream.
+        no_class = jnp.zeros((len(unlabeled), batch["label"].shape[1]))
+        known = jnp.concatenate([batch["label"], no_class, batch["synthetic_label"]])
+
+        def source(params: dict[str, Params], images: jax.Array) -> jax.Array:
+            features, _ = self.players.represent(
+                state, params["representation"], images, key=named_key(key, "r1 dropout")
+            )
+            return self.players.apply(
+                state, "adversary", params["adversary"], features, known[:num_real]
+            )[0]
 
         def loss_fn(params: dict[str, Params]) -> Any:
             parts, stats = self.players.represent_apart(
@@ -98,7 +111,7 @@ class DshGan:
             )
             features = jnp.concatenate(parts)
             sources, source_stats = self.players.apply(
-                state, "adversary", params["adversary"], features
+                state, "adversary", params["adversary"], features, known
             )
             logits, _ = self.players.apply(
                 state, "classification", params["classification"], features
@@ -118,11 +131,11 @@ class DshGan:
             )
             if self.losses.unlabeled_is_no_class and len(unlabeled):
                 # Added, so that the labeled images keep their weight.
-                no_class = jnp.zeros((len(unlabeled), batch["label"].shape[1]))
                 classification += classify(logits[num_labeled:num_real], no_class).mean()
-            loss, metrics = self.losses.weigh(
-                adversarial=adversarial, classification=classification
-            )
+            terms = {"adversarial": adversarial, "classification": classification}
+            if self.losses.weights["r1"]:
+                terms["r1"] = r1_penalty(partial(source, params), real)
+            loss, metrics = self.losses.weigh(**terms)
             metrics["labeled_classification"] = class_losses[0]
             metrics["real_accuracy"] = jnp.mean(sources[:num_real] > 0)
             metrics["synthetic_accuracy"] = jnp.mean(sources[num_real:] < 0)
@@ -220,7 +233,8 @@ class DshGan:
             )
             synthetic = features[0]
             sources, _ = self.players.apply(
-                state, "adversary", state.params["adversary"], synthetic
+                state, "adversary", state.params["adversary"], synthetic,
+                batch["synthetic_label"],
             )
             logits, _ = self.players.apply(
                 state, "classification", state.params["classification"], synthetic
