@@ -80,6 +80,7 @@ def get_config() -> ConfigDict:
     # Every n-th labeled image of a batch is the anchor of a triplet. The larger n, the more labeled
     # images per synthetic image the discriminator step sees. Ours.
     config.anchor_every = 1
+    config.negatives_per_anchor = 1  # synthetic images of other classes for each anchor; paper: 1
     config.unlabeled_batch_size = 64  # unlabeled images per step, over all devices; ours
     # Stage 1, only the GAN; without a GAN, labeled images alone, before consistency begins. Ours.
     config.pretraining_steps = 10_000
@@ -141,6 +142,9 @@ def get_config() -> ConfigDict:
     # are in the field NAME_options. dsh_jax/losses/slots.py lists the arguments of each.
     config.loss.triplet = "triplet_ranking"
     config.loss.triplet_options = ConfigDict({"margin": 1.0})  # in bits
+    # Triplets of the hash step. none: as drawn (paper) | batch: with the farthest positive and the
+    # nearest negative of the whole batch.
+    config.loss.mining = "none"
     # auto: softmax_classification or sigmoid_classification, depending on `labels`
     config.loss.classification = "auto"
     config.loss.quantization = "quantization"

@@ -1,4 +1,4 @@
-"""R1: by hand, against finite differences through our convolution, and in the discriminator step."""
+"""R1 by hand, against finite differences through our convolution, and in the training step."""
 
 import jax
 import jax.numpy as jnp

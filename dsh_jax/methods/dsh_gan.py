@@ -19,7 +19,7 @@ from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
 from dsh_jax.losses import slots
 from dsh_jax.methods import consistency, dsh_gan_generator, optimizers
 from dsh_jax.methods.base import Method, Recipe, Stage
-from dsh_jax.methods.dsh_gan_losses import build_losses
+from dsh_jax.methods.dsh_gan_losses import MINING, build_losses
 from dsh_jax.methods.dsh_gan_steps import TRIPLETS, DshGan
 from dsh_jax.methods.dsh_gan_synthesis import Synthesis
 from dsh_jax.methods.players import (
@@ -38,6 +38,7 @@ FIELDS: Rules = {
     "loss.labels": Choice(("single", "multi", "auto")),
     "batch_size": Integer(1, 2**20),
     "anchor_every": Integer(1, 2**20),
+    "negatives_per_anchor": Integer(1, 1024),
     "unlabeled_batch_size": Integer(0, 2**20),
     "pretraining_steps": Integer(0, 10**9),
     "num_steps": Integer(1, 10**9),
@@ -49,6 +50,7 @@ FIELDS: Rules = {
     "augment.synthetic": Switch(),
     **dsh_gan_generator.FIELDS,
     "adversary.projection": Switch(),
+    "loss.mining": Choice(MINING),
     "loss.unlabeled": Choice(("zero", "mask")),
     "loss.synthetic_class_weight": Number(least=0),
     "ema_decay": Number(least=0, below=1),
@@ -80,6 +82,15 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         )
     if config.gan and config.triplets == "none":
         raise UserError("triplets are 'none', but a GAN draws some; set gan to False.")
+    if config.negatives_per_anchor > 1 and config.triplets != "synthetic":
+        raise UserError(
+            f"negatives_per_anchor is {config.negatives_per_anchor}, but triplets are "
+            f"{config.triplets!r}; set it to 1."
+        )
+    if config.loss.mining != "none" and config.triplets == "none":
+        raise UserError(
+            f"loss.mining is {config.loss.mining!r}, but triplets are 'none'; set it to 'none'."
+        )
     consistent = consistency.from_config(config, signature.num_classes, signature.labels)
     steps = {"hash": config.num_steps}
     if not config.gan and consistent:
@@ -110,6 +121,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
             anchor_every=config.anchor_every,
             multi_label=signature.labels == "multi",
             z_dim=config.generator.z_dim,
+            negatives=config.negatives_per_anchor,
         ),
         consistency=consistent,
         discriminate_every=_discriminate_every(config) if consistent else 1,

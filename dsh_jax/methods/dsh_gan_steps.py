@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from dsh_jax.devices import Batch
 from dsh_jax.losses.adversarial import r1_penalty
+from dsh_jax.losses.mining import of_drawn
 from dsh_jax.losses.pairs import mean_over_pairs, of_batch
 from dsh_jax.methods.base import (
     Metrics,
@@ -163,7 +164,8 @@ class DshGan:
         if "strong_image" in batch:
             parts.append((batch["strong_image"], True))
         others_weight = self.losses.synthetic_class_weight if synthetic else 1.0
-        class_weights = np.repeat([1.0, others_weight, others_weight], len(batch["image"]))
+        num_anchors = len(batch["image"])
+        class_weights = np.where(np.arange(len(labels)) < num_anchors, 1.0, others_weight)
 
         def loss_fn(params: dict[str, Params]) -> Any:
             of_parts, stats = self.players.represent_apart(
@@ -179,13 +181,13 @@ class DshGan:
             classify = jax.vmap(self.losses.classify)
             terms = {
                 "classification": weighted_mean(
-                    classify(logits, labels), class_weights[: len(labels)]
+                    classify(logits, labels), class_weights
                 ),
                 "quantization": jax.vmap(self.losses.quantize)(codes).mean(),
             }
             metrics = {}
             if self.triplets != "none":
-                triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
+                triplets = self.losses.triplets(codes, labels, num_anchors)
                 terms["triplet"] = triplets.mean()
                 metrics["active_triplets"] = jnp.mean(triplets > 0)
             if self.losses.pair is not None:
@@ -216,7 +218,7 @@ class DshGan:
         Args:
           state: the state before.
           batch: `image` in [-1, 1], `synthetic_position`, `synthetic_label`; with triplets the
-            first half of the synthetic images are the positives, the second half the negatives.
+            first of the synthetic images are the anchors' positives, the others their negatives.
           key: this step's key; the same noise is drawn as for the other steps' images.
           with_triplets: whether the triplet loss is part of the generator's (stage 2).
         """
@@ -248,8 +250,9 @@ class DshGan:
                 code_logits, _ = self.players.apply(
                     state, "hash", state.params["hash"], jnp.concatenate(features)
                 )
-                positive, negative, anchor = jnp.split(nn.sigmoid(code_logits), 3)
-                terms["triplet"] = jax.vmap(self.losses.triplet)(anchor, positive, negative).mean()
+                synthetic_codes, anchor = jnp.split(nn.sigmoid(code_logits), [len(images)])
+                triplets = jnp.concatenate([anchor, synthetic_codes])
+                terms["triplet"] = of_drawn(self.losses.triplet, triplets, len(anchor)).mean()
             loss, metrics = self.losses.weigh(**terms)
             return loss, (metrics, stats)
 
