@@ -11,7 +11,7 @@ from configs import default
 # Fields of `default.py` for the generator and its triplets.
 _NOT_USED = ("anchor_every", "negatives_per_anchor", "unlabeled_batch_size", "pretraining_steps",
              "triplets", "generator", "adversary", "loss", "optimizer", "gan",
-             "consistency")  # fmt: skip
+             "consistency", "judge")  # fmt: skip
 
 
 def get_config(num_bits: int, class_outputs: bool) -> ConfigDict:

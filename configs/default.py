@@ -173,6 +173,9 @@ def get_config() -> ConfigDict:
 
     config.ema_decay = 0.999  # of generator and hash network, used by evaluation; 0 is off; ours
 
+    # Encoder file or workdir with class outputs that judges synthetic images at every evaluation;
+    # empty is none.
+    config.judge = ""
     config.encode_batch_size = 500  # images per call in validation and evaluation, over all devices
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 1000  # steps between validations, sample grids and checkpoints

@@ -9,16 +9,17 @@ instead, or leave the GAN out and keep the hash step alone.
 from dataclasses import replace
 from functools import partial
 
+import jax
 from ml_collections import ConfigDict
 
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.images.augment import augment
 from dsh_jax.data.signature import Signature
 from dsh_jax.errors import UserError
-from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
+from dsh_jax.fields import Choice, Integer, Number, Rules, Switch, Text
 from dsh_jax.losses import slots
 from dsh_jax.methods import consistency, dsh_gan_generator, optimizers
-from dsh_jax.methods.base import Method, Recipe, Stage
+from dsh_jax.methods.base import ImageSource, Method, Recipe, Stage, State, kept_variables
 from dsh_jax.methods.dsh_gan_losses import MINING, build_losses
 from dsh_jax.methods.dsh_gan_steps import TRIPLETS, DshGan
 from dsh_jax.methods.dsh_gan_synthesis import Synthesis
@@ -50,6 +51,7 @@ FIELDS: Rules = {
     "augment.synthetic": Switch(),
     **dsh_gan_generator.FIELDS,
     "adversary.projection": Switch(),
+    "judge": Text(),
     "loss.mining": Choice(MINING),
     "loss.unlabeled": Choice(("zero", "mask")),
     "loss.synthetic_class_weight": Number(least=0),
@@ -87,6 +89,8 @@ def build(config: ConfigDict, signature: Signature) -> Method:
             f"negatives_per_anchor is {config.negatives_per_anchor}, but triplets are "
             f"{config.triplets!r}; set it to 1."
         )
+    if config.judge and not config.gan:
+        raise UserError("judge is set, but gan is False, so nothing is drawn; set judge to ''.")
     if config.loss.mining != "none" and config.triplets == "none":
         raise UserError(
             f"loss.mining is {config.loss.mining!r}, but triplets are 'none'; set it to 'none'."
@@ -128,12 +132,13 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         ema_decay=config.ema_decay,
     )
     stages, shared = _stages(config, gan)
+    images = dsh_gan_generator.image_source(config, signature)
     return Method(
         codes=_codes(config),
         network=image_network(config, signature),
         init=gan.init,
         stages=stages,
-        synthesize=gan.synthesis.sample if config.gan else None,
+        synthesize=None if images is None else partial(_synthesize, images),
         prepare=fit_to_images,
         shared=shared,
     )
@@ -149,6 +154,12 @@ def _with_gan(players: Players, config: ConfigDict, signature: Signature) -> Pla
         {"generator": generator, "adversary": adversary},
         {"generator": ((config.generator.z_dim,), (signature.num_classes,))},
     )
+
+
+def _synthesize(
+    images: ImageSource, state: State, key: jax.Array, label: jax.Array
+) -> jax.Array:
+    return images.draw(kept_variables(state), key, label)
 
 
 def _discriminate_every(config: ConfigDict) -> int:
@@ -193,4 +204,4 @@ def _codes(config: ConfigDict) -> str:
     return {"real": "real", "none": "network"}[config.triplets]
 
 
-RECIPE = Recipe(build, FIELDS, IMAGE_NETWORK)
+RECIPE = Recipe(build, FIELDS, IMAGE_NETWORK, dsh_gan_generator.image_source)

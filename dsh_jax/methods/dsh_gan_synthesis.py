@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dsh_jax.devices import AXIS, Batch
-from dsh_jax.methods.base import Params, State, kept_variables
+from dsh_jax.methods.base import Params, State
 from dsh_jax.methods.negatives import disjoint_label, other_label
 from dsh_jax.methods.players import Players
 from dsh_jax.rng import named_key, sample_keys
@@ -107,8 +107,3 @@ class Synthesis:
         # From the whole batch, so that the result does not depend on the number of devices.
         occurring = jax.lax.all_gather(batch["label"], AXIS, tiled=True)
         return jax.vmap(disjoint_label, (0, 0, None))(keys, label, occurring)
-
-    def sample(self, state: State, key: jax.Array, label: jax.Array) -> jax.Array:
-        """Images in [-1, 1] for the class vectors `label` `[batch, classes]`, for display."""
-        z = jax.random.normal(key, (len(label), self.z_dim))
-        return self.players.evaluate(kept_variables(state), "generator", z, label)
