@@ -14,6 +14,7 @@ from dsh_jax.data.images.augment import as_uint8, to_float
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.judge import Judge, load_judge
+from dsh_jax.judged_workdir import judging_of
 from dsh_jax.training.experiment import load_data, prepare
 from dsh_jax.training.loop import train
 
@@ -122,12 +123,12 @@ def test_it_is_refused_before_training(tmp_path):
 
 def test_a_run_is_judged_at_every_evaluation_and_by_eval(tmp_path):
     config = smoke.get_config()
-    config.judge = EXAMPLE
+    config.update(judge=EXAMPLE, pretraining_steps=0, num_steps=2, eval_every_steps=1)
     workdir = tmp_path / "run"
     train(config, workdir, {})
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     judged = [row for row in rows if "validation_map" in row]
-    assert [row["step"] for row in judged] == [3, 6]
+    assert [row["step"] for row in judged] == [1, 2]
     for row in judged:
         assert row["frechet_distance"] > 0 and 0 <= row["judged_accuracy"] <= 1
 
@@ -136,7 +137,8 @@ def test_a_run_is_judged_at_every_evaluation_and_by_eval(tmp_path):
     for name in ("frechet_distance", "judged_accuracy"):
         assert result[name] == pytest.approx(judged[-1][name], rel=1e-3, abs=2e-3)
     assert result["judge"] == load_encoder(EXAMPLE).fingerprint
-    assert "judge" not in evaluate_workdir(workdir, judge="")
+    encoder = load_encoder(workdir, checkpoint="latest")
+    assert judging_of(workdir, config, encoder, "latest", "") is None
     with pytest.raises(UserError, match="there is no judge"):
         evaluate_workdir(workdir, judge=str(tmp_path / "none"))
     with pytest.raises(UserError, match="leave out --judge"):

@@ -20,7 +20,8 @@ KEY = jax.random.key(0)
 
 def stream(spectral_norm):
     adversary, features = AdversaryStream(spectral_norm, 3), jax.random.normal(KEY, (8, 5))
-    return adversary, features, adversary.init(KEY, features, train=False)
+    init = jax.jit(lambda k: adversary.init(k, features, train=False))
+    return adversary, features, init(KEY)
 
 
 def test_the_logit_by_its_definition():
@@ -43,11 +44,11 @@ def test_the_logit_by_its_definition():
 
 def test_the_embedding_has_spectral_norm_one():
     adversary, features, variables = stream(True)
+    step = jax.jit(
+        lambda v: adversary.apply(v, features, MULTI_HOT, train=True, mutable=["batch_stats"])[1]
+    )
     for _ in range(50):
-        _, new = adversary.apply(
-            variables, features, MULTI_HOT, train=True, mutable=["batch_stats"]
-        )
-        variables = variables | new
+        variables = variables | step(variables)
     one_hot = np.eye(3, dtype=np.float32)
     rows = np.stack([
         adversary.apply(variables, jnp.eye(5), jnp.tile(one_hot[c], (5, 1)), train=False)
