@@ -40,6 +40,10 @@ _CONVENTIONS = flags.DEFINE_string(
     "zero, skip or skip_no_hit. As most public code does: stable/hits_in_top_k.",
 )  # fmt: skip
 _REPORT = flags.DEFINE_bool("report", False, "Also write a page with pictures, DIR/report/.")
+_JUDGE = flags.DEFINE_string(
+    "judge", None, "Encoder file or workdir that judges synthetic images, instead of the config's; "
+    "empty for none.",
+)  # fmt: skip
 _RESULT = flags.DEFINE_string("result", "", "Also write the result to this file.")
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Evaluated workdirs to compare.")
 _OUTPUT = flags.DEFINE_string(
@@ -89,6 +93,7 @@ def _evaluate_workdir(conventions: Conventions) -> tuple[dict[str, Any], Path | 
     result = evaluate_workdir(
         workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value,
         baseline=_BASELINE.value, conventions=conventions, report=_REPORT.value,
+        judge=_JUDGE.value,
     )  # fmt: skip
     return result, workdir
 
@@ -100,6 +105,8 @@ def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | 
         )
     if _CHECKPOINT.value != "best":
         raise UserError("--checkpoint is for a workdir, and an encoder file has one; leave it out.")
+    if _JUDGE.value:
+        raise UserError("--judge is for a workdir, and an encoder draws no images; leave it out.")
     if _REPORT.value and not _OUTPUT.value:
         raise UserError("--report needs a folder here; add --output DIR.")
     folder = Path(_OUTPUT.value) if _OUTPUT.value else None
@@ -121,6 +128,9 @@ def _show(result: dict[str, Any]) -> None:
         print(f"{'trained_on_this_split':26} {same}")
     for name in ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2"):
         print(f"{name:26} {result[name]:.4f}")
+    for name in ("frechet_distance", "judged_accuracy"):
+        if name in result:
+            print(f"{name:26} {result[name]:.4f}")
     for asked, taken in result["clipped_cuts"].items():
         print(f"at {asked}: measured at {taken:,}, the size of the database")
     for warning in result["warnings"]:

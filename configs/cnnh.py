@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 from configs import default
 
 # Fields of `default.py` for the generator and its triplets.
-_NOT_USED = ("anchor_every", "unlabeled_batch_size", "pretraining_steps", "triplets", "generator",
-             "loss", "optimizer", "gan", "consistency")  # fmt: skip
+_NOT_USED = ("anchor_every", "negatives_per_anchor", "unlabeled_batch_size", "pretraining_steps",
+             "triplets", "generator", "adversary", "loss", "optimizer", "gan",
+             "consistency", "judge")  # fmt: skip
 
 
 def get_config(num_bits: int, class_outputs: bool) -> ConfigDict:

@@ -80,6 +80,7 @@ def get_config() -> ConfigDict:
     # Every n-th labeled image of a batch is the anchor of a triplet. The larger n, the more labeled
     # images per synthetic image the discriminator step sees. Ours.
     config.anchor_every = 1
+    config.negatives_per_anchor = 1  # synthetic images of other classes for each anchor; paper: 1
     config.unlabeled_batch_size = 64  # unlabeled images per step, over all devices; ours
     # Stage 1, only the GAN; without a GAN, labeled images alone, before consistency begins. Ours.
     config.pretraining_steps = 10_000
@@ -103,9 +104,14 @@ def get_config() -> ConfigDict:
     config.consistency.negative = 0.1  # probability of turning into the negative
     config.consistency.cutout = 16  # rows and columns of a grey square; 0 is none
 
-    config.generator = ConfigDict()  # ours: DCGAN
+    config.generator = ConfigDict()  # ours
+    config.generator.name = "dcgan"  # dcgan | residual, with conditional batch normalisation
     config.generator.width = 64  # channels before the last doubling
     config.generator.z_dim = 100  # length of the noise
+
+    config.adversary = ConfigDict()  # ours
+    # Whether "real or synthetic" is asked of image and class together (projection discriminator).
+    config.adversary.projection = False
 
     config.representation = ConfigDict()  # ours: the paper does not say which network
     config.representation.name = "wide_resnet"  # conv3 | alexnet | wide_resnet | whitened
@@ -136,6 +142,9 @@ def get_config() -> ConfigDict:
     # are in the field NAME_options. dsh_jax/losses/slots.py lists the arguments of each.
     config.loss.triplet = "triplet_ranking"
     config.loss.triplet_options = ConfigDict({"margin": 1.0})  # in bits
+    # Triplets of the hash step. none: as drawn (paper) | batch: with the farthest positive and the
+    # nearest negative of the whole batch.
+    config.loss.mining = "none"
     # auto: softmax_classification or sigmoid_classification, depending on `labels`
     config.loss.classification = "auto"
     config.loss.quantization = "quantization"
@@ -151,6 +160,7 @@ def get_config() -> ConfigDict:
     config.loss.weights.pair = 1.0  # used with the optional loss
     config.loss.weights.batch = 1.0  # used with the optional loss
     config.loss.weights.center = 1.0  # used with the optional loss
+    config.loss.weights.r1 = 0.0  # of the adversary's squared gradient at real images; 0 is off
     config.loss.weights.consistency = 1.0  # used with consistency
     # Weight of a synthetic image relative to a real one in the classification losses of the
     # discriminator and the hash step; 1: paper, 0: classes are learned from real images only.
@@ -163,6 +173,9 @@ def get_config() -> ConfigDict:
 
     config.ema_decay = 0.999  # of generator and hash network, used by evaluation; 0 is off; ours
 
+    # Encoder file or workdir with class outputs that judges synthetic images at every evaluation;
+    # empty is none.
+    config.judge = ""
     config.encode_batch_size = 500  # images per call in validation and evaluation, over all devices
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 1000  # steps between validations, sample grids and checkpoints

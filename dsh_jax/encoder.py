@@ -77,6 +77,7 @@ class Encoder:
         self._stacked = replicate(self._variables, devices)
         self._encode = compile_encode(network.encode, devices)
         self._classify = network.classify and compile_encode(network.classify, devices)
+        self._represent = network.represent and compile_encode(network.represent, devices)
 
     @property
     def signature(self) -> Signature:
@@ -184,6 +185,27 @@ class Encoder:
         finish = softmax if single else sigmoid
         return self._run(self._classify, finish, items, batch_size, progress)
 
+    def features(
+        self, items: Any, *, batch_size: int | None = None, progress: bool = False
+    ) -> np.ndarray:
+        """Features, float32 `[n, features]`: the output of the representation that codes and
+        classes share; otherwise as `encode`.
+
+        Raises:
+          ValueError: the network has no such representation; and as for `encode`.
+        """
+        return self._run(self._representation, np.asarray, items, batch_size, progress)
+
+    def represent_dataset(self, dataset: Dataset, ids: np.ndarray) -> np.ndarray:
+        """Features `[n, features]` of items of a data set, as `encode_dataset` takes them."""
+        return self._of_dataset(self._representation, dataset, ids, np.asarray)
+
+    @property
+    def _representation(self) -> Outputs:
+        if self._represent is None:
+            raise ValueError(f"{self.method} has no representation apart from its codes")
+        return self._represent
+
     def encode_dataset(
         self, dataset: Dataset, ids: np.ndarray, *, finish: Finish
     ) -> np.ndarray:
@@ -257,9 +279,9 @@ class Encoder:
         outputs = run_batches(compiled, self._stacked, batches(), self._devices, finish)
         if failures:
             dim = len(self.class_names) if compiled is self._classify else self.num_bits
-            none = finish(np.zeros((0, dim), np.float32))
+            outputs = outputs or [finish(np.zeros((0, dim), np.float32))]
             where = np.concatenate([np.zeros(0, np.int64), *positions])
-            raise UnreadableItems(tuple(failures), where, np.concatenate([none, *outputs]))
+            raise UnreadableItems(tuple(failures), where, np.concatenate(outputs))
         return np.concatenate(outputs)
 
 

@@ -20,6 +20,7 @@ from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.evaluation_config import check_network, load_config_of
 from dsh_jax.files import read_json, refuse_links_out, replacing, write_json
 from dsh_jax.forward import packed_bits
+from dsh_jax.judged_workdir import judging_of
 from dsh_jax.methods.word_players import topic_model
 from dsh_jax.report.page import write_report
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
@@ -50,6 +51,7 @@ def evaluate_workdir(
     baseline: str = "",
     conventions: str | Conventions = "expected",
     report: bool = False,
+    judge: str | None = None,
 ) -> dict[str, Any]:
     """Encodes queries and database, computes metrics, and writes `eval.json` and `codes.npz`.
 
@@ -64,6 +66,8 @@ def evaluate_workdir(
         then `eval_itq.json`, `codes_itq.npz` and so on.
       conventions: of the metrics, as for `retrieval.evaluate`.
       report: also write a page with pictures, `report/` (`report_itq/` and so on).
+      judge: encoder file or workdir that judges synthetic images; None for the config's, empty for
+        none. Only the trained codes' result has what it says.
 
     Returns:
       The content of `eval.json`; `warnings` in it says what is wrong with the codes.
@@ -81,6 +85,9 @@ def evaluate_workdir(
         encoder, record = load_encoder(workdir, checkpoint, num_devices)
         check_network(workdir, config, encoder)
         check_classifier(encoder, baseline)
+        judging = None if baseline else judging_of(workdir, config, encoder, checkpoint, judge)
+    elif judge:
+        raise UserError(f"--baseline {baseline} has no synthetic images; leave out --judge.")
     dataset, split = load_data(config, workdir)
     if trained:
         if baseline == "graded":
@@ -94,6 +101,8 @@ def evaluate_workdir(
             "train_seconds": record.seconds,
             "run": read_json(workdir / "run.json"),
         }
+        if judging is not None:
+            about |= judging(of_seen_classes(dataset, split.unseen), split)
     else:
         codes, about = _unsupervised_codes(config, dataset, split, baseline)
     return measure(

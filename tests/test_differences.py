@@ -122,8 +122,8 @@ def test_the_table():
     header, _, over_draws, one = table_rows(text)
     assert header == list(differences.HEADER)
     # 0.2 -+ 4.303 * 0.1 / sqrt(3).
-    assert over_draws[:8] == ["DSH-GANs", "network alone, real triplets", "16", "200", "0, 1, 2", "+0.200",
-                              "-0.048 to +0.448", "0.074"]  # fmt: skip
+    assert over_draws[:8] == ["DSH-GANs", "network alone, real triplets", "16", "200", "0, 1, 2",
+                              "+0.200", "-0.048 to +0.448", "0.074"]  # fmt: skip
     # The queries of a draw differ by a constant: only the draws are resampled.
     assert over_draws[8:] == ["+0.100 to +0.300", "< 0.001"]
     assert one[4:8] == ["0", "+0.400", "-", "-"] and one[9] == "< 0.001"

@@ -86,3 +86,21 @@ def generator_hinge(logit: jax.Array) -> jax.Array:
     """The generator's side of `adversarial_hinge`: `-logit`. A scalar in, a scalar out."""
     checks.scalar(logit)
     return -logit
+
+
+def r1_penalty(discriminate: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+    """Half the mean squared norm of the logit's gradient at real images.
+
+    R1 of Mescheder, Geiger and Nowozin: "Which training methods for GANs do actually converge?",
+    ICML 2018, without its weight.
+
+    Args:
+      discriminate: images -> logits `[n]`, each of its own image. With batch normalisation, where
+        a logit depends on all images, the gradient is that of their sum.
+      images: real ones in [-1, 1], `[n, height, width, channels]`.
+
+    Returns:
+      A scalar.
+    """
+    gradient = jax.grad(lambda x: discriminate(x).sum())(images)
+    return jnp.sum(jnp.square(gradient.astype(jnp.float32))) / (2 * len(images))

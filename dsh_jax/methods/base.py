@@ -80,11 +80,28 @@ class Network:
         bit is 1 where the code is above 1/2.
       classify: variables, inputs -> class logits `[batch, classes]`; None where there is no
         classifier.
+      represent: variables, inputs -> features `[batch, features]`, from which codes and logits are
+        computed; None where there are none in between.
     """
 
     init: Callable[[jax.Array], Variables]
     encode: Callable[[Variables, Batch], jax.Array]
     classify: Callable[[Variables, Batch], jax.Array] | None = None
+    represent: Callable[[Variables, Batch], jax.Array] | None = None
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """The part of a method that draws synthetic images.
+
+    Attributes:
+      init: key -> variables: player -> its Flax collections.
+      draw: variables (others may be among them), key, class vectors `[batch, classes]` -> images
+        in [-1, 1], float32 `[batch, height, width, channels]`.
+    """
+
+    init: Callable[[jax.Array], Variables]
+    draw: Callable[[Variables, jax.Array, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +171,14 @@ class Recipe:
       build: config, signature -> the method. The config's fields are already checked.
       fields: the config fields that it reads besides the network's, each with its rule.
       network: how its network is built.
+      images: config, signature -> what draws its synthetic images, None where a config has none. It
+        imports nothing that the config names.
     """
 
     build: Callable[[ConfigDict, Signature], Method]
     fields: Rules
     network: NetworkRecipe
+    images: Callable[[ConfigDict, Signature], ImageSource | None] | None = None
 
 
 def augmented(

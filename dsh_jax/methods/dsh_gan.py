@@ -9,19 +9,18 @@ instead, or leave the GAN out and keep the hash step alone.
 from dataclasses import replace
 from functools import partial
 
-import jax.numpy as jnp
+import jax
 from ml_collections import ConfigDict
 
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.images.augment import augment
 from dsh_jax.data.signature import Signature
-from dsh_jax.devices import AXIS
 from dsh_jax.errors import UserError
-from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
+from dsh_jax.fields import Choice, Integer, Number, Rules, Switch, Text
 from dsh_jax.losses import slots
-from dsh_jax.methods import consistency, optimizers
-from dsh_jax.methods.base import Method, Recipe, Stage
-from dsh_jax.methods.dsh_gan_losses import build_losses
+from dsh_jax.methods import consistency, dsh_gan_generator, optimizers
+from dsh_jax.methods.base import ImageSource, Method, Recipe, Stage, State, kept_variables
+from dsh_jax.methods.dsh_gan_losses import MINING, build_losses
 from dsh_jax.methods.dsh_gan_stages import DshGan
 from dsh_jax.methods.dsh_gan_steps import TRIPLETS, Steps
 from dsh_jax.methods.dsh_gan_synthesis import Synthesis
@@ -33,15 +32,15 @@ from dsh_jax.methods.players import (
     image_players,
     with_networks,
 )
-from dsh_jax.networks.generator import Generator
 from dsh_jax.networks.streams import AdversaryStream
 
 SLOTS = ("triplet", "quantization", "pair", "batch", "center")
-TERMS = (*SLOTS, "adversarial", "classification")
+TERMS = (*SLOTS, "adversarial", "classification", "r1")
 FIELDS: Rules = {
     "loss.labels": Choice(("single", "multi", "auto")),
     "batch_size": Integer(1, 2**20),
     "anchor_every": Integer(1, 2**20),
+    "negatives_per_anchor": Integer(1, 1024),
     "unlabeled_batch_size": Integer(0, 2**20),
     "pretraining_steps": Integer(0, 10**9),
     "num_steps": Integer(1, 10**9),
@@ -51,8 +50,10 @@ FIELDS: Rules = {
     "augment.flip": Switch(),
     "augment.cutout": Integer(0, 2**14),
     "augment.synthetic": Switch(),
-    "generator.width": Integer(1, 65536),
-    "generator.z_dim": Integer(1, 65536),
+    **dsh_gan_generator.FIELDS,
+    "adversary.projection": Switch(),
+    "judge": Text(),
+    "loss.mining": Choice(MINING),
     "loss.unlabeled": Choice(("zero", "mask")),
     "loss.synthetic_class_weight": Number(least=0),
     "ema_decay": Number(least=0, below=1),
@@ -94,6 +95,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         anchor_every=config.anchor_every,
         multi_label=signature.labels == "multi",
         z_dim=config.generator.z_dim,
+        negatives=config.negatives_per_anchor,
     )
     steps = Steps(
         players=players,
@@ -113,12 +115,13 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         ema_decay=config.ema_decay,
     )
     stages, shared = _stages(config, gan)
+    images = dsh_gan_generator.image_source(config, signature)
     return Method(
         codes=_codes(config),
         network=image_network(config, signature),
         init=gan.init,
         stages=stages,
-        synthesize=synthesis.sample if config.gan else None,
+        synthesize=None if images is None else partial(_synthesize, images),
         prepare=fit_to_images,
         shared=shared,
     )
@@ -139,18 +142,35 @@ def _check(config: ConfigDict) -> None:
         raise UserError(
             "triplets are 'none', but gan is True; set gan to False, or triplets to 'synthetic'."
         )
+    if config.negatives_per_anchor > 1 and config.triplets != "synthetic":
+        raise UserError(
+            f"negatives_per_anchor is {config.negatives_per_anchor}, but triplets are "
+            f"{config.triplets!r}; set it to 1."
+        )
+    if config.judge and not config.gan:
+        raise UserError("judge is set, but gan is False, so nothing is drawn; set judge to ''.")
+    if config.loss.mining != "none" and config.triplets == "none":
+        raise UserError(
+            f"loss.mining is {config.loss.mining!r}, but triplets are 'none'; set it to 'none'."
+        )
 
 
 def _with_gan(players: Players, config: ConfigDict, signature: Signature) -> Players:
     """The players with generator and adversary stream."""
-    shape, classes = signature.image_shape, signature.num_classes
-    generator = Generator(shape, config.generator.width, AXIS, jnp.dtype(config.dtype))
-    adversary = AdversaryStream(config.representation.spectral_norm)
+    generator = dsh_gan_generator.build_generator(config, signature)
+    projected = signature.num_classes if config.adversary.projection else 0
+    adversary = AdversaryStream(config.representation.spectral_norm, projected)
     return with_networks(
         players,
         {"generator": generator, "adversary": adversary},
-        {"generator": ((config.generator.z_dim,), (classes,))},
+        {"generator": ((config.generator.z_dim,), (signature.num_classes,))},
     )
+
+
+def _synthesize(
+    images: ImageSource, state: State, key: jax.Array, label: jax.Array
+) -> jax.Array:
+    return images.draw(kept_variables(state), key, label)
 
 
 def _discriminate_every(config: ConfigDict) -> int:
@@ -195,4 +215,4 @@ def _codes(config: ConfigDict) -> str:
     return {"real": "real", "none": "network"}[config.triplets]
 
 
-RECIPE = Recipe(build, FIELDS, IMAGE_NETWORK)
+RECIPE = Recipe(build, FIELDS, IMAGE_NETWORK, dsh_gan_generator.image_source)

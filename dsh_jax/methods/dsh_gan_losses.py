@@ -11,8 +11,12 @@ from ml_collections import ConfigDict
 from dsh_jax import fields
 from dsh_jax.data.signature import Signature
 from dsh_jax.losses import Game, Loss, slots
+from dsh_jax.losses.mining import of_drawn, of_hardest
 from dsh_jax.methods.base import Metrics
 from dsh_jax.methods.cnnh_codes import learn_class_codes
+
+MINING = ("none", "batch")
+"""Which triplets the hash step takes: as they were drawn, or the hardest of the batch."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Losses:
         their label is then all zeros.
       game: losses of discriminator and generator.
       weights: weight of each term: triplet, pair, batch, center, adversarial, classification,
-        quantization, consistency.
+        quantization, consistency, r1.
+      mining: one of `MINING`.
       synthetic_class_weight: weight of a synthetic image relative to a real one in the
         classification loss of the discriminator and the hash step.
     """
@@ -46,6 +51,7 @@ class Losses:
     unlabeled_is_no_class: bool
     game: Game
     weights: dict[str, float]
+    mining: str
     synthetic_class_weight: float
 
     def to_centers(self, code_logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -67,6 +73,12 @@ class Losses:
             losses += self.weights["center"] * self.to_centers(code_logits, labels)
         return losses
 
+    def triplets(self, codes: jax.Array, labels: jax.Array, num_anchors: int) -> jax.Array:
+        """Losses of the hash step's triplets; the codes are ordered as for `mining.of_drawn`."""
+        if self.mining == "batch":
+            return of_hardest(self.triplet, codes, labels, num_anchors)
+        return of_drawn(self.triplet, codes, num_anchors)
+
     def weigh(self, **terms: jax.Array) -> tuple[jax.Array, Metrics]:
         """The weighted sum of the terms, and the terms themselves as metrics."""
         return jnp.asarray(sum(self.weights[k] * v for k, v in terms.items())), terms
@@ -79,7 +91,7 @@ def build_losses(config: ConfigDict, signature: Signature) -> Losses:
         "num_bits": config.num_bits,
         "classes": signature.num_classes,
         # What the hash step sees: anchors, and their positives and negatives if there are any.
-        "batch": images * (1 if config.triplets == "none" else 3),
+        "batch": images * (1 if config.triplets == "none" else 2 + config.negatives_per_anchor),
     }
     pair, batch, center = (
         slots.from_config(config, slot, **sizes) if config.loss[slot] else None
@@ -98,6 +110,7 @@ def build_losses(config: ConfigDict, signature: Signature) -> Losses:
         unlabeled_is_no_class=zero,
         game=slots.game(config),
         weights=fields.floats(config.loss.weights),
+        mining=config.loss.mining,
         synthetic_class_weight=float(config.loss.synthetic_class_weight),
     )
 

@@ -5,6 +5,7 @@ arXiv 1804.08275.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ import optax
 from flax import linen as nn
 
 from dsh_jax.devices import Batch
+from dsh_jax.losses.adversarial import r1_penalty
+from dsh_jax.losses.mining import of_drawn
 from dsh_jax.losses.pairs import mean_over_pairs, of_batch
 from dsh_jax.methods.base import Metrics, Params, State, update
 from dsh_jax.methods.dsh_gan_losses import Losses, weighted_mean
@@ -63,6 +66,17 @@ class Steps:
         real = jnp.concatenate([batch["image"], unlabeled])
         num_labeled, num_real = len(batch["image"]), len(real)
         is_real = jnp.arange(num_real + len(batch["synthetic_image"])) < num_real
+        # The class of an unlabeled image is not known to the adversary stream.
+        no_class = jnp.zeros((len(unlabeled), batch["label"].shape[1]))
+        known = jnp.concatenate([batch["label"], no_class, batch["synthetic_label"]])
+
+        def source(params: dict[str, Params], images: jax.Array) -> jax.Array:
+            features, _ = self.players.represent(
+                state, params["representation"], images, key=named_key(key, "r1 dropout")
+            )
+            return self.players.apply(
+                state, "adversary", params["adversary"], features, known[:num_real]
+            )[0]
 
         def loss_fn(params: dict[str, Params]) -> Any:
             features, stats = self.players.represent_apart(
@@ -71,7 +85,7 @@ class Steps:
                 key=named_key(key, "discriminator dropout"),
             )
             sources, source_stats = self.players.apply(
-                state, "adversary", params["adversary"], features
+                state, "adversary", params["adversary"], features, known
             )
             logits, _ = self.players.apply(
                 state, "classification", params["classification"], features
@@ -91,11 +105,11 @@ class Steps:
             )
             if self.losses.unlabeled_is_no_class and len(unlabeled):
                 # Added, so that the labeled images keep their weight.
-                no_class = jnp.zeros((len(unlabeled), batch["label"].shape[1]))
                 classification += classify(logits[num_labeled:num_real], no_class).mean()
-            loss, metrics = self.losses.weigh(
-                adversarial=adversarial, classification=classification
-            )
+            terms = {"adversarial": adversarial, "classification": classification}
+            if self.losses.weights["r1"]:
+                terms["r1"] = r1_penalty(partial(source, params), real)
+            loss, metrics = self.losses.weigh(**terms)
             metrics["labeled_classification"] = class_losses[0]
             metrics["real_accuracy"] = jnp.mean(sources[:num_real] > 0)
             metrics["synthetic_accuracy"] = jnp.mean(sources[num_real:] < 0)
@@ -121,7 +135,8 @@ class Steps:
         if "strong_image" in batch:
             parts.append((batch["strong_image"], True))
         others_weight = self.losses.synthetic_class_weight if synthetic else 1.0
-        class_weights = np.repeat([1.0, others_weight, others_weight], len(batch["image"]))
+        num_anchors = len(batch["image"])
+        class_weights = np.where(np.arange(len(labels)) < num_anchors, 1.0, others_weight)
 
         def loss_fn(params: dict[str, Params]) -> Any:
             features, stats = self.players.represent_apart(
@@ -136,7 +151,7 @@ class Steps:
             codes = nn.sigmoid(code_logits)
             terms, metrics = {}, {}
             if self.triplets != "none":
-                triplets = jax.vmap(self.losses.triplet)(*jnp.split(codes, 3))
+                triplets = self.losses.triplets(codes, labels, num_anchors)
                 terms["triplet"] = triplets.mean()
                 metrics["active_triplets"] = jnp.mean(triplets > 0)
             terms["classification"] = weighted_mean(
@@ -166,7 +181,7 @@ class Steps:
         Args:
           state: the state before.
           batch: `image` in [-1, 1], `synthetic_position`, `synthetic_label`; with triplets the
-            first half of the synthetic images are the positives, the second half the negatives.
+            first of the synthetic images are the anchors' positives, the others their negatives.
           key: this step's key; the same noise is drawn as for the other steps' images.
           with_triplets: whether the triplet loss is part of the generator's (stage 2).
         """
@@ -183,7 +198,8 @@ class Steps:
             )
             synthetic = features[: len(images)]
             sources, _ = self.players.apply(
-                state, "adversary", state.params["adversary"], synthetic
+                state, "adversary", state.params["adversary"], synthetic,
+                batch["synthetic_label"],
             )
             logits, _ = self.players.apply(
                 state, "classification", state.params["classification"], synthetic
@@ -195,8 +211,9 @@ class Steps:
             }
             if with_triplets:
                 code_logits, _ = self.players.apply(state, "hash", state.params["hash"], features)
-                positive, negative, anchor = jnp.split(nn.sigmoid(code_logits), 3)
-                terms["triplet"] = jax.vmap(self.losses.triplet)(anchor, positive, negative).mean()
+                synthetic_codes, anchor = jnp.split(nn.sigmoid(code_logits), [len(images)])
+                triplets = jnp.concatenate([anchor, synthetic_codes])
+                terms["triplet"] = of_drawn(self.losses.triplet, triplets, len(anchor)).mean()
             loss, metrics = self.losses.weigh(**terms)
             return loss, (metrics, stats)
 

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from dsh_jax.devices import AXIS, Batch
-from dsh_jax.methods.base import Params, State, kept_variables
+from dsh_jax.methods.base import Params, State
 from dsh_jax.methods.negatives import disjoint_label, other_label
 from dsh_jax.methods.players import Players
 from dsh_jax.rng import named_key, sample_keys
+
+_MOST_IMAGES = 2**20  # in a batch
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Synthesis:
       multi_label: whether an image may have several labels; a negative then has the labels of
         another image of the batch.
       z_dim: length of the generator's noise.
+      negatives: how many are drawn for each anchor.
     """
 
     players: Players
@@ -36,6 +39,7 @@ class Synthesis:
     anchor_every: int
     multi_label: bool
     z_dim: int
+    negatives: int = 1
 
     @property
     def anchors(self) -> slice:
@@ -57,7 +61,7 @@ class Synthesis:
     def batch(
         self, state: State, batch: Batch, key: jax.Array
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """Draws a positive and a negative for every anchor.
+        """Draws a positive and the negatives for every anchor.
 
         Args:
           state: the state before.
@@ -69,10 +73,13 @@ class Synthesis:
           and their triplets.
         """
         position, label = batch["position"][self.anchors], batch["label"][self.anchors]
-        other = self.negative_labels(batch, key)
+        turns = range(self.negatives)
+        keys = [jax.random.fold_in(key, turn) if turn else key for turn in turns]
+        other = jnp.concatenate([self.negative_labels(batch, key) for key in keys])
+        # Negatives get positions that no anchor has, and so different noise.
+        places = [position, *(-1 - position - turn * _MOST_IMAGES for turn in turns)]
         drawn = {
-            # Negatives get positions that no anchor has, and so different noise.
-            "synthetic_position": jnp.concatenate([position, -1 - position]),
+            "synthetic_position": jnp.concatenate(places),
             "synthetic_label": jnp.concatenate([label, other]),
         }
         images, _ = self.images(
@@ -80,7 +87,7 @@ class Synthesis:
             drawn["synthetic_label"], key,
         )
         labeled = dict(batch) | drawn | {"synthetic_image": images}
-        positive, negative = jnp.split(images, 2)
+        positive, negative = jnp.split(images, [len(label)])
         triplets = labeled | {
             "image": batch["image"][self.anchors],
             "label": label,
@@ -100,8 +107,3 @@ class Synthesis:
         # From the whole batch, so that the result does not depend on the number of devices.
         occurring = jax.lax.all_gather(batch["label"], AXIS, tiled=True)
         return jax.vmap(disjoint_label, (0, 0, None))(keys, label, occurring)
-
-    def sample(self, state: State, key: jax.Array, label: jax.Array) -> jax.Array:
-        """Images in [-1, 1] for the class vectors `label` `[batch, classes]`, for display."""
-        z = jax.random.normal(key, (len(label), self.z_dim))
-        return self.players.evaluate(kept_variables(state), "generator", z, label)

@@ -209,14 +209,17 @@ def image_network(config: ConfigDict, signature: Signature) -> Network:
             raise UserError("head is 'graded', which needs class outputs; set head to 'hash'.")
         graded.bits(signature.num_classes, config.num_bits)
 
-    def stream(kept: Variables, player: str, inputs: Batch) -> jax.Array:
+    def features(kept: Variables, inputs: Batch) -> jax.Array:
         images = to_float(inputs["image"])
         if config.mirrored:
             images = jnp.concatenate([images, images[:, :, ::-1]])
-        outputs = players.evaluate(
-            kept, player, players.evaluate(kept, "representation", images)
-        )
+        return players.evaluate(kept, "representation", images)
+
+    def of_image(outputs: jax.Array) -> jax.Array:
         return jnp.stack(jnp.split(outputs, 2)).mean(0) if config.mirrored else outputs
+
+    def stream(kept: Variables, player: str, inputs: Batch) -> jax.Array:
+        return of_image(players.evaluate(kept, player, features(kept, inputs)))
 
     def encode(kept: Variables, inputs: Batch) -> jax.Array:
         if config.head == "hash":
@@ -228,7 +231,10 @@ def image_network(config: ConfigDict, signature: Signature) -> Network:
     def classify(kept: Variables, inputs: Batch) -> jax.Array:
         return stream(kept, "classification", inputs)
 
-    return Network(players.init_variables, encode, classify if has_classes else None)
+    def represent(kept: Variables, inputs: Batch) -> jax.Array:
+        return of_image(features(kept, inputs).astype(jnp.float32))
+
+    return Network(players.init_variables, encode, classify if has_classes else None, represent)
 
 
 IMAGE_NETWORK = NetworkRecipe(

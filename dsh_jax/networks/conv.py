@@ -157,7 +157,7 @@ def conv2d(
 ) -> jax.Array:
     """Convolves images with a kernel, as `jax.lax.conv_general_dilated` does.
 
-    Differentiable once, in reverse mode.
+    Differentiable in reverse mode. The gradient of a gradient is XLA's own, and slower on the CPU.
 
     Args:
       x: images `[batch, height, width, channels_in]`.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from dsh_jax.networks.conv import Conv
 
-_INIT = nn.initializers.normal(0.02)
+DCGAN_INIT = nn.initializers.normal(0.02)
 
 
 class Upsample(nn.Module):
@@ -26,11 +26,13 @@ class Upsample(nn.Module):
       features: number of output channels.
       use_bias: whether a bias is added.
       dtype: compute dtype.
+      kernel_init: initializer of the 2x2 kernel.
     """
 
     features: int
     use_bias: bool = True
     dtype: jnp.dtype = jnp.float32
+    kernel_init: nn.initializers.Initializer = DCGAN_INIT
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -38,8 +40,8 @@ class Upsample(nn.Module):
         batch, height, width, _ = x.shape
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         windows = Conv(
-            4 * self.features, (2, 2), padding="VALID", use_bias=False, kernel_init=_INIT,
-            dtype=self.dtype,
+            4 * self.features, (2, 2), padding="VALID", use_bias=False,
+            kernel_init=self.kernel_init, dtype=self.dtype,
         )(x).reshape(batch, height + 1, width + 1, 2, 2, self.features)
         rows = [
             jnp.stack([windows[:, i : i + height, j : j + width, i, j] for j in (0, 1)], axis=3)
@@ -71,12 +73,7 @@ class Generator(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self) -> None:
-        height, width, _ = self.image_shape
-        if height != width or _doublings(height) < 1 or 4 * 2 ** _doublings(height) != height:
-            raise ValueError(
-                f"the generator cannot draw {height}x{width} images; resize them to a square of "
-                "8, 16, 32, 64 or 128 pixels."
-            )
+        doublings_to(self.image_shape)
         super().__post_init__()
 
     @nn.compact
@@ -91,8 +88,8 @@ class Generator(nn.Module):
         Returns:
           Images in [-1, 1], float32, `[batch, height, width, channels]`.
         """
-        height, _, channels = self.image_shape
-        doublings = _doublings(height)
+        channels = self.image_shape[-1]
+        doublings = doublings_to(self.image_shape)
 
         def norm(x: jax.Array) -> jax.Array:
             x = nn.BatchNorm(
@@ -103,7 +100,7 @@ class Generator(nn.Module):
 
         features = self.width * 2 ** (doublings - 1)
         x = jnp.concatenate([z, label], axis=-1).astype(self.dtype)
-        x = nn.Dense(16 * features, use_bias=False, kernel_init=_INIT, dtype=self.dtype)(x)
+        x = nn.Dense(16 * features, use_bias=False, kernel_init=DCGAN_INIT, dtype=self.dtype)(x)
         x = norm(x.reshape(-1, 4, 4, features))
         for level in range(doublings - 1):
             features = self.width * 2 ** (doublings - 2 - level)
@@ -112,6 +109,17 @@ class Generator(nn.Module):
         return jnp.tanh(x.astype(jnp.float32))
 
 
-def _doublings(size: int) -> int:
-    """How often 4 pixels are doubled to about `size`."""
-    return round(math.log2(size / 4)) if size >= 4 else 0
+def doublings_to(image_shape: tuple[int, int, int]) -> int:
+    """How often a seed of 4 x 4 pixels is doubled to images `(height, width, channels)`.
+
+    Raises:
+      ValueError: a size that is not reached by doubling.
+    """
+    height, width, _ = image_shape
+    doublings = round(math.log2(height / 4)) if height >= 4 else 0
+    if height != width or doublings < 1 or 4 * 2**doublings != height:
+        raise ValueError(
+            f"the generator cannot draw {height}x{width} images; resize them to a square of "
+            "8, 16, 32, 64 or 128 pixels."
+        )
+    return doublings

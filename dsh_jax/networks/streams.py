@@ -44,21 +44,42 @@ class HashStream(nn.Module):
 class AdversaryStream(nn.Module):
     """Real or synthetic: one logit.
 
+    With `projected_classes` it asks whether the image is a real one *of its class*: the inner
+    product of features and the class's embedding is added (Miyato & Koyama: "cGANs with projection
+    discriminator", ICLR 2018).
+
     Attributes:
       spectral_norm: divide the weights by their largest singular value (for the hinge loss).
+      projected_classes: number of classes with an embedding; 0 for a logit without the class.
     """
 
     spectral_norm: bool = False
+    projected_classes: int = 0
 
     @nn.compact
-    def __call__(self, features: jax.Array, *, train: bool) -> jax.Array:
-        """Maps features `[batch, features]` to logits `[batch]`, positive for real."""
+    def __call__(
+        self, features: jax.Array, label: jax.Array | None = None, *, train: bool
+    ) -> jax.Array:
+        """Maps features to logits `[batch]`, positive for real.
+
+        Args:
+          features: `[batch, features]`.
+          label: class vectors `[batch, classes]`; zeros, or None, where the class is not known.
+          train: whether estimates of singular values are updated.
+        """
         features = features.astype(jnp.float32)
-        if self.spectral_norm:
-            logits = nn.SpectralNorm(nn.Dense(1))(features, update_stats=train)
-        else:
-            logits = nn.Dense(1)(features)
-        return logits[:, 0]
+
+        def dense(size: int, use_bias: bool) -> jax.Array:
+            layer = nn.Dense(size, use_bias=use_bias)
+            if self.spectral_norm:
+                return nn.SpectralNorm(layer)(features, update_stats=train)
+            return layer(features)
+
+        logits = dense(1, True)[:, 0]
+        if self.projected_classes:
+            products = dense(self.projected_classes, False)
+            logits += jnp.sum(products * (0.0 if label is None else label), axis=1)
+        return logits
 
 
 class ClassificationStream(nn.Module):

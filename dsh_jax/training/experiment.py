@@ -19,9 +19,11 @@ from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.devices import Devices, pick_devices
+from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_files import SIGNATURE, load_description
 from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.fields import SEED, Integer, Rules
+from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
 from dsh_jax.methods import METHODS
 from dsh_jax.methods.base import Method, Recipe
@@ -49,6 +51,7 @@ class Experiment:
       split: the role of each item.
       signature: what networks must know about the data.
       method: the method to train.
+      judge: of synthetic images; None for none.
     """
 
     config: ConfigDict
@@ -57,6 +60,7 @@ class Experiment:
     split: Split
     signature: Signature
     method: Method
+    judge: Encoder | None = None
 
 
 def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> Recipe:
@@ -188,7 +192,10 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
         check_split(dataset, split, stage.batch)
     shared = {**method.shared, "encode_batch_size": config.encode_batch_size}
     devices = pick_devices(config.num_devices, shared)
-    return Experiment(config, devices, dataset, split, signature, method)
+    judge = None
+    if method.synthesize is not None and config.get("judge"):
+        judge = load_judge(config.judge, signature, num_devices=len(devices))
+    return Experiment(config, devices, dataset, split, signature, method, judge)
 
 
 def preview(config: ConfigDict, workdir: Path) -> str:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -23,6 +24,7 @@ from dsh_jax.encoder_files import describe, save_description
 from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.files import remove_abandoned, write_json
 from dsh_jax.forward import packed_bits, run_dataset
+from dsh_jax.judge import Judge
 from dsh_jax.methods.base import Method, Metrics, Stage, State, kept_variables
 from dsh_jax.report.names import short
 from dsh_jax.retrieval.counts import distance_counts, without_self
@@ -204,6 +206,9 @@ class _Trainer:
         method, devices = experiment.method, experiment.devices
         self._outputs = compile_encode(_codes_and_logits(method), devices)
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
+        self._judge = None
+        if experiment.judge is not None:
+            self._judge = Judge(experiment.judge, experiment.dataset, experiment.split)
 
     def fit(self, state: State) -> State:
         """Solves a method in closed form, unless `state` shows that an earlier call did."""
@@ -272,10 +277,12 @@ class _Trainer:
         self._progress.write(steps[-1], means | {"seconds": time.monotonic() - self._began})
 
     def _evaluate(self, step: int, stacked: State) -> None:
-        """Validation mAP, a grid of synthetic images and a checkpoint."""
+        """Validation mAP, a grid of synthetic images, what their judge says, and a checkpoint."""
         self._lock.check()
         state = unreplicate(stacked)
         validation_map, metrics = self._validate(stacked)
+        if self._judge is not None and self._synthesize is not None:
+            metrics |= self._judge(partial(self._synthesize, state))
         self._progress.write(step, {METRIC: validation_map, **metrics})
         if self._synthesize is not None:
             grid = self._sample_grid(state)

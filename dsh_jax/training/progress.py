@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dsh_jax.data.images.augment import as_uint8
 from dsh_jax.files import replacing
 from dsh_jax.training.tensorboard import TensorBoard
 
@@ -22,6 +23,8 @@ _SHOWN = {
     "network/right_bits": "right bits",
     "objective": "objective",
     "validation_map": "val mAP",
+    "frechet_distance": "FD",
+    "judged_accuracy": "judged",
 }
 
 
@@ -99,15 +102,14 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
     """Arranges images in a grid, row by row.
 
     Args:
-      images: in [-1, 1], `[n, height, width, 1 or 3]`; n a multiple of `columns`.
+      images: in [-1, 1], NaN black, `[n, height, width, 1 or 3]`; n a multiple of `columns`.
       columns: images per row.
 
     Returns:
       uint8 `[grid height, grid width, 3]`; small images are enlarged, with a border around each.
     """
     scale = max(1, 64 // images.shape[1])
-    finite = np.nan_to_num(np.asarray(images), nan=-1.0)  # NaN is shown black
-    pixels = np.clip(np.round((finite + 1) * 127.5), 0, 255).astype(np.uint8)
+    pixels = as_uint8(images)
     pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3)).repeat(scale, 1).repeat(scale, 2)
     pixels = np.pad(pixels, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=255)
     rows = len(pixels) // columns

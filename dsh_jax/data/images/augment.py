@@ -2,11 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def to_float(images: jax.Array) -> jax.Array:
     """Maps uint8 images to float32 in [-1, 1], of the same shape."""
     return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def as_uint8(images: jax.Array | np.ndarray) -> np.ndarray:
+    """Images in [-1, 1] as uint8, the inverse of `to_float`; NaN is black."""
+    finite = np.nan_to_num(np.asarray(images), nan=-1.0)
+    return np.clip(np.round((finite + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
 def augment(
