@@ -10,7 +10,7 @@ DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 DRAWS ?= 0 1 2 3 4
 
 .PHONY: quickstart test lint attack docs example-encoder results-digits results-multi-digits \
-  results-cifar10-cpu results-documents tables benchmark clean
+  results-cifar10-cpu results-cifar10-best-cpu gpu-results results-documents tables benchmark clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -52,10 +52,22 @@ results-digits: $(VENV)/.installed
 	  config=--config.data.labeled_per_class=$$labels; name=digits_16bit_$${labels}labels; \
 	  BASELINES="itq lsh" tools/run.sh $$name digits_16bit.py $$draw $$config && \
 	  tools/run.sh $${name}_mask digits_16bit.py $$draw $$config --config.loss.unlabeled=mask && \
+	  tools/run.sh $${name}_gan_real digits_16bit.py $$draw $$config --config.triplets=real && \
 	  tools/run.sh $${name}_control digits_16bit.py $$draw $$config \
 	    --config.gan=False --config.triplets=real && \
-	  tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit.py $$draw $$config \
-	  || exit 1; done; done
+	  tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit.py $$draw $$config && \
+	  BASELINES="classifier graded" \
+	    tools/run.sh $${name}_best digits_16bit_best.py $$draw $$config || exit 1; done; done
+
+# The best recipe on CIFAR-10, on the CPU; takes two hours a draw.
+results-cifar10-best-cpu: $(VENV)/.installed
+	for draw in $(DRAWS); do BASELINES="classifier graded" \
+	  tools/run.sh cifar10_48bit_best_cpu cifar10_48bit_best_cpu.py $$draw $(DATA) \
+	  || exit 1; done
+
+# The full-size results on CIFAR-10, on a GPU: at most MINUTES=8 of work; run it again to go on.
+gpu-results: $(VENV)/.installed
+	tools/gpu_results.sh $(DATA)
 
 # The results on images of several digits; takes a few minutes a draw.
 results-multi-digits: $(VENV)/.installed

@@ -15,7 +15,7 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from configs import default, image_files, smoke
+from configs import arms, default, image_files, smoke
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.loading import IMAGE_FILES
 from dsh_jax.devices import AXIS, compile_step, replicate, shard, unreplicate
@@ -32,6 +32,9 @@ NUM_CLASSES = 10
 PLAYERS = ("generator", "representation", "adversary", "hash", "classification")
 
 
+ARMS = [name + more for name in arms.NAMES for more in ("", "+consistency")]
+
+
 def parameters(module):
     return inspect.signature(module.get_config).parameters
 
@@ -42,7 +45,8 @@ def commands(name, module):
         return {}  # called by other configs alone
     if not parameters(module):
         return {name: module.get_config}
-    return {f"{name}:{bits}": partial(module.get_config, bits) for bits in ("12", "48")}
+    values = ("12", "48") if "num_bits" in parameters(module) else ARMS
+    return {f"{name}:{value}": partial(module.get_config, value) for value in values}
 
 
 MODULES = {path.stem: importlib.import_module(f"configs.{path.stem}")
@@ -117,7 +121,8 @@ def test_kinds_are_fewer_than_configs():
 def test_every_config_builds_and_encodes(name):
     config = shrunk(name)
     method = build(config)
-    assert [stage.num_steps for stage in method.stages] == ([2, 4] if name in GAN_NAMES else [4])
+    two = name in GAN_NAMES and (config.gan or config.consistency.batch_size)
+    assert [stage.num_steps for stage in method.stages] == ([2, 4] if two else [4])
     state = jax.eval_shape(method.init, jax.random.key(0))
     shape = (config.encode_batch_size, *IMAGE_SHAPES[config.data.source])
     codes = jax.eval_shape(
@@ -214,6 +219,40 @@ def test_bits_that_are_missing_or_not_a_number(name, bits):
     error += f"configs/{name}.py:48" + (f", not {bits!r}." if bits else ".")
     with pytest.raises(UserError, match=f"^{re.escape(error)}$"):
         MODULES[name].get_config(*[bits] * bool(bits))
+
+
+def test_arms_differ_in_what_their_names_say():
+    configs = {name: CONFIGS[f"digits_arms:{name}"]() for name in ARMS}
+    game = configs["gan+consistency"]
+
+    def changed(name):
+        config = configs[name]
+        return {field for field in ("gan", "triplets", "num_steps", "pretraining_steps")
+                if config[field] != game[field]} | {
+            "consistency" for _ in "a" if config.consistency != game.consistency}  # fmt: skip
+
+    assert changed("gan") == {"consistency"}
+    assert changed("gan_real+consistency") == {"triplets"}
+    assert changed("network+consistency") == {"gan", "triplets", "num_steps", "consistency"}
+    # As many updates of the shared network: one in a step of pre-training, two in a joint one.
+    updates = game.pretraining_steps + 2 * game.num_steps
+    assert configs["network"].num_steps == updates
+    both = configs["network+consistency"]
+    assert both.pretraining_steps + both.num_steps == updates
+    # And as many strong views.
+    views = [c.num_steps * c.consistency.batch_size for c in (game, both)]
+    assert views[0] == views[1] > 0
+    rest = [c.copy_and_resolve_references() for c in configs.values()]
+    for config in rest:
+        config.update(gan=True, triplets="", num_steps=0)
+        config.consistency.batch_size = 0
+    assert all(config == rest[0] for config in rest)
+
+
+@pytest.mark.parametrize("name", ["", "gans", "gan+", "+consistency", "network+gan"])
+def test_an_arm_that_is_none(name):
+    with pytest.raises(UserError, match="takes an arm after a colon, gan, gan_real, network"):
+        MODULES["digits_arms"].get_config(name)
 
 
 def test_cnnh_has_the_fields_that_methods_share():
