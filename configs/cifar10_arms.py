@@ -3,8 +3,8 @@
     python train.py --config configs/cifar10_arms.py:gan --workdir runs/cifar10_gan \
       --config.data.labeled_per_class=100
 
-`arms.py` explains the arms. Data: CIFAR-10 through TFDS. Machine: two CPU cores, fifteen minutes. Not yet trained,
-so there is no score.
+`arms.py` explains the arms. Data: CIFAR-10 through TFDS. Machine: two CPU cores, a quarter of an
+hour. Not yet trained to the end, so there is no score.
 """
 
 from ml_collections import ConfigDict
