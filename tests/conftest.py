@@ -14,3 +14,17 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, _cache, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _free_programs():
+    """Frees compiled programs after each file.
+
+    Each takes several memory maps, and thousands of them reach the 65,530 that Linux allows a
+    process by default; loading one more then ends it with a segmentation fault.
+    """
+    yield
+    jax.clear_caches()

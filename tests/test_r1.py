@@ -44,12 +44,12 @@ def test_its_gradient_is_that_of_finite_differences(size, strides):
 
 def test_the_discriminator_step_adds_its_weighted_penalty():
     _, state = method_and_state()
-    gan, batch = gan_of(build(loss__weights__r1=3.0)), joint_batches()["discriminator"]
-    after, metrics = compiled(gan.discriminator_step)(state, batch)
+    steps, batch = gan_of(build(loss__weights__r1=3.0)).steps, joint_batches()["discriminator"]
+    after, metrics = compiled(steps.discriminator_step)(state, batch)
     parts = [metrics[f"discriminator/{name}"] for name in ("adversarial", "classification", "r1")]
     wanted = parts[0] + parts[1] + 3 * parts[2]
     assert metrics["discriminator/loss"] == pytest.approx(wanted, rel=1e-5)
-    networks = gan.players.networks
+    networks = steps.players.networks
 
     def logit(image):
         features = networks["representation"].apply(

@@ -274,7 +274,7 @@ def test_the_readme_has_the_plainest_config_of_each_method(place):
     assert 0 == call(
         a=result(seed=0, map=0.2), b=result(seed=1, map=0.4), c=result("real"),
         d=result(overrides=["--config.loss.unlabeled=mask"]), e=result("itq"),
-        f=result(num_labeled=50, split_checksum="c1"), g=result(num_bits=32),
+        f=result(num_labeled=30, split_checksum="c1"), g=result(num_bits=32),
         h=result("real", overrides=["--config.num_steps=9"], config="b"),
     )  # fmt: skip
     digits, reuters = "Handwritten digits, 100/200/1697", "Reuters-21578 (ModApte), 100/200/1697"

@@ -130,8 +130,9 @@ def check(results: Iterable[Result]) -> None:
     runs: dict[Any, Result] = {}
     for result in results:
         alike = (result.table, result.content["num_labeled"])
-        # Different draws have different splits, but one seed has one split.
-        for field, key in (("rules", alike), ("split_checksum", (*alike, result.content["seed"]))):
+        # A draw has one split. Results of version 0.2 do not say the split's seed; it was 0.
+        draw = result.content["seed"], result.content.get("split_seed", 0)
+        for field, key in (("rules", alike), ("split_checksum", (*alike, *draw))):
             first = firsts.setdefault((field, key), result)
             if first.content[field] != result.content[field]:
                 raise UserError(
@@ -139,7 +140,7 @@ def check(results: Iterable[Result]) -> None:
                     f"{result.content['protocol']} but a different {field}, so they cannot be "
                     "compared; evaluate both on one split and with one version."
                 )
-        same = runs.setdefault((result.table, result.row, result.content["seed"]), result)
+        same = runs.setdefault((result.table, result.row, *draw), result)
         if same is not result:
             raise UserError(
                 f"{same.path} and {result.path} have the same configuration and seed, and would "
