@@ -51,7 +51,7 @@ results-digits: $(VENV)/.installed
 	for draw in $(DRAWS); do for labels in 20 5; do \
 	  config=--config.data.labeled_per_class=$$labels; name=digits_16bit_$${labels}labels; \
 	  BASELINES="itq lsh" tools/run.sh $$name digits_16bit.py $$draw $$config && \
-	  tools/run.sh $${name}_mask digits_16bit.py $$draw $$config --config.loss.unlabeled=mask && \
+	  tools/run.sh $${name}_zero digits_16bit.py $$draw $$config --config.loss.unlabeled=zero && \
 	  tools/run.sh $${name}_gan_real digits_16bit.py $$draw $$config --config.triplets=real && \
 	  tools/run.sh $${name}_control digits_16bit.py $$draw $$config \
 	    --config.gan=False --config.triplets=real && \

@@ -32,6 +32,8 @@ def get_config() -> ConfigDict:
     config.representation.dropout = 0.5
     config.representation.norm = "none"
     config.loss.adversarial = "non_saturating"
+    # The paper has "zero". Beside so few labeled images the class "none" takes over.
+    config.loss.unlabeled = "mask"
     # The paper has a margin of 1 bit and weights of 1. A wider margin separates the classes more;
     # the weight keeps its larger loss from dominating the classification loss.
     config.loss.triplet_options.margin = 4.0

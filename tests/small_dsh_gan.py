@@ -27,7 +27,8 @@ def make_config(**changes):
     config.representation.update(width=2, features=6, dropout=0.0)
     config.augment.update(crop_padding=0, flip=True, synthetic=True)
     config.loss.update(
-        adversarial="minimax", triplet_options={"margin": 1.0}, synthetic_class_weight=1.0
+        adversarial="minimax", unlabeled="zero", triplet_options={"margin": 1.0},
+        synthetic_class_weight=1.0,
     )
     config.loss.weights.update(triplet=0.5, quantization=0.25)
     for optimizer in config.optimizer.values():
