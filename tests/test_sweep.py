@@ -14,14 +14,14 @@ from tools import grid, processes, sweep, sweep_table
 from tools.results_table import main as results_table
 
 SMOKE = "--config=configs/smoke.py"
-REAL = "--config.triplets=real"
+REAL = ("--config.triplets=real", "--config.gan=False")
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """(folder, command, stdout) of a sweep whose second setting dies: there are too few digits."""
     out = tmp_path_factory.mktemp("sweep") / "out"
-    command = ("-m", "tools.sweep", SMOKE, REAL, "--bits=8", "--draws=1", f"--out={out}",
+    command = ("-m", "tools.sweep", SMOKE, *REAL, "--bits=8", "--draws=1", f"--out={out}",
                "--set=data.labeled_per_class=20,9999", "--baselines=lsh,classifier")  # fmt: skip
     stdout, _ = run(*command, expected=1)
     return out, command, stdout
@@ -81,7 +81,7 @@ def test_a_half_trained_run_goes_on(swept, tmp_path):
     whole = json.loads(result.read_text())
     result.unlink()
     shutil.rmtree(copy / name / "checkpoints/4")
-    run("-m", "tools.sweep", SMOKE, REAL, "--bits=8", "--draws=1", f"--out={copy}",
+    run("-m", "tools.sweep", SMOKE, *REAL, "--bits=8", "--draws=1", f"--out={copy}",
         "--set=data.labeled_per_class=20")  # fmt: skip
     assert "starting at 3" in (copy / "logs" / f"{name}.log").read_text()
     again = json.loads(result.read_text())
