@@ -19,7 +19,7 @@ def copy(folder):
     (folder / "results").mkdir()
     (folder / "tools/gpu_results.sh").write_text((ROOT / "tools/gpu_results.sh").read_text())
     (folder / "tools/gpu_results.sh").chmod(0o755)
-    calls = '#!/usr/bin/env bash\necho "$@" >> calls\ntouch "results/$1_draw$3.json"\n'
+    calls = '#!/usr/bin/env bash\necho "$@" >> calls\ntouch "results/$1_graded_draw$3.json"\n'
     (folder / "tools/run.sh").write_text(calls)
     (folder / "tools/run.sh").chmod(0o755)
     return folder
@@ -33,7 +33,7 @@ def test_an_unknown_row_is_refused():
 
 def test_every_row_is_run_once(tmp_path):
     folder = copy(tmp_path)
-    (folder / "results/gpu_cifar10_12bit_paper_draw0.json").touch()
+    (folder / "results/gpu_cifar10_12bit_paper_graded_draw0.json").touch()
     done = run(folder, BITS="12 24")
     assert done.returncode == 0, done.stderr
     calls = (folder / "calls").read_text().splitlines()

@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 end=$((SECONDS + 60 * ${MINUTES:-8}))
 for draw in ${DRAWS:-0}; do for bits in ${BITS:-48 32 24 12}; do for row in ${ROWS:-best paper control}; do
   name=${PREFIX:-gpu}_cifar10_${bits}bit_$row
-  if [[ -e results/${name}_draw$draw.json ]]; then continue; fi
+  # The last file that run.sh writes.
+  if [[ -e results/${name}_graded_draw$draw.json ]]; then continue; fi
   case $row in
     paper) arguments=("cifar10.py:$bits") ;;
     control) arguments=("cifar10.py:$bits" "" --config.gan=False --config.triplets=real) ;;
