@@ -8,23 +8,16 @@ Data: as for `digits_16bit.py`. Machine: two CPU cores, about a minute. Scores: 
 
 from ml_collections import ConfigDict
 
-from configs import digits_16bit
+from configs import best, digits_16bit
 
 
 def get_config() -> ConfigDict:
     """The data of `digits_16bit.py`, with the network and the losses that work best."""
-    config = digits_16bit.get_config()
-    config.gan = False
-    config.triplets = "none"
+    config = best.get_config(digits_16bit.get_config(), learning_rate=0.1, warmup_steps=50)
     config.batch_size = 50
     config.pretraining_steps = 200
     config.num_steps = 800
-    config.representation.name = "whitened"
     config.representation.width = 16
-    config.representation.features = 0
-    config.representation.dropout = 0.0
-    config.hash_stream.sharpness = 0.0
-    config.loss.center = "csq"
     config.consistency.batch_size = 150
     config.consistency.threshold = 0.8
     # Digits keep their class under small distortions only.
@@ -36,11 +29,6 @@ def get_config() -> ConfigDict:
     config.consistency.grey = 0.0
     config.consistency.negative = 0.0
     config.consistency.cutout = 2
-    config.optimizer.hash.name = "sgd"
-    config.optimizer.hash.learning_rate = 0.1
-    config.optimizer.hash.b1 = 0.9
-    config.optimizer.hash.schedule = "quarter_cosine"
-    config.optimizer.hash.warmup_steps = 50
     config.ema_decay = 0.99
     config.eval_every_steps = 200
     return config

@@ -6,6 +6,8 @@ Each class has a fixed code of -1 and 1, its center; the centers lie far apart.
 import jax
 import jax.numpy as jnp
 
+from dsh_jax.losses import codes
+
 
 def csq(
     logits: jax.Array, label: jax.Array, centers: jax.Array, *, quantization: float = 0.0
@@ -24,10 +26,9 @@ def csq(
     Returns:
       A scalar, the mean over the bits, in nats.
     """
-    target = jnp.sign(_center(logits, label, centers))
-    relaxed = jax.nn.sigmoid(logits)
-    gap = jnp.mean((jnp.abs(2 * relaxed - 1) - 1) ** 2)
-    return jnp.mean(jax.nn.softplus(-target * logits)) + quantization * gap
+    target = _target(logits, label, centers)
+    gap = codes.quantization(jax.nn.sigmoid(logits)) / len(logits)
+    return codes.code_cross_entropy(logits, target) + quantization * gap
 
 
 def dpn(
@@ -45,7 +46,7 @@ def dpn(
       margin: below which a bit on the right side still counts.
       magnitude: weight of `mean logits^2`.
     """
-    target = jnp.sign(_center(logits, label, centers))
+    target = _target(logits, label, centers)
     hinge = jnp.mean(jnp.maximum(0.0, margin - target * logits))
     return hinge + magnitude * jnp.mean(logits**2)
 
@@ -75,11 +76,11 @@ def orthohash(
     return -jnp.sum(target * jax.nn.log_softmax(scale * (cosines - margin * label)))
 
 
-def _center(logits: jax.Array, label: jax.Array, centers: jax.Array) -> jax.Array:
-    """Sum of the labels' centers; where it is 0, the first label's decides."""
+def _target(logits: jax.Array, label: jax.Array, centers: jax.Array) -> jax.Array:
+    """Signs of the sum of the labels' centers; where it is 0, the first label's decides."""
     _check(logits, label, centers)
     total = label @ centers
-    return jnp.where(total == 0, centers[jnp.argmax(label)], total)
+    return jnp.sign(jnp.where(total == 0, centers[jnp.argmax(label)], total))
 
 
 def _check(logits: jax.Array, label: jax.Array, centers: jax.Array) -> None:

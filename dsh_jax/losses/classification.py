@@ -21,8 +21,7 @@ def softmax_classification(
       A scalar, in nats.
     """
     checks.same_shape(logits, label)
-    target = (1 - smoothing) * label + smoothing * jnp.sum(label) / len(label)
-    return -jnp.sum(target * jax.nn.log_softmax(logits))
+    return -jnp.sum(_smoothed(label, smoothing) * jax.nn.log_softmax(logits))
 
 
 def softmax_or_none(logits: jax.Array, label: jax.Array, *, smoothing: float = 0.0) -> jax.Array:
@@ -42,8 +41,11 @@ def softmax_or_none(logits: jax.Array, label: jax.Array, *, smoothing: float = 0
       A scalar, in nats.
     """
     checks.same_shape(logits, label)
-    target = (1 - smoothing) * label + smoothing * jnp.sum(label) / len(label)
-    return jax.nn.logsumexp(jnp.append(logits, 0.0)) - jnp.sum(target * logits)
+    return jax.nn.logsumexp(jnp.append(logits, 0.0)) - jnp.sum(_smoothed(label, smoothing) * logits)
+
+
+def _smoothed(label: jax.Array, smoothing: float) -> jax.Array:
+    return (1 - smoothing) * label + smoothing * jnp.sum(label) / len(label)
 
 
 def sigmoid_classification(logits: jax.Array, label: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from dsh_jax.methods.base import ImageSource, Variables
 from dsh_jax.networks.generator import Generator
 from dsh_jax.networks.residual_generator import ResidualGenerator
 
-GENERATORS: Mapping[str, type[Generator] | type[ResidualGenerator]] = {
+GENERATORS: Mapping[str, type[Generator]] = {
     "dcgan": Generator,
     "residual": ResidualGenerator,
 }

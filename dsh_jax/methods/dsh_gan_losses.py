@@ -21,7 +21,7 @@ MINING = ("none", "batch")
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of the three steps; see `dsh_jax.losses.images` for their shapes.
+    """The losses of the three steps; `dsh_jax.losses.slots.SLOTS` has their shapes.
 
     Attributes:
       triplet: (anchor, positive, negative) codes -> loss.

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dsh_jax.networks.conv import Conv
-from dsh_jax.networks.generator import DCGAN_INIT, Upsample, doublings_to
+from dsh_jax.networks.generator import DCGAN_INIT, Generator, Upsample, doublings_to
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -74,41 +74,15 @@ class UpBlock(nn.Module):
         return kept + Upsample(self.features, dtype=self.dtype, kernel_init=lecun)(activated(x))
 
 
-class ResidualGenerator(nn.Module):
+class ResidualGenerator(Generator):
     """`G(z, c)`: a 4x4 seed, a residual block for every doubling, a 3x3 convolution, then tanh.
 
-    Attributes:
-      image_shape: `(height, width, channels)`; square, 4 times a power of two.
-      width: channels before the last doubling; each earlier layer has twice as many, and the last
-        one half as many.
-      axis_name: device axis over which batch statistics are averaged; None for one device.
-      dtype: compute dtype.
-
-    Raises:
-      ValueError: an image size that is not reached from 4 x 4 by doubling.
+    Its attributes are those of `Generator`; the last block has half of `width` channels.
     """
-
-    image_shape: tuple[int, int, int]
-    width: int
-    axis_name: str | None = None
-    dtype: jnp.dtype = jnp.float32
-
-    def __post_init__(self) -> None:
-        doublings_to(self.image_shape)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
-        """Draws images, as `generator.Generator` does.
-
-        Args:
-          z: noise, `[batch, z_dim]`.
-          label: class vector, one-hot or multi-hot, `[batch, classes]`.
-          train: use this batch's statistics (and update the running ones) or the running ones.
-
-        Returns:
-          Images in [-1, 1], float32, `[batch, height, width, channels]`.
-        """
+        """Draws images, as `Generator` does."""
         doublings = doublings_to(self.image_shape)
         features = self.width * 2 ** (doublings - 1)
         x = jnp.concatenate([z, label], axis=-1).astype(self.dtype)
