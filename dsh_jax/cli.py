@@ -14,7 +14,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
-from dsh_jax import fields, interrupt
+from dsh_jax import compilation_cache, fields, interrupt
 from dsh_jax.errors import UserError
 from dsh_jax.training.workdir import config_overrides
 
@@ -107,6 +107,7 @@ def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> N
         logging.set_verbosity(logging.FATAL)
         try:
             interrupt.stop_in_order()
+            compilation_cache.enable()
             main(argv)
             sys.stdout.flush()
             interrupt.stop_at_once()

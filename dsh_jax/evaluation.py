@@ -22,7 +22,6 @@ from dsh_jax.files import read_json, refuse_links_out, replacing, write_json
 from dsh_jax.forward import packed_bits
 from dsh_jax.judged_workdir import judging_of
 from dsh_jax.methods.word_players import topic_model
-from dsh_jax.report.page import write_report
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.counts import distance_counts
@@ -188,6 +187,8 @@ def measure(
         np.savez(file, allow_pickle=False, **arrays)
     write_json(result_path(folder, baseline), result)
     if report:
+        from dsh_jax.report.page import write_report  # slow to import
+
         samples = sorted(p for p in (folder / "samples").glob("*.png") if p.is_file())
         write_report(
             report_path(folder, baseline).parent, result=result, codes=arrays, counts=counts,

@@ -57,7 +57,8 @@ class Players:
             named_key(key, self.first), *self.sample, train=False
         )
         every = {self.first: collections}
-        for player in self.networks.keys() - {self.first}:
+        # In one order: the compilation cache knows a program by its text.
+        for player in sorted(self.networks.keys() - {self.first}):
             shapes = self.inputs.get(player)
             arguments = [jnp.zeros((1, *shape)) for shape in shapes] if shapes else [features]
             every[player] = self.networks[player].init(

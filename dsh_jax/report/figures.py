@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
 
 from dsh_jax.report.names import for_matplotlib
 from dsh_jax.retrieval import ranking
@@ -137,6 +136,8 @@ def code_map(bits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figu
     spread = bits + np.random.default_rng(0).normal(0, 0.05, bits.shape)
     places = spread[:, :2]  # of a single code, which t-SNE does not take
     if len(bits) > 1:
+        from sklearn.manifold import TSNE  # slow to import
+
         perplexity = min(30.0, (len(bits) - 1) / 3)
         places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(spread)
     figure, axes = _axes("", "", "Map of the codes (t-SNE)")

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
@@ -37,6 +38,8 @@ from dsh_jax.training.saving import CheckpointWriter
 from dsh_jax.training.workdir import as_dict, check_same_config, record_run
 
 SAMPLES_PER_CLASS = 10
+IN_FLIGHT = 4
+"""Steps that may wait on the devices: enough to keep them busy."""
 
 
 def train(config: ConfigDict, workdir: Path, run: dict) -> State:
@@ -203,6 +206,7 @@ class _Trainer:
         self._targets = learned
         self._began = time.monotonic() - seconds
         self._pending: list[tuple[int, Metrics]] = []
+        self._in_flight: deque[Metrics] = deque()
         method, devices = experiment.method, experiment.devices
         self._outputs = compile_encode(_codes_and_logits(method), devices)
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
@@ -245,18 +249,30 @@ class _Trainer:
             self._experiment, stage, range(first, end), self._targets
         )
         for step, batch in enumerate(batches, start=first + 1):
-            stacked, metrics = step_fn(stacked, batch)
+            if step == first + 1:
+                with self._progress.stage(stage.name):
+                    stacked, metrics = step_fn(stacked, batch)
+            else:
+                stacked, metrics = step_fn(stacked, batch)
             if not in_flight_is_safe:
                 jax.block_until_ready(stacked)
             self._pending.append((step, metrics))
-            self._progress.advance()
+            self._in_flight.append(metrics)
             last = step == self._experiment.method.num_steps
-            if step % config.eval_every_steps == 0 or last:
+            evaluate, log = step % config.eval_every_steps == 0, step % config.log_every_steps == 0
+            self._wait(0 if evaluate or log or last else IN_FLIGHT)
+            if evaluate or last:
                 self._log()
                 self._evaluate(step, stacked)
-            elif step % config.log_every_steps == 0:
+            elif log:
                 self._log()
         return stacked
+
+    def _wait(self, most: int) -> None:
+        """Waits until at most so many steps are not finished, and counts those that are."""
+        while len(self._in_flight) > most:
+            jax.block_until_ready(self._in_flight.popleft())
+            self._progress.advance()
 
     def _log(self) -> None:
         """Fetches, checks and writes the metrics of the steps since the last call."""

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Mapping
-from contextlib import closing
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ _SHOWN = {
     "frechet_distance": "FD",
     "judged_accuracy": "judged",
 }
+_BAR = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{remaining} left, {rate_fmt}{postfix}]"
 
 
 class Progress:
@@ -47,13 +49,27 @@ class Progress:
             initial=step,
             unit="step",
             dynamic_ncols=True,
+            bar_format=_BAR if num_steps else None,
+            smoothing=0,  # the mean speed of the stage: validation would make the last one jump
             # In a log file, a line every 30 seconds is enough.
             mininterval=0.5 if sys.stderr.isatty() else 30,
         )
         self._postfix: dict[str, str] = {}
 
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Shows that a stage's first step is being compiled; afterwards, the stage's name.
+
+        Speed and time left are those of the stage alone, without what is done here.
+        """
+        self._bar.set_description(f"{name}: compiling ...")
+        yield
+        self._bar.set_description(name, refresh=False)
+        self._bar.initial = self._bar.n
+        self._bar.start_t = time.time()
+
     def advance(self) -> None:
-        """Counts one step."""
+        """Counts one finished step."""
         self._bar.update()
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -17,7 +17,6 @@ import numpy as np
 
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.reading import Limited, open_regular
-from dsh_jax.download import download
 from dsh_jax.errors import UserError
 
 NAME = "cifar-10-binary.tar.gz"
@@ -62,6 +61,8 @@ def fetch(cache: Path, *, addresses: Sequence[str] = ADDRESSES, checksum: str = 
     """
     path = cache.expanduser() / NAME
     try:
+        from dsh_jax.download import download  # slow to import, and rarely needed
+
         download(path, addresses, checksum, max_bytes=SIZE)
     except OSError as error:
         raise UserError(
