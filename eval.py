@@ -22,7 +22,8 @@ from dsh_jax.encoder_evaluation import evaluate_encoder
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import BASELINES, evaluate_workdir, report_path
 from dsh_jax.files import write_json
-from dsh_jax.report.comparison import load_results, table, write_comparison
+from dsh_jax.report import comparison, groups
+from dsh_jax.report.drawing import FORMATS
 from dsh_jax.report.names import short
 from dsh_jax.retrieval.conventions import Conventions, parse
 
@@ -46,6 +47,11 @@ _JUDGE = flags.DEFINE_string(
 )  # fmt: skip
 _RESULT = flags.DEFINE_string("result", "", "Also write the result to this file.")
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Evaluated workdirs to compare.")
+_GROUP = flags.DEFINE_bool(
+    "group", False, "Of --compare: means and standard deviations over runs that differ only in "
+    "their seeds, by method and number of bits, with a plot of mAP over bits.",
+)  # fmt: skip
+_FORMAT = flags.DEFINE_enum("format", "png", FORMATS, "Of the pictures of --report and --compare.")
 _OUTPUT = flags.DEFINE_string(
     "output", "", "Where --compare writes table and plot (comparison), and --encoder its result, "
     "codes and report (nowhere).",
@@ -63,12 +69,10 @@ def main(argv: Sequence[str]) -> None:
     if _CONFIG.value is not None and not _ENCODER.value:
         raise UserError("--config is for --encoder, and a workdir has its own; leave it out.")
     if _COMPARE.value:
-        output = Path(_OUTPUT.value or "comparison")
-        results = load_results([Path(name) for name in (*_COMPARE.value, *more)])
-        write_comparison(results, output)
-        print(table(results))
-        print(f"Also in {output}: compare.md, compare.png")
+        _compare([Path(name) for name in (*_COMPARE.value, *more)])
         return
+    if _GROUP.value:
+        raise UserError("--group is for --compare; add --compare DIR1 DIR2 ... or leave it out.")
     if more:
         raise UserError(f"unexpected argument {more[0]!r}; flags begin with --.")
     if not chosen:
@@ -88,12 +92,26 @@ def main(argv: Sequence[str]) -> None:
         print(f"report: {report_path(folder, _BASELINE.value)}")
 
 
+def _compare(workdirs: list[Path]) -> None:
+    output = Path(_OUTPUT.value or "comparison")
+    files = comparison.result_files(workdirs)
+    results = comparison.load_results(files, several_splits=_GROUP.value)
+    if _GROUP.value:
+        found = groups.group(results, files)
+        groups.write(found, output, _FORMAT.value)
+        text, picture = groups.render(found), "map"
+    else:
+        comparison.write_comparison(results, output, _FORMAT.value)
+        text, picture = comparison.table(results), "compare"
+    print(f"{text}\nAlso in {output}: compare.md, {picture}.{_FORMAT.value}")
+
+
 def _evaluate_workdir(conventions: Conventions) -> tuple[dict[str, Any], Path | None]:
     workdir = Path(_WORKDIR.value or "")
     result = evaluate_workdir(
         workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value,
         baseline=_BASELINE.value, conventions=conventions, report=_REPORT.value,
-        judge=_JUDGE.value,
+        image_format=_FORMAT.value, judge=_JUDGE.value,
     )  # fmt: skip
     return result, workdir
 
@@ -113,6 +131,7 @@ def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | 
     result = evaluate_encoder(
         Path(_ENCODER.value).expanduser(), _CONFIG.value, data_dir=_DATA_DIR.value,
         baseline=_BASELINE.value, conventions=conventions, folder=folder, report=_REPORT.value,
+        image_format=_FORMAT.value,
     )  # fmt: skip
     return result, folder
 
