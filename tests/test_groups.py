@@ -80,8 +80,11 @@ def test_rows_are_named_by_what_differs(three, tmp_path):
     ]
     earlier = evaluated(tmp_path, "earlier", 0.5, config=old)
     assert [of_row.name for of_row in grouped(real, earlier)] == [
-        "dsh_gan, triplets=real", "dsh_gan, no triplets"
+        "dsh_gan", "dsh_gan, without the field triplets"
     ]  # fmt: skip
+    both = [of_row.name for of_row in grouped(three[0], real, earlier)]
+    assert both == ["dsh_gan, triplets=synthetic", "dsh_gan, triplets=real",
+                    "dsh_gan, without the field triplets"]  # fmt: skip
     run = {"command": "python train.py --config=configs/best.py:arm"}
     best = evaluated(tmp_path, "best", 0.5, result={"run": run}, triplets="none")
     assert [g.name for g in grouped(*three, best)] == ["dsh_gan, digits", "dsh_gan, best"]

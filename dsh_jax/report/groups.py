@@ -154,18 +154,30 @@ def _setting(result: Result, path: Path) -> _Setting:
 
 def _names(settings: Mapping[str, _Setting]) -> dict[str, str]:
     """The name of each run's row: no more of its setting than distinguishes it."""
-    names = {}
-    for run, setting in settings.items():
-        of_method = [other for other in settings.values() if other.method == setting.method]
-        alike = [other for other in of_method if other.file == setting.file]
-        known = sorted({field for other in alike for field in other.fields})
-        parts = [setting.method]
-        if len(alike) < len(of_method):
-            parts.append(setting.file or "unknown config")
-        for field in known:
-            values = [other.fields.get(field) for other in alike]
-            if any(value != values[0] for value in values):
-                found = field in setting.fields
-                parts.append(f"{field}={setting.fields[field]}" if found else f"no {field}")
-        names[run] = ", ".join(parts)
-    return names
+    return {run: _name(setting, list(settings.values())) for run, setting in settings.items()}
+
+
+def _name(setting: _Setting, settings: Sequence[_Setting]) -> str:
+    of_method = [other for other in settings if other.method == setting.method]
+    alike = [other for other in of_method if other.file == setting.file]
+    parts = [setting.method]
+    if len(alike) < len(of_method):
+        parts.append(setting.file or "unknown config")
+    shared: set[str] = set()
+    for field, value in sorted(setting.fields.items()):
+        if any(other.fields.get(field, value) != value for other in alike):
+            parts.append(f"{field}={value}")
+        else:
+            shared.add(field)
+    # Runs of earlier versions lack fields. That is said only where nothing else tells them apart.
+    shown = setting.fields.keys() - shared
+    missing = {
+        field
+        for other in alike
+        if all(other.fields.get(field) == setting.fields[field] for field in shown)
+        for field in other.fields.keys() - setting.fields.keys()
+    }
+    if missing:
+        first, more = sorted(missing)[0], len(missing) - 1
+        parts.append(f"without the field {first}" + f" and {more} more" * bool(more))
+    return ", ".join(parts)
