@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -18,7 +19,7 @@ Series = dict[str, tuple[list[int], list[float]]]
 CLOCKS = {"seconds", "steps_per_second"}
 """Metrics that say how fast a training was."""
 
-_NAME = 80  # characters of a line's name
+_NAME, _WIDTH = 320, 80  # characters of a line's name, and of a line of it
 _COLUMNS = 4
 _FEW = 30  # points of a line, which are then drawn
 
@@ -30,15 +31,17 @@ def map_over_bits(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
       lines: name -> number of bits -> the mAP of each run.
     """
     figure, axes = one_panel("bits", "mAP", "")
+    names = {name: "\n".join(wrap(for_matplotlib(name, _NAME), _WIDTH)) for name in lines}
+    figure.set_figheight(4.0 + 0.22 * sum(1 + name.count("\n") for name in names.values()))
     for name, scores in lines.items():
         bits = sorted(scores)
         spread = [mean_and_deviation(scores[number]) for number in bits]
         axes.errorbar(
             bits, [mean for mean, _ in spread], yerr=[deviation or 0 for _, deviation in spread],
-            marker=".", capsize=3, label=for_matplotlib(name, _NAME),
+            marker=".", capsize=3, label=names[name],
         )  # fmt: skip
     ticks = sorted({number for scores in lines.values() for number in scores})
-    axes.set(xscale="log")
+    axes.set(xscale="log", xlim=(ticks[0] / 1.2, ticks[-1] * 1.2))
     axes.set_xticks(ticks, [str(number) for number in ticks])
     axes.minorticks_off()
     figure.legend(loc="outside lower center")
