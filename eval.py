@@ -3,6 +3,7 @@
 Writes `DIR/eval.json` and `DIR/codes.npz`, and prints a table; `--report` adds `DIR/report/`.
 `python eval.py --encoder FILE --config configs/X.py` measures an encoder file on a config's split.
 `python eval.py --compare DIR1 DIR2 ...` compares evaluated workdirs.
+`python eval.py --codes FILE.npz` measures codes that any program has saved.
 """
 
 # ruff: noqa: E402
@@ -18,11 +19,14 @@ from typing import Any
 from absl import flags
 
 from dsh_jax import cli
+from dsh_jax.codes_evaluation import evaluate_codes
 from dsh_jax.encoder_evaluation import evaluate_encoder
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import BASELINES, evaluate_workdir, report_path
 from dsh_jax.files import write_json
-from dsh_jax.report.comparison import load_results, table, write_comparison
+from dsh_jax.report import comparison, groups
+from dsh_jax.report.codes import meaning
+from dsh_jax.report.drawing import FORMATS
 from dsh_jax.report.names import short
 from dsh_jax.retrieval.conventions import Conventions, parse
 
@@ -46,9 +50,22 @@ _JUDGE = flags.DEFINE_string(
 )  # fmt: skip
 _RESULT = flags.DEFINE_string("result", "", "Also write the result to this file.")
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Evaluated workdirs to compare.")
+_GROUP = flags.DEFINE_bool(
+    "group", False, "Of --compare: means and standard deviations over runs that differ only in "
+    "their seeds, by method and number of bits, with a plot of mAP over bits.",
+)  # fmt: skip
+_FORMAT = flags.DEFINE_enum("format", "png", FORMATS, "Of the pictures of --report and --compare.")
 _OUTPUT = flags.DEFINE_string(
     "output", "", "Where --compare writes table and plot (comparison), and --encoder its result, "
     "codes and report (nowhere).",
+)  # fmt: skip
+_CODES = flags.DEFINE_multi_string(
+    "codes", [], "Codes and labels to measure, from any program: a .npz file with query_codes, "
+    "database_codes, query_labels and database_labels, or four .npy files in this order.",
+)  # fmt: skip
+_NUM_BITS = flags.DEFINE_integer(
+    "num_bits", None, "Of --codes that are packed: their length; all bits of the bytes if not "
+    "given.", lower_bound=1,
 )  # fmt: skip
 _ENCODER = flags.DEFINE_string("encoder", "", "An encoder file to measure; needs --config.")
 _CONFIG = cli.config_file_flag("config", "Of --encoder: whose data and split to measure on.")
@@ -56,31 +73,36 @@ _CONFIG = cli.config_file_flag("config", "Of --encoder: whose data and split to 
 
 def main(argv: Sequence[str]) -> None:
     more = argv[1:]  # --compare A B C: the flag takes A and leaves the rest
-    given = {"--workdir": _WORKDIR.value, "--compare": _COMPARE.value, "--encoder": _ENCODER.value}
+    given = {"--workdir": _WORKDIR.value, "--compare": _COMPARE.value, "--encoder": _ENCODER.value,
+             "--codes": _CODES.value}  # fmt: skip
     chosen = [name for name, value in given.items() if value]
     if len(chosen) > 1:
         raise UserError(f"{' and '.join(chosen)} exclude each other; leave one out.")
     if _CONFIG.value is not None and not _ENCODER.value:
         raise UserError("--config is for --encoder, and a workdir has its own; leave it out.")
     if _COMPARE.value:
-        output = Path(_OUTPUT.value or "comparison")
-        results = load_results([Path(name) for name in (*_COMPARE.value, *more)])
-        write_comparison(results, output)
-        print(table(results))
-        print(f"Also in {output}: compare.md, compare.png")
+        _compare([Path(name) for name in (*_COMPARE.value, *more)])
         return
-    if more:
+    if _GROUP.value:
+        raise UserError("--group is for --compare; add --compare DIR1 DIR2 ... or leave it out.")
+    if _NUM_BITS.value and not _CODES.value:
+        raise UserError("--num_bits is for --codes; leave it out.")
+    if more and not _CODES.value:
         raise UserError(f"unexpected argument {more[0]!r}; flags begin with --.")
     if not chosen:
         raise UserError(
-            "--workdir is missing; name a workdir written by train.py, or --encoder FILE."
+            "--workdir is missing; name a workdir written by train.py, or --encoder FILE, or "
+            "--codes FILE."
         )
     try:
         conventions = parse(_CONVENTIONS.value)
     except ValueError as error:
         raise UserError(f"--{error}") from error
-    evaluate = _evaluate_encoder if _ENCODER.value else _evaluate_workdir
-    result, folder = evaluate(conventions)
+    if _CODES.value:
+        result, folder = _evaluate_codes([*_CODES.value, *more], conventions), None
+    else:
+        evaluate = _evaluate_encoder if _ENCODER.value else _evaluate_workdir
+        result, folder = evaluate(conventions)
     if _RESULT.value:
         write_json(Path(_RESULT.value), result)
     _show(result)
@@ -88,12 +110,35 @@ def main(argv: Sequence[str]) -> None:
         print(f"report: {report_path(folder, _BASELINE.value)}")
 
 
+def _compare(workdirs: list[Path]) -> None:
+    output = Path(_OUTPUT.value or "comparison")
+    files = comparison.result_files(workdirs)
+    results = comparison.load_results(files, several_splits=_GROUP.value)
+    if _GROUP.value:
+        found = groups.group(results, files)
+        groups.write(found, output, _FORMAT.value)
+        text, picture = groups.render(found), "map"
+    else:
+        comparison.write_comparison(results, output, _FORMAT.value)
+        text, picture = comparison.table(results), "compare"
+    print(f"{text}\nAlso in {output}: compare.md, {picture}.{_FORMAT.value}")
+
+
+def _evaluate_codes(files: list[str], conventions: Conventions) -> dict[str, Any]:
+    for name in ("data_dir", "checkpoint", "baseline", "report", "judge", "output"):
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name} needs a model or its data, and --codes has neither; leave "
+                            "it out.")  # fmt: skip
+    paths = [Path(file).expanduser() for file in files]
+    return evaluate_codes(paths, num_bits=_NUM_BITS.value, conventions=conventions)
+
+
 def _evaluate_workdir(conventions: Conventions) -> tuple[dict[str, Any], Path | None]:
     workdir = Path(_WORKDIR.value or "")
     result = evaluate_workdir(
         workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value,
         baseline=_BASELINE.value, conventions=conventions, report=_REPORT.value,
-        judge=_JUDGE.value,
+        image_format=_FORMAT.value, judge=_JUDGE.value,
     )  # fmt: skip
     return result, workdir
 
@@ -113,14 +158,18 @@ def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | 
     result = evaluate_encoder(
         Path(_ENCODER.value).expanduser(), _CONFIG.value, data_dir=_DATA_DIR.value,
         baseline=_BASELINE.value, conventions=conventions, folder=folder, report=_REPORT.value,
+        image_format=_FORMAT.value,
     )  # fmt: skip
     return result, folder
 
 
 def _show(result: dict[str, Any]) -> None:
     """Prints what matters most in a result."""
-    for name in ("dataset", "protocol", "codes", "num_bits", "num_queries", "num_database"):
-        print(f"{name:26} {result[name]}")
+    shown = result | {"codes": meaning(result["codes"])}
+    for name in ("dataset", "protocol", "codes", "labels", "num_bits", "num_queries",
+                 "num_database"):  # fmt: skip
+        if name in shown:
+            print(f"{name:26} {shown[name]}")
     if "unseen_classes" in result:
         print(f"{'unseen_classes':26} {short(', '.join(result['unseen_classes']), 200)}")
     if "trained_on_this_split" in result:
@@ -128,7 +177,7 @@ def _show(result: dict[str, Any]) -> None:
         print(f"{'trained_on_this_split':26} {same}")
     for name in ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2"):
         print(f"{name:26} {result[name]:.4f}")
-    for name in ("frechet_distance", "judged_accuracy"):
+    for name in ("weighted_map", "ndcg_at_100", "frechet_distance", "judged_accuracy"):
         if name in result:
             print(f"{name:26} {result[name]:.4f}")
     for asked, taken in result["clipped_cuts"].items():

@@ -38,6 +38,7 @@ def evaluate_encoder(
     conventions: str | Conventions = "expected",
     folder: Path | None = None,
     report: bool = False,
+    image_format: str = "png",
 ) -> dict[str, Any]:
     """Encodes queries and database with an encoder file, and computes metrics.
 
@@ -50,6 +51,7 @@ def evaluate_encoder(
       conventions: of the metrics, as for `retrieval.evaluate`.
       folder: gets the files that `evaluate_workdir` writes; None to write nothing.
       report: also write a page with pictures into the folder.
+      image_format: of the pictures' files, "png", "pdf" or "svg".
 
     Returns:
       A result, as `evaluate_workdir` returns it, as far as the file knows: without `checkpoint`,
@@ -96,7 +98,7 @@ def evaluate_encoder(
     return measure(
         config, dataset, split, codes, about,
         num_bits=encoder.num_bits, baseline=baseline, conventions=conventions, folder=folder,
-        report=report,
+        report=report, image_format=image_format,
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_co
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.graded import fit_graded
-from dsh_jax.retrieval.health import code_health
+from dsh_jax.retrieval.health import code_health, problems
 from dsh_jax.retrieval.metrics import metrics_of
 from dsh_jax.training.experiment import load_data
 
@@ -50,6 +50,7 @@ def evaluate_workdir(
     baseline: str = "",
     conventions: str | Conventions = "expected",
     report: bool = False,
+    image_format: str = "png",
     judge: str | None = None,
 ) -> dict[str, Any]:
     """Encodes queries and database, computes metrics, and writes `eval.json` and `codes.npz`.
@@ -65,6 +66,7 @@ def evaluate_workdir(
         then `eval_itq.json`, `codes_itq.npz` and so on.
       conventions: of the metrics, as for `retrieval.evaluate`.
       report: also write a page with pictures, `report/` (`report_itq/` and so on).
+      image_format: of the pictures' files, "png", "pdf" or "svg".
       judge: encoder file or workdir that judges synthetic images; None for the config's, empty for
         none. Only the trained codes' result has what it says.
 
@@ -107,7 +109,7 @@ def evaluate_workdir(
     return measure(
         config, dataset, split, codes, about,
         num_bits=config.num_bits, baseline=baseline, conventions=conventions, folder=workdir,
-        report=report,
+        report=report, image_format=image_format,
     )  # fmt: skip
 
 
@@ -123,6 +125,7 @@ def measure(
     conventions: str | Conventions,
     folder: Path | None,
     report: bool,
+    image_format: str = "png",
 ) -> dict[str, Any]:
     """Computes the metrics of codes, and writes `eval.json` and `codes.npz`.
 
@@ -133,7 +136,7 @@ def measure(
       codes: of queries and of database, packed.
       about: more of the result; where it is also in the config, this is what counts.
       num_bits: of the codes.
-      baseline, conventions, report: as for `evaluate_workdir`.
+      baseline, conventions, report, image_format: as for `evaluate_workdir`.
       folder: where to write; None to write nothing.
 
     Returns:
@@ -190,9 +193,12 @@ def measure(
         from dsh_jax.report.page import write_report  # slow to import
 
         samples = sorted(p for p in (folder / "samples").glob("*.png") if p.is_file())
+        log = folder / "metrics.jsonl"
         write_report(
             report_path(folder, baseline).parent, result=result, codes=arrays, counts=counts,
             dataset=dataset, samples=samples[-1] if samples and not baseline else None,
+            metrics=log if log.is_file() and not baseline else None,
+            image_format=image_format,
         )  # fmt: skip
     return result
 
@@ -208,14 +214,8 @@ def _warnings(result: dict[str, Any], query: np.ndarray, baseline: str) -> list[
     healths = {"query": code_health(query, num_bits=result["num_bits"]),
                "database": result["code_health"]}  # fmt: skip
     for name, health in healths.items():
-        constant, distinct = health["constant_bits"], health["distinct_codes"]
-        if distinct == 1:
-            warnings.append(f"all {name} codes are equal, so the scores say nothing.")
-        elif constant and baseline not in CLASSIFIERS:  # whose bits stand for classes
-            are = "is" if constant == 1 else "are"
-            warnings.append(
-                f"{constant} of {result['num_bits']} bits {are} the same in all {name} codes."
-            )
+        # The bits of a classifier stand for classes.
+        warnings += problems(health, f"{name} codes", may_be_constant=baseline in CLASSIFIERS)
     return warnings
 
 

@@ -1,12 +1,14 @@
 """What `train.py` and `eval.py` leave in a workdir, and how they refuse one that is damaged."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
 
 from tests.commands import SMOKE, only_sentence, refused, run, run_forked, tree
 
@@ -54,7 +56,6 @@ def test_train_leaves_what_it_says(workdir):
     assert set(validated) == {3, 6} and all(0 < value <= 1 for value in validated.values())
     stage_2 = [row for row in rows if row["step"] > 2 and "seconds" in row]
     assert stage_2 and all(np.isfinite(row["hash/triplet"]) for row in stage_2)
-    assert any((workdir / "tensorboard").glob("events.*"))
 
     samples = sorted((workdir / "samples").iterdir())
     assert [p.name for p in samples] == ["step_0000003.png", "step_0000006.png"]
@@ -62,6 +63,36 @@ def test_train_leaves_what_it_says(workdir):
         # Ten rows and columns of 8x8 digits, enlarged to at least 64 pixels.
         assert image.mode == "RGB" and min(image.size) >= 640
         assert len(image.getcolors(1 << 24) or ()) > 2  # not blank
+
+
+def events(folder):
+    """The events of all files in a folder, each a length, a checksum, the content, a checksum."""
+    for path in sorted(folder.glob("events.*")):
+        content = path.read_bytes()
+        while content:
+            length = int.from_bytes(content[:8], "little")
+            yield Event.FromString(content[12 : 12 + length])
+            content = content[16 + length :]
+
+
+def test_what_tensorboard_gets(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    config = json.loads((workdir / "config.json").read_text())
+    settings = config["optimizer"]["hash"]
+    assert settings["schedule"] == "cosine" and config["num_steps"] == 4
+    # The hash step begins after two steps, so step n is its update n - 2, after n - 3 others.
+    falling = {n: settings["learning_rate"] * (1 + math.cos(math.pi * (n - 3) / 4)) / 2
+               for n in (3, 4, 6)}  # fmt: skip
+    logged = {row["step"]: row["hash/learning_rate"] for row in rows if "hash/loss" in row}
+    assert logged == pytest.approx(falling)
+    assert any(row.get("steps_per_second", 0) > 0 for row in rows)
+    values = [(e.step, v) for e in events(workdir / "tensorboard") for v in e.summary.value]
+    rates = {step: v.simple_value for step, v in values if v.tag == "hash/learning_rate"}
+    assert rates == pytest.approx(falling)
+    assert {"steps_per_second", "validation_map"} <= {v.tag for _, v in values}
+    ((step, text),) = [(step, v) for step, v in values if v.tag.startswith("config")]
+    assert step == 0 and text.metadata.plugin_data.plugin_name == "text"
+    assert f"| num_bits | {NUM_BITS} |" in text.tensor.string_val[0].decode()
 
 
 def test_eval_writes_codes_that_give_its_numbers(evaluated):

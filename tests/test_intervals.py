@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tools.intervals import Interval, bootstrap, mean_and_deviation, t_interval
+from dsh_jax.report.spread import mean_and_deviation
+from tools.intervals import Interval, bootstrap, t_interval
 
 SCORES = st.floats(-1, 1).map(lambda x: round(x, 5))
 DRAWS = st.lists(st.lists(SCORES, min_size=1, max_size=9), min_size=1, max_size=4)

@@ -110,12 +110,7 @@ def test_properties_of_evaluate(seed, cut, multi):
     if not multi:
         one_hot = evaluate(codes[0], np.eye(3)[query_labels], codes[1], np.eye(3)[labels],
                            **arguments)  # fmt: skip
-        more = {name: first[name] for name in ("tie_band", "standard_error")}  # of more metrics
-        assert {name: one_hot[name] for name in first} | more == first
-        assert one_hot["standard_error"].items() >= first["standard_error"].items()
-        assert one_hot["weighted_map"] == first["map"] and one_hot[f"acg_at_{cut}"] == (
-            first[f"precision_at_{cut}"]
-        )
+        assert one_hot == first  # without graded measures
 
 
 def sorted_map(query, query_labels, database, labels, top):

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from dsh_jax.methods.optimizers import optimizer
+from dsh_jax.methods.optimizers import learning_rates, optimizer
 
 SETTINGS = dict(name="sgd", learning_rate=0.5, b1=0.0, b2=0.999, weight_decay=0.0,
                 schedule="constant", warmup_steps=0, clip_norm=0.0, num_steps=6)  # fmt: skip
@@ -59,3 +60,17 @@ def test_schedules_fall_to_zero(schedule):
 def test_clipping_bounds_the_gradient_of_sgd():
     (after,) = path([jnp.array([3.0, 4.0])], jnp.zeros(2), clip_norm=1.0)
     np.testing.assert_allclose(after, [-0.3, -0.4], rtol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_learning_rates_that_are_logged_are_those_used(schedule):
+    settings = SETTINGS | {"schedule": schedule, "warmup_steps": 2}
+    config = ConfigDict({"optimizer": {"hash": settings, "generator": settings}})
+    rates = learning_rates(config, {"hash": 4, "generator": 6})
+    logged = [jax.tree.map(float, rates(step)) for step in range(1, 7)]
+    for name, count in (("hash", 4), ("generator", 6)):
+        values = path([jnp.ones(1)] * count, jnp.zeros(1), **settings | {"num_steps": count})
+        used = -np.diff(np.concatenate([[0], *values]))
+        of_name = [row[name] for row in logged]
+        np.testing.assert_allclose(of_name[6 - count :], used, atol=1e-6)  # both end together
+        assert of_name[: 6 - count] == [used[0]] * (6 - count)

@@ -14,10 +14,11 @@ from dsh_jax import hamming
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.errors import UserError
 from dsh_jax.report import comparison as compare
-from dsh_jax.report import figures
+from dsh_jax.report import curves, figures
 from dsh_jax.report.page import write_report
 from dsh_jax.retrieval import evaluate
 from dsh_jax.retrieval.counts import distance_counts
+from dsh_jax.retrieval.health import code_health, constant_bits, problems
 
 NAMES = ("ape", "bee & wasp", "cat")
 
@@ -118,6 +119,10 @@ def test_right_images_are_framed_green_and_wrong_ones_red():
     assert np.array_equal(frames[..., 1] > frames[..., 0], right)
 
 
+def load(workdirs):
+    return compare.load_results(compare.result_files(workdirs))
+
+
 @pytest.fixture
 def workdirs(tmp_path):
     """Two evaluated workdirs, the second with a better mAP and a baseline."""
@@ -130,7 +135,7 @@ def workdirs(tmp_path):
 
 
 def test_runs_side_by_side(workdirs, tmp_path):
-    results = compare.load_results(workdirs)
+    results = load(workdirs)
     assert list(results) == [str(workdirs[0]), str(workdirs[1]), f"{workdirs[1]} itq"]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]]
             for line in compare.table(results).splitlines()]  # fmt: skip
@@ -138,7 +143,7 @@ def test_runs_side_by_side(workdirs, tmp_path):
                                             f"{workdirs[1]} itq"]  # fmt: skip
     best = results[str(workdirs[1])]
     assert rows[2][rows[0].index("map")] == f"{best['map']:.4f}"
-    compare.write_comparison(results, tmp_path / "out")
+    compare.write_comparison(results, tmp_path / "out", "png")
     assert (tmp_path / "out/compare.md").read_text() == compare.table(results) + "\n"
     with Image.open(tmp_path / "out/compare.png") as image:
         assert image.width > 400
@@ -159,17 +164,93 @@ def test_results_measured_differently_are_not_compared(workdirs, field, other, w
     result = json.loads(path.read_text())
     path.write_text(json.dumps(result | {field: other}))
     with pytest.raises(UserError, match=what) as caught:
-        compare.load_results(workdirs)
+        load(workdirs)
     for part in (*map(str, workdirs), *(compare._words(v) for v in (other, result[field]))):
         assert part in str(caught.value)
 
 
 def test_what_cannot_be_compared(workdirs, tmp_path):
     with pytest.raises(UserError, match="only one result"):
-        compare.load_results(workdirs[:1])
+        load(workdirs[:1])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty holds no eval.json"):
-        compare.load_results([workdirs[0], tmp_path / "empty"])
+        load([workdirs[0], tmp_path / "empty"])
     (workdirs[0] / "eval.json").write_text('{"map": 1}')
     with pytest.raises(UserError, match="has no dataset"):
-        compare.load_results(workdirs)
+        load(workdirs)
+
+
+def test_every_bit_that_is_always_the_same_is_named():
+    codes = np.ones((5, 30), int)
+    codes[0, :18] = 0
+    health = code_health(codes, num_bits=30)
+    assert constant_bits(health) == list(range(18, 30))
+    (sentence,) = problems(health, "query codes")
+    assert sentence == (
+        "12 of 30 bits are the same in all query codes: bits 18, 19, 20, 21, 22, 23, 24, 25, 26, "
+        "27 and 2 more (the first bit is 0)."
+    )
+    assert problems(health, "query codes", may_be_constant=True) == []
+    one = code_health(codes[:, :19], num_bits=19)
+    assert problems(one, "codes") == [
+        "1 of 19 bits is the same in all codes: bit 18 (the first bit is 0)."
+    ]
+    marks = figures.bit_means({"a": one}).axes[0].get_lines()[0]
+    assert marks.get_xydata().tolist() == [[18, 1]]
+    balanced = figures.bit_means({"a": code_health(codes[:, :18], num_bits=18)})
+    assert len(balanced.axes[0].get_lines()) == 1  # the one at 1/2
+
+
+def test_legends_are_beside_the_panels():
+    result, codes, _ = problem()
+    counts = counted(codes)
+    for figure in (
+        figures.distances(counts), figures.precision_at_k(counts),
+        figures.bit_means({"database": result["code_health"]}),
+        figures.class_scores(["a"], [1.0], 0.5), figures.radius_curves({"a": result, "b": result}),
+    ):  # fmt: skip
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        panel, (legend,) = axes.get_window_extent(), figure.legends
+        assert axes.get_legend() is None and not panel.overlaps(legend.get_window_extent())
+
+
+def test_one_label_per_item_has_no_graded_measures():
+    rng = np.random.default_rng(0)
+    bits, classes = rng.integers(0, 2, (40, 8)), rng.integers(0, 3, 40)
+    hot = np.eye(4, dtype=int)[classes]
+    plain = evaluate(bits[:9], classes[:9], bits[9:], classes[9:], num_bits=8)
+    assert evaluate(bits[:9], hot[:9], bits[9:], hot[9:], num_bits=8) == plain
+    hot[0] = 0  # without a label
+    alone = evaluate(bits[:9], hot[:9], bits[9:], hot[9:], num_bits=8)
+    assert alone.keys() == plain.keys()
+    hot[20, :2] = 1
+    assert "ndcg_at_100" in evaluate(bits[:9], hot[:9], bits[9:], hot[9:], num_bits=8)
+
+
+def test_training_curves_are_what_was_logged(tmp_path):
+    lines = [
+        '{"step": 2, "hash/loss": 0.5, "seconds": 1.0}', '{"step": 2, "validation_map": 0.25}',
+        "[1]", '{"hash/loss": 9}', '{"step": 4, "hash/loss": 0.25, "note": "text"}', '{"step": 6, ',
+    ]  # fmt: skip
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join(lines))
+    series = curves.read_metrics(path)
+    assert series == {"hash/loss": ([2, 4], [0.5, 0.25]), "seconds": ([2], [1.0]),
+                      "validation_map": ([2], [0.25])}  # fmt: skip
+    panels = [axes for axes in curves.training(series, step=2).axes if axes.get_visible()]
+    assert [axes.get_title() for axes in panels] == ["validation_map", "hash/loss"]
+    mark, line = panels[1].get_lines()
+    assert mark.get_xdata() == [2, 2] and line.get_xydata().tolist() == [[2, 0.5], [4, 0.25]]
+
+    result, codes, dataset = problem()
+    page = write_report(
+        tmp_path / "report",
+        result=result | {"step": 2, "checkpoint": "best", "codes": "synthetic"}, codes=codes,
+        counts=counted(codes), dataset=dataset, samples=None, metrics=path, image_format="svg",
+    )  # fmt: skip
+    html = page.read_text()
+    assert "<h2>Training</h2>" in html and "learned from triplets with synthetic images" in html
+    pictures = {file.name for file in page.parent.iterdir()} - {"report.html"}
+    assert "training.svg" in pictures and all(name.endswith(".svg") for name in pictures)
+    assert (page.parent / "bits.svg").read_text().startswith("<?xml")

@@ -98,10 +98,10 @@ def test_odd_names_of_runs(tmp_path):
     query, labels = np.array([[0, 1]] * 3), np.array([0, 1, 0])
     result = evaluate(query, labels, query, labels, num_bits=2, cuts=(100, 1000))
     runs = {name: result | {"num_labeled": 1} for name in (*ODD, "a|b")}
-    comparison.write_comparison(runs, tmp_path)
+    comparison.write_comparison(runs, tmp_path, "png")
     rows = (tmp_path / "compare.md").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 2 + len(runs) and len({len(row) for row in rows}) == 1
-    legend = figures.radius_curves(runs).axes[0].get_legend()
+    (legend,) = figures.radius_curves(runs).legends
     assert len(legend.get_texts()) == len(runs)
 
 

@@ -79,7 +79,8 @@ def hashes(workdir):
 def metrics(workdir):
     """The lines of metrics.jsonl, but for the clock."""
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    clocks = {"seconds", "steps_per_second"}
+    return [{name: line[name] for name in line.keys() - clocks} for line in lines]
 
 
 def saved_steps(workdir):

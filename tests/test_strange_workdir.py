@@ -177,9 +177,10 @@ def test_codes_of_no_use_are_said_to_be(made, copy, monkeypatch):
         return (np.uint8([1, 0]) * rng.integers(0, 255, (n, 2), np.uint8) for n in (100, 1697))
 
     monkeypatch.setattr("dsh_jax.evaluation.trained_codes", half)
+    bits = "bits 8, 9, 10, 11, 12, 13, 14, 15 (the first bit is 0)."
     assert evaluate_workdir(copy)["warnings"] == [
-        "8 of 16 bits are the same in all query codes.",
-        "8 of 16 bits are the same in all database codes.",
+        f"8 of 16 bits are the same in all query codes: {bits}",
+        f"8 of 16 bits are the same in all database codes: {bits}",
     ]
 
 

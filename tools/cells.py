@@ -7,18 +7,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.intervals import Interval, mean_and_deviation
+from dsh_jax.report.spread import splits
+from tools.intervals import Interval
 
 Content = Mapping[str, Any]
 GAP = "-"
-
-
-def score(values: Sequence[float], *, count: bool = True) -> str:
-    """The value, or mean ± sample standard deviation of several draws and, if asked, how many."""
-    mean, deviation = mean_and_deviation(values)
-    if deviation is None:
-        return f"{mean:.3f}"
-    return f"{mean:.3f} ± {deviation:.3f}" + (f" (n = {len(values)})" if count else "")
 
 
 def query_error(contents: Sequence[Content]) -> str:
@@ -36,14 +29,6 @@ def draws(contents: Sequence[Content]) -> str:
     """The seeds, and the number of splits unless each draw has one of its own."""
     seeds = ", ".join(str(content["seed"]) for content in contents)
     return seeds + splits([content["split_checksum"] for content in contents])
-
-
-def splits(checksums: Sequence[str]) -> str:
-    """A remark on draws that share splits; empty if there is none to make."""
-    number = len(set(checksums))
-    if number == len(checksums):
-        return ""
-    return " (one split)" if number == 1 else f" ({number} splits)"
 
 
 def duration(seconds: float) -> str:

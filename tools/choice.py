@@ -10,13 +10,13 @@ from dsh_jax import fields
 from dsh_jax.checkpoints import METRIC
 from dsh_jax.fields import Rules
 from dsh_jax.files import read_json
+from dsh_jax.report.markdown import table
+from dsh_jax.report.spread import mean_and_deviation, score
 from dsh_jax.training.experiment import FIELDS, find_recipe
 from dsh_jax.training.workdir import FREE_FIELDS, as_dict, command_line, flatten
 from tools import cells
 from tools.grid import Run
-from tools.intervals import mean_and_deviation
 from tools.processes import Died
-from tools.tables import table
 
 Record = Mapping[str, Any]
 """What `record_of` returns."""
@@ -119,7 +119,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append(
             [
                 in_words(row["setting"]) or cells.GAP,
-                cells.GAP if row[METRIC] is None else cells.score(scores, count=False),
+                cells.GAP if row[METRIC] is None else score(scores, count=False),
                 str(number) if len(scores) == number else f"{len(scores)} of {number}",
                 ", ".join(cells.GAP if step is None else str(step) for step in row["steps"]),
             ]

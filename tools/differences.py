@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsh_jax.errors import UserError
+from dsh_jax.report.markdown import table
+from dsh_jax.report.spread import mean_and_deviation, splits
 from tools import cells, documents_table
-from tools.intervals import FEWEST_DRAWS, Interval, bootstrap, mean_and_deviation, t_interval
+from tools.intervals import FEWEST_DRAWS, Interval, bootstrap, t_interval
 from tools.result_files import METHODS, Result, plainest, rows
-from tools.tables import table
 
 # The kind of codes of a reference -> the kinds that it is compared with, in this order. Its own
 # kind stands for its variants: the same config file with other settings.
@@ -133,7 +134,7 @@ def render(results: Iterable[Result]) -> str:
                     name(other[0]),
                     content["num_bits"],
                     content["num_labeled"],
-                    seeds + cells.splits([split for _, split in found.draws]),
+                    seeds + splits([split for _, split in found.draws]),
                     f"{found.mean:+.3f}",
                     *cells.interval(found.over_draws),
                     *cells.interval(found.resampled),

@@ -12,9 +12,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dsh_jax.errors import UserError
-from tools import cells
+from dsh_jax.report.markdown import table
+from dsh_jax.report.spread import score, splits
 from tools.cells import Content
-from tools.tables import table
 
 METHODS = {
     "shttm_neural": "neural SHTTM", "shttm_rotated": "SHTTM, rotated", "shttm": "SHTTM, published",
@@ -108,7 +108,7 @@ def _remarks(rows: Sequence[Content]) -> str:
     seeds = {row["seed"]: row["split_checksum"] for row in rows}
     if len(seeds) > 1:
         text += f", ± the standard deviation over {len(seeds)} draws"
-        text += cells.splits(list(seeds.values()))
+        text += splits(list(seeds.values()))
     held = sorted({row["num_validation"] for row in rows if "num_validation" in row})
     if all("num_validation" in row for row in rows):
         text += f"; {' or '.join(map(str, held))} more tagged documents for validation"
@@ -150,11 +150,11 @@ def write_plot(contents: Sequence[Content], path: Path) -> None:
 def _scores(rows: Sequence[Content]) -> str:
     if not rows:
         return ""
-    precision, score = (
-        cells.score([row[field] for row in rows], count=False)
+    precision, mean_ap = (
+        score([row[field] for row in rows], count=False)
         for field in ("precision_at_100", "map")
     )
-    return f"{precision} ({score})"
+    return f"{precision} ({mean_ap})"
 
 
 def _names(rows: Iterable[Content]) -> list[str]:

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
+from dsh_jax.report.markdown import table
+from dsh_jax.report.spread import score
 from tools import cells, documents_table
 from tools.result_files import BASELINES, METHODS, Result, ordered, plainest, rows
-from tools.tables import table
 
 DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits",
             "multi_digits": "Several handwritten digits per image"}  # fmt: skip
@@ -55,9 +56,9 @@ def _line(runs: list[Result]) -> list[object]:
         first.config_file or cells.GAP,
         first.content["num_bits"],
         cells.labels(first.content),
-        cells.score([content["map"] for content in contents]),
+        score([content["map"] for content in contents]),
         cells.query_error(contents),
-        cells.score([content["precision_at_100"] for content in contents]),
+        score([content["precision_at_100"] for content in contents]),
     ]
 
 

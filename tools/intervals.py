@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from dsh_jax.report.spread import mean_and_deviation
+
 FEWEST_DRAWS = 3
 """A t interval of two draws is so wide that it says nothing."""
 LEVEL = 0.95
@@ -38,16 +40,6 @@ class Interval:
     low: float
     high: float
     p: float
-
-
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and the sample standard deviation, None for a single value.
-
-    Raises:
-      statistics.StatisticsError: there are no values.
-    """
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return statistics.mean(values), deviation
 
 
 def t_interval(differences: Sequence[float]) -> Interval:

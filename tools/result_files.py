@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dsh_jax.errors import UserError
+from dsh_jax.report.groups import config_name
 from tools import documents_table, tables
 
 METHODS = {
@@ -79,11 +80,7 @@ class Result:
     @property
     def config_file(self) -> str:
         """The config file's name and its argument; empty for a baseline."""
-        words = self.content["run"].get("command", "").replace("--config=", "--config ").split()
-        if "--config" not in words:
-            return ""
-        file, colon, argument = words[words.index("--config") + 1].partition(":")
-        name = Path(file).stem + colon + argument
+        name = config_name(self.content["run"])
         return _RENAMED.get(name, name)
 
     @property

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
+from dsh_jax.report.markdown import table
+from dsh_jax.report.spread import score
 from tools import cells, differences, documents_table, headlines, tables
 from tools.headlines import DATASETS
 from tools.result_files import METHODS, Result, check, ordered, read, rows
-from tools.tables import table
 
 NOTES = {
     "cifar10": "CIFAR-10 here is a JPEG re-encoding of the original pixels.",
@@ -65,10 +66,10 @@ def _row(runs: Sequence[Result], folder: Path, graded: bool) -> list[object]:
         runs[0].config,
         contents[0]["num_bits"],
         cells.labels(contents[0]),
-        cells.score([content["map"] for content in contents]),
+        score([content["map"] for content in contents]),
         cells.query_error(contents),
-        cells.score([content["precision_at_100"] for content in contents]),
-        *([cells.score([content[GRADED] for content in contents])] if graded else []),
+        score([content["precision_at_100"] for content in contents]),
+        *([score([content[GRADED] for content in contents])] if graded else []),
         cells.draws(contents),
         cells.duration(statistics.mean(seconds)) if seconds else cells.GAP,
         "; ".join(sorted({run.machine for run in runs})),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsh_jax.errors import UserError
+from dsh_jax.report.markdown import table
 from tools import tables
 
 
@@ -31,7 +32,7 @@ def render(results: Path, folder: Path) -> str:
             run, figures = content["run"], content["figures"]
             title = f"## {content['title']}: {tables.machine(run['hardware'])}"
             link = f"[{path.stem}]({Path(os.path.relpath(path, folder)).as_posix()})"
-            parts += [title, tables.table(["measured", link], figures.items())]
+            parts += [title, table(["measured", link], figures.items())]
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is not the result of a benchmark; write it again.") from error
     return "\n\n".join(parts)

@@ -16,14 +16,12 @@ from pathlib import Path
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import BASELINES, CLASSIFIERS, TOPICS, UNSUPERVISED
 from dsh_jax.files import replacing
+from dsh_jax.report.groups import READ_WITHOUT_TRAINING
 from dsh_jax.retrieval.conventions import parse
 from tools import grid, processes, sweep_table
 from tools.grid import Run, Setting
 from tools.sweep_table import Cell
 from tools.tables import read_json
-
-# A baseline that learns nothing is the same for all settings that do not change what it reads.
-_READ_BY_UNSUPERVISED = ("data.", "topics.")
 
 
 def result_path(out: Path, run: Run, baseline: str = "") -> Path:
@@ -69,7 +67,7 @@ def baselines_of(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[st
 
 def unsupervised_setting(setting: Setting) -> Setting:
     """The part of a setting that baselines without training depend on."""
-    return tuple(pair for pair in setting if pair[0].startswith(_READ_BY_UNSUPERVISED))
+    return tuple(pair for pair in setting if pair[0].startswith(READ_WITHOUT_TRAINING))
 
 
 def check_rules(out: Path, conventions: str) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,6 @@ ROOT = Path(__file__).resolve().parents[1]
 def markers(name: str) -> tuple[str, str]:
     """The lines before and after the tables of this name in a file."""
     return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-
-
-def table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table."""
-    heads = list(header)
-    return "\n".join([_line(heads), _line(["---"] * len(heads)), *map(_line, rows)])
-
-
-def _line(values: Iterable[object]) -> str:
-    return "| " + " | ".join(str(value).replace("|", "\\|") for value in values) + " |"
 
 
 def machine(hardware: Mapping[str, Any]) -> str:

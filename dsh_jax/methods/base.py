@@ -122,6 +122,8 @@ class Method:
         its items as `target`.
       prepare: state, dataset, ids of the training items `[n]` -> the state before the first step,
         for networks with layers that are fitted to the data.
+      learning_rates: number of a step, from 1 -> the learning rate of each optimizer at it, by the
+        name of the optimizer; to be logged.
       shared: name -> size of each part of a batch that is split equally among the devices.
     """
 
@@ -133,6 +135,7 @@ class Method:
     fit: Callable[[Dataset, Split, Report], State] | None = None
     learn_targets: Callable[[Dataset, np.ndarray], tuple[np.ndarray, str]] | None = None
     prepare: Callable[[State, Dataset, np.ndarray], State] | None = None
+    learning_rates: Callable[[jax.Array], dict[str, jax.Array]] | None = None
     shared: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -155,6 +155,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         codes="cnnh_plus" if config.class_outputs else "cnnh",
         network=image_network(config, signature),
         init=cnnh.init,
+        learning_rates=optimizers.learning_rates(config, {"network": config.num_steps}),
         stages=(Stage("network", config.num_steps, cnnh.step, batch),),
         learn_targets=lambda dataset, ids: learn_targets(
             dataset.labels[ids],

@@ -123,6 +123,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         stages=stages,
         synthesize=None if images is None else partial(_synthesize, images),
         prepare=fit_to_images,
+        learning_rates=optimizers.learning_rates(config, num_updates),
         shared=shared,
     )
 

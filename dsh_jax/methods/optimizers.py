@@ -1,5 +1,7 @@
 """Optimizers as a config describes them."""
 
+from collections.abc import Callable, Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -41,17 +43,7 @@ def optimizer(
     Raises:
       KeyError: an unknown name or schedule.
     """
-    decay_steps = max(1, num_steps - warmup_steps)
-    schedules = {
-        "constant": lambda: optax.constant_schedule(learning_rate),
-        "linear": lambda: optax.linear_schedule(learning_rate, 0.0, decay_steps),
-        "cosine": lambda: optax.cosine_decay_schedule(learning_rate, decay_steps),
-        "quarter_cosine": lambda: _quarter_cosine(learning_rate, decay_steps),
-    }
-    rate = optax.join_schedules(
-        [optax.linear_schedule(0.0, learning_rate, warmup_steps), schedules[schedule]()],
-        [warmup_steps],
-    )
+    rate = _rate(learning_rate, schedule, warmup_steps, num_steps)
     kernels = lambda params: jax.tree.map(lambda p: jnp.ndim(p) > 1, params)  # noqa: E731
     optimizers = {
         "adam": lambda: optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=kernels),
@@ -65,6 +57,23 @@ def optimizer(
     if clip_norm > 0:
         return optax.chain(optax.clip_by_global_norm(clip_norm), tx)
     return tx
+
+
+def _rate(
+    learning_rate: float, schedule: str, warmup_steps: int, num_steps: int
+) -> optax.Schedule:
+    """Number of updates made -> learning rate of the next one; arguments as for `optimizer`."""
+    decay_steps = max(1, num_steps - warmup_steps)
+    schedules = {
+        "constant": lambda: optax.constant_schedule(learning_rate),
+        "linear": lambda: optax.linear_schedule(learning_rate, 0.0, decay_steps),
+        "cosine": lambda: optax.cosine_decay_schedule(learning_rate, decay_steps),
+        "quarter_cosine": lambda: _quarter_cosine(learning_rate, decay_steps),
+    }
+    return optax.join_schedules(
+        [optax.linear_schedule(0.0, learning_rate, warmup_steps), schedules[schedule]()],
+        [warmup_steps],
+    )
 
 
 def _quarter_cosine(peak: float, num_steps: int) -> optax.Schedule:
@@ -96,3 +105,29 @@ def build_optimizer(
     settings = dict(config.optimizer[name])
     warmup_steps = settings.pop("warmup_steps")
     return optimizer(**fields.floats(settings), warmup_steps=warmup_steps, num_steps=num_steps)
+
+
+def learning_rates(
+    config: ConfigDict, num_updates: Mapping[str, int]
+) -> Callable[[jax.Array], dict[str, jax.Array]]:
+    """The learning rates of the optimizers that a config describes, as `Method` has them.
+
+    Args:
+      config: with `optimizer.<name>` for each name.
+      num_updates: name -> updates that this optimizer will make, the last one at the last step.
+
+    Returns:
+      Number of a step, from 1 -> name -> learning rate; before its first update that of the first.
+    """
+    last = max(num_updates.values())
+    rates = {}
+    for name, count in num_updates.items():
+        settings = config.optimizer[name]
+        peak, warmup_steps = float(settings.learning_rate), settings.warmup_steps
+        rates[name] = _rate(peak, settings.schedule, warmup_steps, count)
+
+    def at(step: jax.Array) -> dict[str, jax.Array]:
+        done = {name: jnp.maximum(step - 1 - (last - n), 0) for name, n in num_updates.items()}
+        return {name: jnp.asarray(rate(done[name])) for name, rate in rates.items()}
+
+    return at

@@ -203,6 +203,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         codes="shttm_neural",
         network=network(config, signature),
         init=neural.init,
+        learning_rates=optimizers.learning_rates(config, {"network": config.num_steps}),
         stages=(Stage("network", config.num_steps, neural.step, batch),),
         learn_targets=None if switches.joint_topics else partial(standardised_topics, config),
         shared={

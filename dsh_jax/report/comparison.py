@@ -6,7 +6,8 @@ from typing import Any
 
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, replacing
-from dsh_jax.report import figures
+from dsh_jax.report import figures, markdown
+from dsh_jax.report.drawing import drawn, save
 from dsh_jax.report.names import short
 
 COLUMNS = ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2")
@@ -21,59 +22,74 @@ _SAME = {
 }
 
 
-def load_results(workdirs: Sequence[Path]) -> dict[str, dict[str, Any]]:
+def result_files(workdirs: Sequence[Path]) -> dict[str, Path]:
     """The results in some workdirs by name: the workdir, or the workdir and the baseline.
 
     Raises:
-      UserError: a workdir without a result, fewer than two results, a result that lacks a field,
-        or results that were measured differently; the error then has both names.
+      UserError: a workdir without a result, or fewer than two results.
     """
-    results: dict[str, dict[str, Any]] = {}
+    files: dict[str, Path] = {}
     for workdir in workdirs:
         paths = sorted(workdir.glob("eval*.json"))
         if not paths:
             raise UserError(f"{workdir} holds no eval.json; run eval.py --workdir {workdir} first.")
         for path in paths:
             baseline = path.stem.removeprefix("eval").removeprefix("_")
-            results[f"{workdir} {baseline}".strip()] = _checked(path)
-    if len(results) < 2:
+            files[f"{workdir} {baseline}".strip()] = path
+    if len(files) < 2:
         raise UserError("there is only one result; name two workdirs or more.")
+    return files
+
+
+def load_results(
+    files: Mapping[str, Path], *, several_splits: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The results in some files, if they were measured in the same way.
+
+    Args:
+      files: of `result_files`.
+      several_splits: whether splits may be different draws of one protocol.
+
+    Raises:
+      UserError: a result that lacks a field, or results that were measured differently; the error
+        then has both names.
+    """
+    results = {name: _checked(path) for name, path in files.items()}
     (first_name, first), *others = results.items()
     for name, result in others:
         for field, what in _SAME.items():
-            if result[field] != first[field]:
+            is_draw = field == "split_checksum"
+            if result[field] != first[field] and not (is_draw and several_splits):
+                mean = "; --group compares means over splits" if is_draw else ""
                 raise UserError(
                     f"{first_name} ({_words(first[field])}) and {name} ({_words(result[field])}) "
-                    f"differ in their {what}, so their scores cannot be compared."
+                    f"differ in their {what}, so their scores cannot be compared{mean}."
                 )
     return results
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """The scores as Markdown, the best mAP first."""
-    lines = [["run", "bits", "labeled", *COLUMNS, "distinct codes"]]
-    lines.append(["---"] * len(lines[0]))
-    for name, result in sorted(results.items(), key=lambda item: -item[1]["map"]):
-        scores = [f"{result[column]:.4f}" for column in COLUMNS]
-        distinct = str(result["code_health"]["distinct_codes"])
-        numbers = [str(result["num_bits"]), str(result["num_labeled"]), *scores, distinct]
-        lines.append([_cell(name), *numbers])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    padded = [[c.ljust(width) for c, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+    rows = [
+        [
+            short(name, _NAME), result["num_bits"], result["num_labeled"],
+            *(f"{result[column]:.4f}" for column in COLUMNS),
+            result["code_health"]["distinct_codes"],
+        ]
+        for name, result in sorted(results.items(), key=lambda item: -item[1]["map"])
+    ]  # fmt: skip
+    header = ["run", "bits", "labeled", *COLUMNS, "distinct codes"]
+    return markdown.table(header, rows, aligned=True)
 
 
-def write_comparison(results: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-    """Writes `compare.md` and `compare.png`, the precision-recall curves of all results."""
+def write_comparison(
+    results: Mapping[str, Mapping[str, Any]], folder: Path, image_format: str
+) -> None:
+    """Writes `compare.md`, and the precision-recall curves of all results, `compare.FORMAT`."""
     with replacing(folder / "compare.md") as beside:
         beside.write_text(table(results) + "\n", encoding="utf-8")
-    with replacing(folder / "compare.png") as beside:
-        figures.radius_curves(results).savefig(beside, format="png", dpi=120)
-
-
-def _cell(name: str) -> str:
-    """A name in a cell of a Markdown table."""
-    return short(name, _NAME).replace("|", r"\|")
+    picture = drawn(figures.radius_curves(results), image_format)
+    save(folder, "compare", picture, image_format)
 
 
 def _words(value: str | Mapping[str, str]) -> str:
@@ -83,7 +99,7 @@ def _words(value: str | Mapping[str, str]) -> str:
 
 def _checked(path: Path) -> dict[str, Any]:
     result = read_json(path)
-    needed = (*_SAME, *COLUMNS, "num_bits", "num_labeled", "radius_curve", "code_health")
+    needed = (*_SAME, *COLUMNS, "method", "num_bits", "num_labeled", "radius_curve", "code_health")
     missing = [field for field in needed if not isinstance(result, dict) or field not in result]
     if missing:
         raise UserError(f"{path} has no {missing[0]}; write it again with eval.py.")

@@ -7,12 +7,14 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from dsh_jax.report.drawing import RIGHT, WRONG, one_panel
 from dsh_jax.report.names import for_matplotlib
 from dsh_jax.retrieval import ranking
+from dsh_jax.retrieval.health import constant_bits
 
 _NAME = 40  # characters of a name
-_RIGHT, _WRONG = "#2a9d4a", "#d1343a"
 
 
 def radius_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -21,7 +23,7 @@ def radius_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     Args:
       results: name -> what `retrieval.evaluate` returns.
     """
-    figure, axes = _axes("recall", "precision", "Precision and recall by Hamming radius")
+    figure, axes = one_panel("recall", "precision", "Precision and recall by Hamming radius")
     for name, result in results.items():
         curve = result["radius_curve"]
         # Where most lookups find nothing, precision says little about the codes.
@@ -31,7 +33,8 @@ def radius_curves(results: Mapping[str, Mapping[str, Any]]) -> Figure:
             marker=".", label=f"{for_matplotlib(name, 2 * _NAME)} ({result['num_bits']} bits)",
         )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend()
+    if len(results) > 1:  # a single one is named above the figure
+        figure.legend(loc="outside lower center")
     return figure
 
 
@@ -43,7 +46,7 @@ def precision_at_k(counts: np.ndarray) -> Figure:
     """
     num_database = int(counts[0].sum())
     cuts = np.unique(np.geomspace(1, num_database, 60).astype(int))
-    figure, axes = _axes("k", "precision", "Precision of the first k items")
+    figure, axes = one_panel("k", "precision", "Precision of the first k items")
     worst, expected, best = (
         [ranking.precision_at(c, int(cut)).mean() for cut in cuts]
         for c in (ranking.in_order(counts, "worst"), counts, ranking.in_order(counts, "best"))
@@ -51,50 +54,56 @@ def precision_at_k(counts: np.ndarray) -> Figure:
     axes.fill_between(cuts, worst, best, alpha=0.25, label="any order of ties")
     axes.plot(cuts, expected, label="expected")
     axes.set(xscale="log", ylim=(0, 1.02))
-    axes.legend()
+    _legend_beside(figure)
     return figure
 
 
 def bit_means(health: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """The share of ones per bit.
+    """The share of ones per bit; bits that are equal in all codes are marked.
 
     Args:
       health: name of a set of codes -> its `retrieval.health.code_health`.
     """
-    figure, axes = _axes("bit", "share of ones", "Balance of the bits")
+    figure, axes = one_panel("bit", "share of ones", "Balance of the bits")
     width = 0.8 / len(health)
     for offset, (name, values) in enumerate(health.items()):
         means = values["bit_means"]
         axes.bar(np.arange(len(means)) + (offset + 0.5) * width - 0.4, means, width,
                  label=for_matplotlib(name, _NAME))  # fmt: skip
+    marked = [(bit, h["bit_means"][bit]) for h in health.values() for bit in constant_bits(h)]
+    if marked:
+        axes.plot(*zip(*marked, strict=True), "X", color=WRONG, label="always the same",
+                  clip_on=False)  # fmt: skip
     axes.axhline(0.5, color="black", linewidth=0.8)
     axes.set(ylim=(0, 1))
-    axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend_beside(figure)
     return figure
 
 
 def distances(counts: np.ndarray) -> Figure:
     """Distances of similar and dissimilar items from the queries; `counts` as above."""
-    figure, axes = _axes("Hamming distance", "share of pairs", "Similar and dissimilar pairs")
+    figure, axes = one_panel("Hamming distance", "share of pairs", "Similar and dissimilar pairs")
     for name, pairs, color in (
-        ("similar", counts[..., 1:].sum(axis=(0, 2)), _RIGHT),
-        ("dissimilar", counts[..., 0].sum(axis=0), _WRONG),
+        ("similar", counts[..., 1:].sum(axis=(0, 2)), RIGHT),
+        ("dissimilar", counts[..., 0].sum(axis=0), WRONG),
     ):
         share = pairs / max(1, pairs.sum())
         axes.bar(np.arange(len(share)), share, width=1.0, alpha=0.6, color=color, label=name)
-    axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend_beside(figure)
     return figure
 
 
 def class_scores(names: Sequence[str], scores: Sequence[float], mean: float) -> Figure:
     """Mean average precision by class of the query, with the mean over all queries."""
-    figure, axes = _axes("", "mAP", "mAP by class of the query")
+    figure, axes = one_panel("", "mAP", "mAP by class of the query")
     axes.bar(np.arange(len(names)), scores)
     axes.axhline(mean, color="black", linewidth=0.8, label=f"all queries: {mean:.3f}")
     shown = [for_matplotlib(name, _NAME) for name in names]
     axes.set_xticks(np.arange(len(names)), shown, rotation=45, ha="right")
     axes.set(ylim=(0, 1))
-    axes.legend()
+    _legend_beside(figure)
     return figure
 
 
@@ -117,7 +126,7 @@ def gallery(
         title = for_matplotlib(titles[row], _NAME)
         grid[row, 0].set_ylabel(title, rotation=0, ha="right", va="center")
         for column in range(columns):
-            color = _RIGHT if is_right[row, column] else _WRONG
+            color = RIGHT if is_right[row, column] else WRONG
             _show(grid[row, column + 1], nearest[row, column], color)
     return figure
 
@@ -140,7 +149,7 @@ def code_map(bits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figu
 
         perplexity = min(30.0, (len(bits) - 1) / 3)
         places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(spread)
-    figure, axes = _axes("", "", "Map of the codes (t-SNE)")
+    figure, axes = one_panel("", "", "Map of the codes (t-SNE)")
     colors = [f"C{label}" for label in range(10)]
     if len(names) > len(colors):
         colors = [*colormaps["tab20"](range(20)), "lightgrey"]
@@ -155,12 +164,9 @@ def code_map(bits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figu
     return figure
 
 
-def _axes(x: str, y: str, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    axes.set(xlabel=x, ylabel=y, title=title)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+def _legend_beside(figure: Figure) -> None:
+    """The legend to the right of the panel, where it hides nothing."""
+    figure.legend(loc="outside right upper")
 
 
 def _show(axes: Axes, image: np.ndarray, color: str) -> None:

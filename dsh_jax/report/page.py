@@ -1,7 +1,6 @@
-"""The report of one evaluated workdir: PNGs, and one HTML page that embeds them."""
+"""The report of one evaluated workdir: pictures, and one HTML page that embeds them."""
 
 import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset, snippet
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.files import replacing
-from dsh_jax.report import figures
+from dsh_jax.report import curves, figures
+from dsh_jax.report.codes import meaning
+from dsh_jax.report.drawing import drawn, save
 from dsh_jax.report.names import printable, short
 from dsh_jax.retrieval import ranking
 from dsh_jax.retrieval.health import code_health
@@ -35,8 +36,10 @@ def write_report(
     counts: np.ndarray,
     dataset: Dataset,
     samples: Path | None,
+    metrics: Path | None = None,
+    image_format: str = "png",
 ) -> Path:
-    """Writes `report.html`, which needs no other file, and its pictures as PNGs.
+    """Writes `report.html`, which needs no other file, and its pictures.
 
     Args:
       folder: where to write.
@@ -45,6 +48,8 @@ def write_report(
       counts: `retrieval.counts.distance_counts` of these codes and labels.
       dataset: the items that the ids in `codes` refer to.
       samples: a picture of synthetic images, one row per class; None leaves it out.
+      metrics: the `metrics.jsonl` of the training; None leaves its curves out.
+      image_format: of the pictures' files, one of `drawing.FORMATS`; the page has PNGs.
 
     Returns:
       The page's path.
@@ -52,7 +57,7 @@ def write_report(
     num_bits = int(codes["num_bits"])
     query, database = codes["query_codes"], codes["database_codes"]
     query_labels, labels = codes["query_labels"], codes["database_labels"]
-    drawn = {
+    pictures = {
         "radius_curve": figures.radius_curves({str(result["method"]): result}),
         "precision_at_k": figures.precision_at_k(counts),
         "distances": figures.distances(counts),
@@ -64,25 +69,30 @@ def write_report(
     }
     found = _search(codes, dataset, num_bits)
     if isinstance(dataset, ImageDataset) and found.items.size:
-        drawn["gallery"] = figures.gallery(
+        pictures["gallery"] = figures.gallery(
             dataset.images[found.queries], found.titles, dataset.images[found.items], found.is_right
         )
-    pictures = {name: _png(figure) for name, figure in drawn.items()}
+    series = curves.read_metrics(metrics) if metrics is not None else {}
+    if not series.keys() <= curves.CLOCKS:
+        pictures["training"] = curves.training(series, result["step"])
+    embedded = {name: drawn(figure, "png") for name, figure in pictures.items()}
     if samples is not None:
-        pictures["samples"] = samples.read_bytes()
+        embedded["samples"] = samples.read_bytes()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     page = environment.get_template("page.html").render(
         result=result,
+        codes=meaning(str(result.get("codes", ""))),
         scores={name: value for name, value in result.items() if _is_score(name, value)},
         snippets=_snippets(found, dataset) if isinstance(dataset, TextDataset) else [],
-        pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
+        pictures={name: base64.b64encode(png).decode() for name, png in embedded.items()},
     )
-    for name, png in pictures.items():
-        with replacing(folder / f"{name}.png") as beside:
-            beside.write_bytes(png)
+    for name, png in embedded.items():
+        as_asked = image_format != "png" and name in pictures
+        content = drawn(pictures[name], image_format) if as_asked else png
+        save(folder, name, content, image_format if as_asked else "png")
     path = folder / "report.html"
     with replacing(path) as beside:
         beside.write_text(printable(page), encoding="utf-8")
@@ -200,9 +210,3 @@ def _largest(sizes: np.ndarray) -> np.ndarray:
     """The classes with the most items, in the order of the names; none without items."""
     shown = np.sort(np.argsort(-sizes, kind="stable")[:MOST_CLASSES])
     return shown[sizes[shown] > 0]
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()

@@ -1,10 +1,13 @@
 """How well a set of codes uses its bits, regardless of labels."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from dsh_jax import hamming
+
+_LISTED = 10  # bits that a sentence names
 
 
 def code_health(codes: np.ndarray, *, num_bits: int) -> dict[str, Any]:
@@ -52,6 +55,35 @@ def code_health(codes: np.ndarray, *, num_bits: int) -> dict[str, Any]:
         "collisions": int(sizes[sizes > 1].sum()),
         "largest_bucket": int(sizes.max()),
     }
+
+
+def constant_bits(health: Mapping[str, Any]) -> list[int]:
+    """The numbers, from 0, of the bits that are equal in all codes of a `code_health`."""
+    return [bit for bit, mean in enumerate(health["bit_means"]) if mean in (0.0, 1.0)]
+
+
+def problems(
+    health: Mapping[str, Any], name: str, *, may_be_constant: bool = False
+) -> list[str]:
+    """What makes scores meaningless, or bits useless, in a sentence each.
+
+    Args:
+      health: of `code_health`.
+      name: of the codes, in the plural.
+      may_be_constant: whether bits that are equal in all codes are no problem.
+    """
+    if health["distinct_codes"] == 1:
+        return [f"all {name} are equal, so the scores say nothing."]
+    constant = constant_bits(health)
+    if not constant or may_be_constant:
+        return []
+    are, bits = ("is", "bit") if len(constant) == 1 else ("are", "bits")
+    numbers = ", ".join(map(str, constant[:_LISTED]))
+    more = f" and {len(constant) - _LISTED} more" * (len(constant) > _LISTED)
+    return [
+        f"{len(constant)} of {len(health['bit_means'])} bits {are} the same in all {name}: "
+        f"{bits} {numbers}{more} (the first bit is 0)."
+    ]
 
 
 def _entropy(p: np.ndarray) -> np.ndarray:

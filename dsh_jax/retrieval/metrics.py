@@ -43,8 +43,8 @@ def evaluate(
       devices: where to count; None for all local devices.
 
     Returns:
-      `map`, and for each cut k `map_at_k`, `precision_at_k`, `recall_at_k`; with multi-hot labels
-      also `weighted_map`, `weighted_map_at_k`, `ndcg_at_k`, `acg_at_k`.
+      `map`, and for each cut k `map_at_k`, `precision_at_k`, `recall_at_k`; if an item has several
+      labels also `weighted_map`, `weighted_map_at_k`, `ndcg_at_k`, `acg_at_k`.
       `tie_band`: metric -> its means under the worst and the best order of ties.
       `standard_error`: metric -> that of its mean over the queries; None for a single query.
       `query_average_precision`: of each query that `map` is the mean of, rounded to 5 decimals.
@@ -103,7 +103,9 @@ def metrics_of(
     labels = query_labels, database_labels
     without = counts[..., 1:].sum(axis=(1, 2)) == 0
     counted = ~without if conventions.without_relevant == "skip" else np.ones(len(counts), bool)
-    metrics = _metrics(cuts, conventions.denominator, graded=labels[0].ndim == 2)
+    # Where no item has two labels, similarity has no grades.
+    graded = labels[0].ndim == 2 and any(of.sum(axis=1).max() > 1 for of in labels)
+    metrics = _metrics(cuts, conventions.denominator, graded=graded)
     hit = _hits(cuts) if conventions.without_relevant == "skip_no_hit" else {}
     if conventions.ties == "stable":
         rows = [

@@ -27,6 +27,7 @@ from dsh_jax.files import remove_abandoned, write_json
 from dsh_jax.forward import packed_bits, run_dataset
 from dsh_jax.judge import Judge
 from dsh_jax.methods.base import Method, Metrics, Stage, State, kept_variables
+from dsh_jax.report.markdown import table
 from dsh_jax.report.names import short
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision
@@ -35,7 +36,8 @@ from dsh_jax.training.experiment import Experiment, prepare
 from dsh_jax.training.lock import WorkdirLock
 from dsh_jax.training.progress import Progress, image_grid, save_png, say
 from dsh_jax.training.saving import CheckpointWriter
-from dsh_jax.training.workdir import as_dict, check_same_config, record_run
+from dsh_jax.training.speed import Speed
+from dsh_jax.training.workdir import as_dict, check_same_config, flatten, record_run
 
 SAMPLES_PER_CLASS = 10
 IN_FLIGHT = 4
@@ -83,6 +85,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
             targets.save(learned, workdir / "targets.npz")
         _write_what_it_is(experiment, workdir, run, start)
         progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
+        progress.text(start, "config", table(("field", "value"), flatten(as_dict(config)).items()))
         with lock.checked(), closing(checkpoints), closing(progress):
             trainer = _Trainer(experiment, workdir, checkpoints, progress, lock, seconds, learned)
             return trainer.fit(state) if experiment.method.fit else trainer.run(state, start)
@@ -207,8 +210,10 @@ class _Trainer:
         self._began = time.monotonic() - seconds
         self._pending: list[tuple[int, Metrics]] = []
         self._in_flight: deque[Metrics] = deque()
+        self._speed = Speed()
         method, devices = experiment.method, experiment.devices
         self._outputs = compile_encode(_codes_and_logits(method), devices)
+        self._learning_rates = method.learning_rates and jax.jit(method.learning_rates)
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
         self._judge = None
         if experiment.judge is not None:
@@ -248,6 +253,7 @@ class _Trainer:
         batches = stage_batches(
             self._experiment, stage, range(first, end), self._targets
         )
+        self._speed.pause()
         for step, batch in enumerate(batches, start=first + 1):
             if step == first + 1:
                 with self._progress.stage(stage.name):
@@ -273,6 +279,7 @@ class _Trainer:
         while len(self._in_flight) > most:
             jax.block_until_ready(self._in_flight.popleft())
             self._progress.advance()
+            self._speed.step()
 
     def _log(self) -> None:
         """Fetches, checks and writes the metrics of the steps since the last call."""
@@ -290,7 +297,19 @@ class _Trainer:
                         "set clip_norm, and start again in another --workdir."
                     )
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        self._progress.write(steps[-1], means | {"seconds": time.monotonic() - self._began})
+        clocks = self._speed.metrics() | {"seconds": time.monotonic() - self._began}
+        self._progress.write(steps[-1], means | self._rates(steps[-1], means) | clocks)
+
+    def _rates(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        """The learning rate at a step of each optimizer that has metrics then."""
+        if self._learning_rates is None:
+            return {}
+        rates = {f"{name}/": float(rate) for name, rate in self._learning_rates(step).items()}
+        return {
+            f"{prefix}learning_rate": rate
+            for prefix, rate in rates.items()
+            if any(name.startswith(prefix) for name in metrics)
+        }
 
     def _evaluate(self, step: int, stacked: State) -> None:
         """Validation mAP, a grid of synthetic images, what their judge says, and a checkpoint."""
@@ -307,6 +326,7 @@ class _Trainer:
         self._checkpoints.save(
             step, state, seconds=time.monotonic() - self._began, validation_map=validation_map
         )
+        self._speed.pause()
 
     def _validate(self, stacked: State) -> tuple[float, dict[str, float]]:
         """mAP of the validation items among themselves, each left out of its own ranking.

@@ -87,6 +87,10 @@ class Progress:
         """Writes a uint8 image `[height, width, 3]` to TensorBoard."""
         self._tensorboard.image(step, name, image)
 
+    def text(self, step: int, name: str, text: str) -> None:
+        """Writes a text in Markdown to TensorBoard."""
+        self._tensorboard.text(step, name, text)
+
     def close(self) -> None:
         """Closes the bar and the files."""
         with closing(self._tensorboard), self._file:

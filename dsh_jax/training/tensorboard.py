@@ -1,4 +1,4 @@
-"""Scalars and pictures for TensorBoard, written at once, so that a full disk is noticed."""
+"""Scalars, pictures and texts for TensorBoard, written at once, so that a full disk is noticed."""
 
 import time
 from pathlib import Path
@@ -31,6 +31,10 @@ class TensorBoard:
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Adds a uint8 image `[height, width, 3]`."""
         self._add(step, summary.image(name, image, dataformats="HWC"))
+
+    def text(self, step: int, name: str, text: str) -> None:
+        """Adds a text in Markdown."""
+        self._add(step, summary.text(name, text))
 
     def flush(self) -> None:
         """Writes what was added."""
