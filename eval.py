@@ -6,6 +6,8 @@ Writes `DIR/eval.json` and `DIR/codes.npz`, and prints a table; `--report` adds 
 """
 
 # ruff: noqa: E402
+from __future__ import annotations
+
 from dsh_jax import interrupt
 
 interrupt.stop_at_once()  # before anything that is slow to import
@@ -13,18 +15,18 @@ interrupt.stop_at_once()  # before anything that is slow to import
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from dsh_jax import cli
-from dsh_jax.encoder_evaluation import evaluate_encoder
+from dsh_jax.baselines import BASELINES
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import BASELINES, evaluate_workdir, report_path
 from dsh_jax.files import write_json
-from dsh_jax.report.comparison import load_results, table, write_comparison
 from dsh_jax.report.names import short
-from dsh_jax.retrieval.conventions import Conventions, parse
+
+if TYPE_CHECKING:  # imported where they are used: they take time, which --help has not
+    from dsh_jax.retrieval.conventions import Conventions
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir written by train.py.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where the data is now, if it has moved.")
@@ -63,6 +65,8 @@ def main(argv: Sequence[str]) -> None:
     if _CONFIG.value is not None and not _ENCODER.value:
         raise UserError("--config is for --encoder, and a workdir has its own; leave it out.")
     if _COMPARE.value:
+        from dsh_jax.report.comparison import load_results, table, write_comparison
+
         output = Path(_OUTPUT.value or "comparison")
         results = load_results([Path(name) for name in (*_COMPARE.value, *more)])
         write_comparison(results, output)
@@ -75,6 +79,9 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(
             "--workdir is missing; name a workdir written by train.py, or --encoder FILE."
         )
+    from dsh_jax.evaluation import report_path
+    from dsh_jax.retrieval.conventions import parse
+
     try:
         conventions = parse(_CONVENTIONS.value)
     except ValueError as error:
@@ -89,6 +96,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _evaluate_workdir(conventions: Conventions) -> tuple[dict[str, Any], Path | None]:
+    from dsh_jax.evaluation import evaluate_workdir
+
     workdir = Path(_WORKDIR.value or "")
     result = evaluate_workdir(
         workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value,
@@ -109,6 +118,8 @@ def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | 
         raise UserError("--judge is for a workdir, and an encoder draws no images; leave it out.")
     if _REPORT.value and not _OUTPUT.value:
         raise UserError("--report needs a folder here; add --output DIR.")
+    from dsh_jax.encoder_evaluation import evaluate_encoder
+
     folder = Path(_OUTPUT.value) if _OUTPUT.value else None
     result = evaluate_encoder(
         Path(_ENCODER.value).expanduser(), _CONFIG.value, data_dir=_DATA_DIR.value,
@@ -138,4 +149,4 @@ def _show(result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, positional=True)
+    cli.run(main, positional=True, about=__doc__)

@@ -7,6 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from dsh_jax import fields
+from dsh_jax.baselines import CLASSIFIERS
 from dsh_jax.data import loading
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.signature import ImageInputs, WordInputs
@@ -14,13 +15,7 @@ from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.encoder import Encoder, load_encoder
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import (
-    CLASSIFIERS,
-    check_classifier,
-    graded_encoder,
-    measure,
-    trained_codes,
-)
+from dsh_jax.evaluation import check_classifier, graded_encoder, measure, trained_codes
 from dsh_jax.evaluation_config import move_data
 from dsh_jax.report.names import short
 from dsh_jax.retrieval.conventions import Conventions

@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dsh_jax import hamming
+from dsh_jax.baselines import CLASSIFIERS, TOPICS
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.splits.split import Split
@@ -31,16 +32,12 @@ from dsh_jax.retrieval.health import code_health
 from dsh_jax.retrieval.metrics import metrics_of
 from dsh_jax.training.experiment import load_data
 
-UNSUPERVISED: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
+_FITS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "itq": fit_itq,
     "lsh": fit_lsh,
-}
-TOPICS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "topics": median_codes,
     "topics_itq": fit_itq,
 }
-CLASSIFIERS = ("classifier", "graded")
-BASELINES = (*UNSUPERVISED, *TOPICS, *CLASSIFIERS)
 
 
 def evaluate_workdir(
@@ -286,7 +283,7 @@ def _unsupervised_codes(
     if name == "topics":
         options = {}  # as many topics as bits, and nothing random
     with as_user_error():
-        encoder = (UNSUPERVISED | TOPICS)[name](features(seen), **options)
+        encoder = _FITS[name](features(seen), **options)
         query, database = (
             hamming.pack(encoder(features(ids))) for ids in (split.query, split.database)
         )

@@ -12,9 +12,8 @@ from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.vocabulary import Vocabulary
-from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.signature import Signature, WordInputs
-from dsh_jax.data.splits.split import ID_FIELDS, Split
+from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.data.splits.unseen import of_seen_classes
@@ -27,7 +26,6 @@ from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
 from dsh_jax.methods import METHODS
 from dsh_jax.methods.base import Method, Recipe
-from dsh_jax.report.preview import write_preview
 
 FIELDS: Rules = {
     "seed": SEED,
@@ -196,33 +194,3 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     if method.synthesize is not None and config.get("judge"):
         judge = load_judge(config.judge, signature, num_devices=len(devices))
     return Experiment(config, devices, dataset, split, signature, method, judge)
-
-
-def preview(config: ConfigDict, workdir: Path) -> str:
-    """Counts and shows the images of a config without training.
-
-    Args:
-      config: of an experiment.
-      workdir: gets `preview.txt` and `preview.png`, and nothing else.
-
-    Returns:
-      The counts and the files left out, to be printed.
-
-    Raises:
-      UserError: the data is not images, or is missing or damaged.
-    """
-    check_data_fields(config)
-    dataset = loading.load_dataset(config.data)
-    if not isinstance(dataset, ImageDataset):
-        raise UserError(f"data.dry_run shows images, and {dataset.name} has none; set it to False.")
-    parts, problem = {}, ""
-    try:
-        split = loading.draw_split(config.data, dataset)
-        parts = {role: getattr(split, role) for role in ID_FIELDS}
-    except UserError as error:  # the images may show the cause
-        problem = f"\n\nThere is no split yet: {error}"
-    text = write_preview(
-        workdir, images=dataset.images, labels=dataset.labels, class_names=dataset.class_names,
-        parts=parts, skipped=getattr(dataset, "skipped", ()),
-    )  # fmt: skip
-    return f"{text}{problem}\n\nThumbnails: {workdir / 'preview.png'}"
