@@ -46,6 +46,10 @@ _JUDGE = flags.DEFINE_string(
     "judge", None, "Encoder file or workdir that judges synthetic images, instead of the config's; "
     "empty for none.",
 )  # fmt: skip
+_METRICS = flags.DEFINE_list(
+    "metrics", None, "Metrics of your own, module:function,..., instead of the config's; empty for "
+    "none.",
+)  # fmt: skip
 _RESULT = flags.DEFINE_string("result", "", "Also write the result to this file.")
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Evaluated workdirs to compare.")
 _OUTPUT = flags.DEFINE_string(
@@ -102,7 +106,7 @@ def _evaluate_workdir(conventions: Conventions) -> tuple[dict[str, Any], Path | 
     result = evaluate_workdir(
         workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value,
         baseline=_BASELINE.value, conventions=conventions, report=_REPORT.value,
-        judge=_JUDGE.value,
+        judge=_JUDGE.value, metrics=_METRICS.value,
     )  # fmt: skip
     return result, workdir
 
@@ -124,6 +128,7 @@ def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | 
     result = evaluate_encoder(
         Path(_ENCODER.value).expanduser(), _CONFIG.value, data_dir=_DATA_DIR.value,
         baseline=_BASELINE.value, conventions=conventions, folder=folder, report=_REPORT.value,
+        metrics=_METRICS.value,
     )  # fmt: skip
     return result, folder
 
@@ -142,6 +147,8 @@ def _show(result: dict[str, Any]) -> None:
     for name in ("frechet_distance", "judged_accuracy"):
         if name in result:
             print(f"{name:26} {result[name]:.4f}")
+    for name, value in result.get("metrics", {}).items():
+        print(f"{name:26} {value:.4f}")
     for asked, taken in result["clipped_cuts"].items():
         print(f"at {asked}: measured at {taken:,}, the size of the database")
     for warning in result["warnings"]:

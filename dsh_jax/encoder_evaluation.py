@@ -1,5 +1,6 @@
 """Evaluates an encoder file on the split that a config describes, without a workdir."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from dsh_jax import fields
+from dsh_jax import metrics as own_metrics
 from dsh_jax.baselines import CLASSIFIERS
 from dsh_jax.data import loading
 from dsh_jax.data.dataset import Dataset
@@ -33,6 +35,7 @@ def evaluate_encoder(
     conventions: str | Conventions = "expected",
     folder: Path | None = None,
     report: bool = False,
+    metrics: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Encodes queries and database with an encoder file, and computes metrics.
 
@@ -45,6 +48,7 @@ def evaluate_encoder(
       conventions: of the metrics, as for `retrieval.evaluate`.
       folder: gets the files that `evaluate_workdir` writes; None to write nothing.
       report: also write a page with pictures into the folder.
+      metrics: of your own, each as "module:function"; None for the config's.
 
     Returns:
       A result, as `evaluate_workdir` returns it, as far as the file knows: without `checkpoint`,
@@ -67,6 +71,10 @@ def evaluate_encoder(
         raise UserError(f"{folder} is a workdir with results of its own; choose another --output.")
     fields.check(config, {"num_devices": FIELDS["num_devices"]})
     check_data_fields(config)
+    if metrics is None:
+        own = own_metrics.find(config.get("metrics", ()))
+    else:
+        own = own_metrics.find(metrics, "--metrics")
     config = config.copy_and_resolve_references()
     move_data(config, data_dir)
     encoder = load_encoder(path, num_devices=min(config.num_devices, jax.local_device_count()))
@@ -91,7 +99,7 @@ def evaluate_encoder(
     return measure(
         config, dataset, split, codes, about,
         num_bits=encoder.num_bits, baseline=baseline, conventions=conventions, folder=folder,
-        report=report,
+        report=report, metrics=own,
     )  # fmt: skip
 
 

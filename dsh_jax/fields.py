@@ -115,6 +115,20 @@ class Text:
         return "a string of valid characters"
 
 
+@dataclass(frozen=True)
+class Names:
+    """A tuple of functions, each as "module:function"."""
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, tuple | list) and all(
+            Text().allows(name) and ":" in name for name in value
+        )
+
+    @property
+    def allowed(self) -> str:
+        return "a tuple of functions, such as ('my_metrics:auc',), or () for none"
+
+
 Rules = Mapping[str, Rule]
 """Dotted names of config fields, each with its rule."""
 

@@ -18,7 +18,7 @@ from dsh_jax.files import read_json, write_json
 
 # These may differ between a run and its resumption: they do not change what is learned.
 FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
-               "data.memory_limit_gb", "data.dry_run", "judge")  # fmt: skip
+               "data.memory_limit_gb", "data.dry_run", "judge", "metrics")  # fmt: skip
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
