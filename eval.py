@@ -7,6 +7,8 @@ Writes `DIR/eval.json` and `DIR/codes.npz`, and prints a table; `--report` adds 
 """
 
 # ruff: noqa: E402
+from __future__ import annotations
+
 from dsh_jax import interrupt
 
 interrupt.stop_at_once()  # before anything that is slow to import
@@ -14,21 +16,19 @@ interrupt.stop_at_once()  # before anything that is slow to import
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from dsh_jax import cli
-from dsh_jax.codes_evaluation import evaluate_codes
-from dsh_jax.encoder_evaluation import evaluate_encoder
+from dsh_jax.baselines import BASELINES
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import BASELINES, evaluate_workdir, report_path
 from dsh_jax.files import write_json
-from dsh_jax.report import comparison, groups
 from dsh_jax.report.codes import meaning
-from dsh_jax.report.drawing import FORMATS
-from dsh_jax.report.names import short
-from dsh_jax.retrieval.conventions import Conventions, parse
+from dsh_jax.report.names import FORMATS, short
+
+if TYPE_CHECKING:  # imported where they are used: they take time, which --help has not
+    from dsh_jax.retrieval.conventions import Conventions
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir written by train.py.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where the data is now, if it has moved.")
@@ -47,6 +47,10 @@ _REPORT = flags.DEFINE_bool("report", False, "Also write a page with pictures, D
 _JUDGE = flags.DEFINE_string(
     "judge", None, "Encoder file or workdir that judges synthetic images, instead of the config's; "
     "empty for none.",
+)  # fmt: skip
+_METRICS = flags.DEFINE_list(
+    "metrics", None, "Metrics of your own, module:function,..., instead of the config's; empty for "
+    "none.",
 )  # fmt: skip
 _RESULT = flags.DEFINE_string("result", "", "Also write the result to this file.")
 _COMPARE = flags.DEFINE_multi_string("compare", [], "Evaluated workdirs to compare.")
@@ -94,6 +98,9 @@ def main(argv: Sequence[str]) -> None:
             "--workdir is missing; name a workdir written by train.py, or --encoder FILE, or "
             "--codes FILE."
         )
+    from dsh_jax.evaluation import report_path
+    from dsh_jax.retrieval.conventions import parse
+
     try:
         conventions = parse(_CONVENTIONS.value)
     except ValueError as error:
@@ -111,6 +118,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _compare(workdirs: list[Path]) -> None:
+    from dsh_jax.report import comparison, groups
+
     output = Path(_OUTPUT.value or "comparison")
     files = comparison.result_files(workdirs)
     results = comparison.load_results(files, several_splits=_GROUP.value)
@@ -125,20 +134,23 @@ def _compare(workdirs: list[Path]) -> None:
 
 
 def _evaluate_codes(files: list[str], conventions: Conventions) -> dict[str, Any]:
-    for name in ("data_dir", "checkpoint", "baseline", "report", "judge", "output"):
+    from dsh_jax.codes_evaluation import evaluate_codes
+
+    for name in ("data_dir", "checkpoint", "baseline", "report", "judge", "output", "metrics"):
         if flags.FLAGS[name].present:
-            raise UserError(f"--{name} needs a model or its data, and --codes has neither; leave "
-                            "it out.")  # fmt: skip
+            raise UserError(f"--{name} is not for --codes; leave it out.")
     paths = [Path(file).expanduser() for file in files]
     return evaluate_codes(paths, num_bits=_NUM_BITS.value, conventions=conventions)
 
 
 def _evaluate_workdir(conventions: Conventions) -> tuple[dict[str, Any], Path | None]:
+    from dsh_jax.evaluation import evaluate_workdir
+
     workdir = Path(_WORKDIR.value or "")
     result = evaluate_workdir(
         workdir, data_dir=_DATA_DIR.value, checkpoint=_CHECKPOINT.value,
         baseline=_BASELINE.value, conventions=conventions, report=_REPORT.value,
-        image_format=_FORMAT.value, judge=_JUDGE.value,
+        image_format=_FORMAT.value, judge=_JUDGE.value, metrics=_METRICS.value,
     )  # fmt: skip
     return result, workdir
 
@@ -154,11 +166,13 @@ def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | 
         raise UserError("--judge is for a workdir, and an encoder draws no images; leave it out.")
     if _REPORT.value and not _OUTPUT.value:
         raise UserError("--report needs a folder here; add --output DIR.")
+    from dsh_jax.encoder_evaluation import evaluate_encoder
+
     folder = Path(_OUTPUT.value) if _OUTPUT.value else None
     result = evaluate_encoder(
         Path(_ENCODER.value).expanduser(), _CONFIG.value, data_dir=_DATA_DIR.value,
         baseline=_BASELINE.value, conventions=conventions, folder=folder, report=_REPORT.value,
-        image_format=_FORMAT.value,
+        image_format=_FORMAT.value, metrics=_METRICS.value,
     )  # fmt: skip
     return result, folder
 
@@ -180,6 +194,8 @@ def _show(result: dict[str, Any]) -> None:
     for name in ("weighted_map", "ndcg_at_100", "frechet_distance", "judged_accuracy"):
         if name in result:
             print(f"{name:26} {result[name]:.4f}")
+    for name, value in result.get("metrics", {}).items():
+        print(f"{name:26} {value:.4f}")
     for asked, taken in result["clipped_cuts"].items():
         print(f"at {asked}: measured at {taken:,}, the size of the database")
     for warning in result["warnings"]:
@@ -187,4 +203,4 @@ def _show(result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, positional=True)
+    cli.run(main, positional=True, about=__doc__)

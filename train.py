@@ -6,7 +6,7 @@ The same command with the same workdir resumes the run. `--config.field=value` o
 # ruff: noqa: E402
 from dsh_jax import interrupt
 
-interrupt.stop_at_once()  # before anything that is slow to import
+interrupt.stop_at_once()  # before anything that takes time to import
 
 import sys
 from collections.abc import Sequence
@@ -17,9 +17,7 @@ from ml_collections import ConfigDict
 
 from dsh_jax import cli
 from dsh_jax.errors import UserError
-from dsh_jax.training import workdir as workdirs
-from dsh_jax.training.experiment import preview
-from dsh_jax.training.loop import train
+from dsh_jax.overrides import config_overrides
 
 _CONFIG = cli.config_file_flag("config", "The experiment, e.g. configs/digits_16bit.py.")
 _WORKDIR = flags.DEFINE_string(
@@ -29,7 +27,12 @@ _WORKDIR = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    overrides = workdirs.config_overrides(sys.argv[1:])
+    # Slow to import, and not needed for --help or to find a mistake in a flag.
+    from dsh_jax.training import workdir as workdirs
+    from dsh_jax.training.loop import train
+    from dsh_jax.training.preview import preview
+
+    overrides = config_overrides(sys.argv[1:])
     run = workdirs.describe_run(workdirs.command_line(), overrides)
     if not _WORKDIR.value:
         raise UserError("--workdir is empty; name a folder.")
@@ -43,4 +46,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    cli.run(main)
+    cli.run(main, about=__doc__)

@@ -176,6 +176,9 @@ def get_config() -> ConfigDict:
     # Encoder file or workdir with class outputs that judges synthetic images at every evaluation;
     # empty is none.
     config.judge = ""
+    # Functions of your own of (codes, labels), each "module:function", measured at every validation
+    # and by eval.py; see docs/extending.md.
+    config.metrics = ()
     config.encode_batch_size = 500  # images per call in validation and evaluation, over all devices
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 1000  # steps between validations, sample grids and checkpoints

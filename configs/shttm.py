@@ -80,6 +80,9 @@ def documents(source: str, num_bits: int) -> ConfigDict:
     config.topics.iterations = 10  # passes over the training documents
     config.topics.cache = "~/.cache/dsh_jax/topics"  # where topics are cached; empty is no cache
 
+    # Functions of your own of (codes, labels), each "module:function", measured at every validation
+    # and by eval.py; see docs/extending.md.
+    config.metrics = ()
     config.encode_batch_size = 500  # documents per call, over all devices
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 100  # steps between validations and checkpoints

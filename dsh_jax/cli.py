@@ -1,12 +1,12 @@
 """Shared by the command-line tools: a user's mistake gives one sentence and exit code 2."""
 
+import difflib
 import errno
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from itertools import dropwhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,15 +14,15 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
-from dsh_jax import compilation_cache, fields, interrupt
-from dsh_jax.errors import UserError
-from dsh_jax.training.workdir import config_overrides
+from dsh_jax import flag_messages, interrupt
+from dsh_jax.errors import UserError, reason
+from dsh_jax.overrides import check as check_overrides
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _ConfigParser(ConfigFileFlagParser):
-    """Reads a config file; says what is wrong with what it returns and with its overrides.
+    """Reads a config file; says what is wrong with it and with its overrides.
 
     Args:
       name: of the flag.
@@ -34,16 +34,43 @@ class _ConfigParser(ConfigFileFlagParser):
         self._arguments = arguments
 
     def parse(self, path: str) -> Any:
-        config = super().parse(path)
+        file = Path(path.partition(":")[0])
+        if path.startswith("--"):
+            raise UserError(f"--{self.name} has no value; write --{self.name}=FILE.")
+        if not file.is_file():
+            beside = sorted(map(str, file.parent.glob("*.py")))
+            similar = difflib.get_close_matches(str(file), beside, n=1)
+            meant = f"did you mean {similar[0]}?" if similar else "name one of configs/."
+            raise UserError(f"there is no config file {path!r}; {meant}")
+        try:
+            config = super().parse(path)
+        except UserError:
+            raise
+        except Exception as error:  # a config file is user code: it may raise anything
+            # ml_collections raises some errors anew, with a traceback as their message.
+            again = str(error).startswith("Error whilst parsing config file")
+            raise UserError(_about_config(path, error.__context__ if again else error)) from error
         if config is None or isinstance(config, dict | list | str | int):
             raise UserError(
                 f"get_config() in {path} returns {type(config).__name__}; let it return a "
                 "ConfigDict, as in configs/default.py."
             )
         if isinstance(config, ConfigDict):
-            given = sys.argv[1:] if self._arguments is None else self._arguments
-            _check_overrides(config, given)
+            check_overrides(config, sys.argv[1:] if self._arguments is None else self._arguments)
         return config
+
+
+def _about_config(path: str, error: BaseException | None) -> str:
+    """What went wrong in a config file."""
+    file, colon, argument = path.partition(":")
+    assert error is not None
+    if isinstance(error, AttributeError) and error.name == "get_config":
+        return f"{file} has no get_config(); write one that returns a ConfigDict."
+    if str(error).startswith("get_config() ") and "positional argument" in str(error):
+        if colon:
+            return f"get_config() in {file} takes no argument; leave out the :{argument}."
+        return f"get_config() in {file} takes an argument; write it after a colon, as in {file}:48."
+    return f"the config {path} fails: {reason(error)}."
 
 
 def config_file_flag(name: str, text: str) -> flags.FlagHolder:
@@ -63,41 +90,38 @@ def read_config(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
       UserError: there is no such file, it cannot be run, or an override does not fit.
     """
-    if not Path(path.partition(":")[0]).is_file():
-        raise UserError(f"there is no config file {path!r}; name one of configs/.")
     arguments = [f"--config={path}", *overrides]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["", *arguments])
     values["config"].parser = _ConfigParser("config", arguments)
     try:
         values(["", *arguments])
-    except Exception as error:  # a config file is user code: it may raise anything
-        raise UserError(_about_flags(error)) from error
+    except (flags.Error, AttributeError, TypeError, ValueError) as error:
+        raise UserError(flag_messages.explain(error, values)) from error
     return values["config"].value
 
 
-def _check_overrides(config: ConfigDict, arguments: Sequence[str]) -> None:
-    known = fields.names(config)
-    groups = {name[:end] for name in known for end, letter in enumerate(name) if letter == "."}
-    for override in config_overrides(arguments):
-        field = override.removeprefix("--config.").split("=", 1)[0]
-        if field not in groups.union(known):
-            raise fields.misspelt(field, known)
-
-
-def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> None:
+def run(
+    main: Callable[[Sequence[str]], None], *, positional: bool = False, about: str = ""
+) -> None:
     """Parses the flags and calls `main`; reports a user's mistake in one sentence, exit code 2.
 
     Args:
-      main: takes the script's name and the arguments that are not flags.
+      main: takes the script's name and the arguments that are not flags. What is slow to import is
+        imported in it, after the flags are read.
       positional: whether arguments other than flags are allowed.
+      about: the program, for `--help`.
     """
 
     def parse(argv: Sequence[str]) -> list[str]:
+        if flag_messages.asks_for_help(argv[1:]):
+            interrupt.end(0, flag_messages.help_page(argv[0], about), file=sys.stdout)
         try:
             rest = flags.FLAGS(list(argv))
-        except Exception as error:  # a config file is user code: it may raise anything
-            _fail(_about_flags(error))
+        except UserError as error:
+            _fail(" ".join(str(error).split()))
+        except Exception as error:
+            _fail(flag_messages.explain(error))
         if len(rest) > 1 and not positional:
             _fail(f"unexpected argument {rest[1]!r}; flags begin with --.")
         return rest
@@ -107,6 +131,8 @@ def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> N
         logging.set_verbosity(logging.FATAL)
         try:
             interrupt.stop_in_order()
+            from dsh_jax import compilation_cache  # imports JAX, which --help does without
+
             compilation_cache.enable()
             main(argv)
             sys.stdout.flush()
@@ -124,21 +150,6 @@ def run(main: Callable[[Sequence[str]], None], *, positional: bool = False) -> N
     sys.unraisablehook = _unraisable
     threading.excepthook = _thread_failed
     app.run(guarded, flags_parser=parse)
-
-
-def _about_flags(error: Exception) -> str:
-    """What went wrong when flags or a config file were read."""
-    known = isinstance(error, flags.Error | UserError)
-    return ("" if known else f"{type(error).__name__}: ") + _without_traceback(str(error))
-
-
-def _without_traceback(message: str) -> str:
-    # ml_collections puts the traceback of a config file's TypeError or ValueError into its message.
-    before, *tracebacks = message.split("Traceback (most recent call last):\n")
-    if tracebacks:
-        lines = tracebacks[-1].splitlines()
-        before += " ".join(dropwhile(lambda line: line[:1] in ("", " "), lines))
-    return " ".join(before.split())
 
 
 def _unraisable(caught: "sys.UnraisableHookArgs") -> None:

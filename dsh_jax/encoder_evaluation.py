@@ -1,5 +1,6 @@
 """Evaluates an encoder file on the split that a config describes, without a workdir."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import jax
 from ml_collections import ConfigDict
 
 from dsh_jax import fields
+from dsh_jax import metrics as own_metrics
+from dsh_jax.baselines import CLASSIFIERS
 from dsh_jax.data import loading
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.signature import ImageInputs, WordInputs
@@ -14,13 +17,7 @@ from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.encoder import Encoder, load_encoder
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import (
-    CLASSIFIERS,
-    check_classifier,
-    graded_encoder,
-    measure,
-    trained_codes,
-)
+from dsh_jax.evaluation import check_classifier, graded_encoder, measure, trained_codes
 from dsh_jax.evaluation_config import move_data
 from dsh_jax.report.names import short
 from dsh_jax.retrieval.conventions import Conventions
@@ -39,6 +36,7 @@ def evaluate_encoder(
     folder: Path | None = None,
     report: bool = False,
     image_format: str = "png",
+    metrics: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Encodes queries and database with an encoder file, and computes metrics.
 
@@ -52,6 +50,7 @@ def evaluate_encoder(
       folder: gets the files that `evaluate_workdir` writes; None to write nothing.
       report: also write a page with pictures into the folder.
       image_format: of the pictures' files, "png", "pdf" or "svg".
+      metrics: of your own, each as "module:function"; None for the config's.
 
     Returns:
       A result, as `evaluate_workdir` returns it, as far as the file knows: without `checkpoint`,
@@ -74,6 +73,10 @@ def evaluate_encoder(
         raise UserError(f"{folder} is a workdir with results of its own; choose another --output.")
     fields.check(config, {"num_devices": FIELDS["num_devices"]})
     check_data_fields(config)
+    if metrics is None:
+        own = own_metrics.find(config.get("metrics", ()))
+    else:
+        own = own_metrics.find(metrics, "--metrics")
     config = config.copy_and_resolve_references()
     move_data(config, data_dir)
     encoder = load_encoder(path, num_devices=min(config.num_devices, jax.local_device_count()))
@@ -98,7 +101,7 @@ def evaluate_encoder(
     return measure(
         config, dataset, split, codes, about,
         num_bits=encoder.num_bits, baseline=baseline, conventions=conventions, folder=folder,
-        report=report, image_format=image_format,
+        report=report, image_format=image_format, metrics=own,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Evaluates a trained workdir, or a baseline on the same split."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dsh_jax import hamming
+from dsh_jax import metrics as own_metrics
+from dsh_jax.baselines import CLASSIFIERS, TOPICS
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.splits.split import Split
@@ -22,6 +24,7 @@ from dsh_jax.files import read_json, refuse_links_out, replacing, write_json
 from dsh_jax.forward import packed_bits
 from dsh_jax.judged_workdir import judging_of
 from dsh_jax.methods.word_players import topic_model
+from dsh_jax.metrics import Metric
 from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.counts import distance_counts
@@ -30,16 +33,12 @@ from dsh_jax.retrieval.health import code_health, problems
 from dsh_jax.retrieval.metrics import metrics_of
 from dsh_jax.training.experiment import load_data
 
-UNSUPERVISED: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
+_FITS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "itq": fit_itq,
     "lsh": fit_lsh,
-}
-TOPICS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "topics": median_codes,
     "topics_itq": fit_itq,
 }
-CLASSIFIERS = ("classifier", "graded")
-BASELINES = (*UNSUPERVISED, *TOPICS, *CLASSIFIERS)
 
 
 def evaluate_workdir(
@@ -52,6 +51,7 @@ def evaluate_workdir(
     report: bool = False,
     image_format: str = "png",
     judge: str | None = None,
+    metrics: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Encodes queries and database, computes metrics, and writes `eval.json` and `codes.npz`.
 
@@ -69,6 +69,8 @@ def evaluate_workdir(
       image_format: of the pictures' files, "png", "pdf" or "svg".
       judge: encoder file or workdir that judges synthetic images; None for the config's, empty for
         none. Only the trained codes' result has what it says.
+      metrics: of your own, each as "module:function" (see `dsh_jax.metrics`); None for the
+        config's, of which those that cannot be imported are left out with a warning.
 
     Returns:
       The content of `eval.json`; `warnings` in it says what is wrong with the codes.
@@ -79,6 +81,10 @@ def evaluate_workdir(
     """
     refuse_links_out(workdir)
     config = load_config_of(workdir, data_dir)
+    if metrics is None:
+        own, left_out = own_metrics.of_workdir(config.get("metrics"), workdir)
+    else:
+        own, left_out = own_metrics.find(metrics, "--metrics"), []
     # As many devices as in training, if this machine has them.
     num_devices = min(config.num_devices, jax.local_device_count())
     trained = baseline in ("", *CLASSIFIERS)
@@ -109,7 +115,7 @@ def evaluate_workdir(
     return measure(
         config, dataset, split, codes, about,
         num_bits=config.num_bits, baseline=baseline, conventions=conventions, folder=workdir,
-        report=report, image_format=image_format,
+        report=report, image_format=image_format, metrics=own, left_out=left_out,
     )  # fmt: skip
 
 
@@ -125,7 +131,9 @@ def measure(
     conventions: str | Conventions,
     folder: Path | None,
     report: bool,
+    metrics: Mapping[str, Metric],
     image_format: str = "png",
+    left_out: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Computes the metrics of codes, and writes `eval.json` and `codes.npz`.
 
@@ -138,6 +146,8 @@ def measure(
       num_bits: of the codes.
       baseline, conventions, report, image_format: as for `evaluate_workdir`.
       folder: where to write; None to write nothing.
+      metrics: of the user's own, by name.
+      left_out: a warning about each other one.
 
     Returns:
       The content of `eval.json`.
@@ -150,7 +160,9 @@ def measure(
     measured = (query, dataset.labels[split.query], database, dataset.labels[split.database])
     counts = distance_counts(*measured, num_bits=num_bits, devices=pick_devices(num_devices, {}))
     with as_user_error():  # conventions that leave out every query
-        metrics = metrics_of(counts, *measured, num_bits=num_bits, conventions=conventions)
+        found = metrics_of(counts, *measured, num_bits=num_bits, conventions=conventions)
+    bits, query_labels = hamming.unpack(query, num_bits), dataset.labels[split.query]
+    values, problems = own_metrics.measure(metrics, bits, query_labels)
     result = {
         "method": baseline or config.method,
         "dataset": dataset.name,
@@ -165,7 +177,8 @@ def measure(
         "num_validation": len(split.validation),  # their labels choose the checkpoint
         "num_unlabeled": len(split.unlabeled),
         **about,
-        **metrics,
+        **found,
+        **({"metrics": values} if metrics else {}),
     }
     arrays = {
         "num_bits": np.asarray(num_bits),
@@ -183,7 +196,7 @@ def measure(
         }
         result["queries_without_words"] = int((~arrays["query_has_words"]).sum())
         result["database_without_words"] = int((~arrays["database_has_words"]).sum())
-    result["warnings"] = _warnings(result, query, baseline)
+    result["warnings"] = [*_warnings(result, query, baseline), *left_out, *problems.values()]
     if folder is None:
         return result
     with replacing(codes_path(folder, baseline)) as beside, beside.open("wb") as file:
@@ -287,7 +300,7 @@ def _unsupervised_codes(
     if name == "topics":
         options = {}  # as many topics as bits, and nothing random
     with as_user_error():
-        encoder = (UNSUPERVISED | TOPICS)[name](features(seen), **options)
+        encoder = _FITS[name](features(seen), **options)
         query, database = (
             hamming.pack(encoder(features(ids))) for ids in (split.query, split.database)
         )

@@ -115,6 +115,20 @@ class Text:
         return "a string of valid characters"
 
 
+@dataclass(frozen=True)
+class Names:
+    """A tuple of functions, each as "module:function"."""
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, tuple | list) and all(
+            Text().allows(name) and ":" in name for name in value
+        )
+
+    @property
+    def allowed(self) -> str:
+        return "a tuple of functions, such as ('my_metrics:auc',), or () for none"
+
+
 Rules = Mapping[str, Rule]
 """Dotted names of config fields, each with its rule."""
 
@@ -210,6 +224,24 @@ def unknown(config: Mapping[str, Any] | ConfigDict, known: Collection[str]) -> N
 
 def misspelt(field: str, known: Collection[str]) -> UserError:
     """The error for a field that is not known; names the most similar one that is."""
-    similar = difflib.get_close_matches(field, sorted(known), n=1)
-    fix = f"write {similar[0]}, or remove it." if similar else "remove it."
+    similar = _similar(field, known)
+    fix = f"write {similar}, or remove it." if similar else "remove it."
     return UserError(f"{shown(field)[1:-1]} is not a field of this config; {fix}")
+
+
+def did_you_mean(field: str, known: Collection[str]) -> str:
+    """The end of a sentence about a field that is not known."""
+    # A far-fetched guess is better than none: it shows what a name looks like.
+    similar = _similar(field, known) or _similar(field, known, least=0.3)
+    meant = f"did you mean {similar}? " if similar else ""
+    return f"{meant}configs/default.py describes the fields."
+
+
+def _similar(field: str, known: Collection[str], least: float = 0.6) -> str:
+    """The most similar of the known fields, or one whose last name is similar; else empty."""
+    names = sorted(known)
+    last = {name.rpartition(".")[2]: name for name in reversed(names)}
+    for asked, among in ((field, names), (field.rpartition(".")[2], list(last))):
+        if found := difflib.get_close_matches(asked, among, n=1, cutoff=least):
+            return last.get(found[0], found[0]) if among is not names else found[0]
+    return ""

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 STOPPED = "stopped; run the same command again to resume."
 
@@ -19,8 +19,13 @@ def stop_in_order() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def end(code: int, line: str = "") -> NoReturn:
-    """Ends the process after a line on stderr, without waiting for threads or closing modules.
+def end(code: int, line: str = "", file: TextIO | None = None) -> NoReturn:
+    """Ends the process after a line, without waiting for threads or closing modules.
+
+    Args:
+      code: the exit code.
+      line: to write; empty for none.
+      file: where to; None for stderr.
 
     Not `sys.exit`: after a failed read, Orbax's threads print tracebacks at the interpreter's exit.
     """
@@ -28,9 +33,10 @@ def end(code: int, line: str = "") -> NoReturn:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
         sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError):
+        file = file or sys.stderr
         if line:
-            sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+            file.write(f"{line}\n")
+        file.flush()
     os._exit(code)
 
 

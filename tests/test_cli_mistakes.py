@@ -92,7 +92,7 @@ def test_data_that_is_cut_short(tmp_path):
         (("train.py", "--config=configs/none.py"), "none.py"),
         (("train.py", "--config=configs/cifar10.py"), "--config configs/cifar10.py:48."),
         (("train.py", "--config=configs/cifar10.py:many"), "configs/cifar10.py:48, not 'many'."),
-        (("train.py", "--config=configs/digits_16bit.py:48"), "takes 0 positional arguments"),
+        (("train.py", "--config=configs/digits_16bit.py:48"), "leave out the :48."),
         (("train.py",), "config"),
         (("train.py", SMOKE, "smoke"), "smoke"),
         (("train.py", SMOKE, "--wrokdir=a"), "wrokdir"),
@@ -114,16 +114,20 @@ def test_no_workdir_given(tmp_path, arguments):
     ("text", "named"),
     [
         ("def get_config(:\n", "broken.py"),
-        ("import no_such_module\n", "no_such_module"),
-        ("x = 1\n", "get_config"),
-        ("def get_config():\n    return no_such_name\n", "no_such_name"),
+        ("import no_such_module\n", "'no_such_module', in line 1 of broken.py."),
+        ("x = 1\n", "has no get_config()"),
+        ("def get_config():\n    return no_such_name\n", "'no_such_name' is not defined, in"),
+        ("def get_config():\n    return {}['x']\n", "there is no key 'x', in line 2"),
+        ("def get_config():\n    raise ValueError\n", "no message, in line 2"),
+        ("def get_config():\n    raise TypeError('wrong')\n", "fails: wrong, in line 2"),
+        ("def get_config(bits):\n    return bits\n", "broken.py:48."),
     ],
 )
 def test_a_config_file_that_does_not_run(tmp_path, text, named):
     (tmp_path / "broken.py").write_text(text)
     workdir = tmp_path / "run"
     sentence = refused(tmp_path, workdir, "train.py", f"--config={tmp_path / 'broken.py'}")
-    assert named in sentence
+    assert named in sentence and "Error" not in sentence
 
 
 def test_a_workdir_that_cannot_be_made(tmp_path):

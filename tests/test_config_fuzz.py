@@ -98,8 +98,9 @@ def test_a_config_file_that_returns_no_config(text, named, tmp_path):
 
 @pytest.mark.parametrize(
     ("override", "named"),
-    [("nope=1", "nope is not a field"), ("data.sorce=a", "write data.source,"),
-     ("num_bits.x=1", "write num_bits,")],
+    [("nope=1", "no field nope; did you mean "), ("data.sorce=a", "did you mean data.source?"),
+     ("num_bits.x=1", "did you mean num_bits?"),
+     ("learning_rate=1", "did you mean optimizer.hash.learning_rate?")],
 )  # fmt: skip
 def test_an_unknown_field_on_the_command_line(override, named, tmp_path):
     sentence = refused(tmp_path, tmp_path / "run", "train.py", SMOKE, f"--config.{override}")

@@ -13,15 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from sklearn.metrics import roc_auc_score
 
 from configs import digits_16bit, smoke
 from dsh_jax import load_encoder
 from dsh_jax.data import loading
+from dsh_jax.data.signature import ImageInputs, Signature
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.losses.slots import SLOTS
 from dsh_jax.methods import METHODS
+from dsh_jax.training.blame import check_finite
 from dsh_jax.training.experiment import prepare
 from dsh_jax.training.loop import train
 from tests.commands import ROOT, only_sentence
@@ -96,23 +99,26 @@ def test_every_block_of_code_is_a_file_that_is_run_here():
 
 def test_a_loss_and_a_metric_with_the_commands_of_the_page(page):
     command = "python train.py --config my_config.py --workdir runs/mine"
-    run_shown(page, command, *SMALL)
+    assert "`--config.metrics=my_metrics:auc`" in PAGE
+    done = run_shown(page, command, *SMALL, "metrics=my_metrics:auc")
     config = json.loads((page / "runs/mine/config.json").read_text())
     assert config["loss"]["triplet"] == "my_losses:soft_triplet"
     assert config["loss"]["triplet_options"] == {"temperature": 2.0}
     assert np.isfinite(logged(page / "runs/mine")["hash/triplet"])
+    assert 0.5 < logged(page / "runs/mine")["validation_auc"] < 1
+    assert f"auc={logged(page / 'runs/mine')['validation_auc']:.3f}" in done.stderr
     (page / "my_losses.py").unlink()  # evaluation does not need it
-    run_shown(page, "python eval.py --workdir runs/mine")
+    printed = run_shown(page, "python eval.py --workdir runs/mine --metrics my_metrics:auc").stdout
+    result = json.loads((page / "runs/mine/eval.json").read_text())
+    assert re.search(rf"^auc +{result['metrics']['auc']:.4f}$", printed, re.MULTILINE)
 
-    shown = run_shown(page, "python my_metrics.py runs/mine/codes.npz").stdout
     codes = np.load(page / "runs/mine/codes.npz")
-    bits = {role: np.unpackbits(codes[f"{role}_codes"], axis=1) for role in ("query", "database")}
+    bits, labels = np.unpackbits(codes["query_codes"], axis=1), codes["query_labels"]
     wanted = [
-        roc_auc_score(codes["database_labels"] == label, -(bits["database"] != code).sum(axis=1))
-        for code, label in zip(bits["query"], codes["query_labels"], strict=True)
+        roc_auc_score(np.delete(labels == label, row), np.delete(-(bits != code).sum(axis=1), row))
+        for row, (code, label) in enumerate(zip(bits, labels, strict=True))
     ]
-    assert re.fullmatch(r"AUC 0\.\d{4}\n", shown)
-    assert float(shown.split()[1]) == pytest.approx(np.mean(wanted), abs=6e-5)
+    assert result["metrics"] == {"auc": pytest.approx(np.mean(wanted), rel=1e-9)}
 
 
 def test_a_mistake_in_a_real_process(page):
@@ -124,17 +130,28 @@ def test_a_mistake_in_a_real_process(page):
     assert not (page / "runs").exists()
 
 
-@pytest.mark.parametrize("mistake", ["no sum", "misspelt option"])
+@pytest.mark.parametrize("mistake", ["no sum", "misspelt option", "metric"])
 def test_the_other_mistakes_that_are_shown(page, mistake):
     if mistake == "no sum":
         text = (page / "my_losses.py").read_text()
         (page / "my_losses.py").write_text(text.replace("jnp.sum((anchor", "((anchor"))
+    if mistake == "metric":
+        text = (page / "my_metrics.py").read_text()
+        (page / "my_metrics.py").write_text(text.replace("codes.shape", "codes.shap"))
     config = take("my_config").get_config()
+    config.metrics = ("my_metrics:auc",)
     if mistake == "misspelt option":
         config.loss.triplet_options = {"temprature": 2.0}
     with pytest.raises(UserError) as caught:
         prepare(config, page / "run")
     assert shown(f"error: {caught.value}")
+
+
+def test_the_loss_that_is_not_finite_is_named():
+    config = ConfigDict({"loss": {"triplet": "my_losses:soft_triplet", "classification": "auto"}})
+    signature = Signature(ImageInputs(8, 8, 1), "single", ("a", "b"))
+    row = {"hash/triplet": np.nan, "hash/classification": 1.0, "hash/loss": np.nan}
+    assert shown(f"error: {check_finite(config, signature, 120, row)}")
 
 
 def test_the_soft_triplet_by_hand(page):
@@ -254,4 +271,4 @@ def test_the_metric_by_hand(page):
     counts[0, [0, 2], [1, 2]] = 1
     counts[0, [1, 2], 0] = 1, 2
     counts[1, 3, 0] = 5  # no relevant item
-    np.testing.assert_allclose(take("my_metrics").auc(counts), [4 / 6, np.nan])
+    np.testing.assert_allclose(take("my_metrics").of_counts(counts), [4 / 6, np.nan])

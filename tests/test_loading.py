@@ -19,8 +19,9 @@ from dsh_jax.encoder import load_encoder
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.training import loop
-from dsh_jax.training.experiment import prepare, preview
+from dsh_jax.training.experiment import prepare
 from dsh_jax.training.loop import stage_batches, train
+from dsh_jax.training.preview import preview
 
 ROOT = Path(__file__).parents[1]
 COLORS = {"green": (20, 180, 40), "red": (200, 30, 30), "blue": (30, 30, 210)}

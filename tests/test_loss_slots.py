@@ -34,6 +34,18 @@ def misspelt(*arrays):
     return no_such_name(*arrays)  # noqa: F821
 
 
+def of_its_value(*arrays):
+    return total(*arrays) if total(*arrays) > 0 else 0.0
+
+
+def without_gradient(*arrays):
+    return jax.lax.while_loop(lambda x: x < 1, lambda x: x * 2, total(*arrays))
+
+
+def without_message(*arrays):
+    raise RuntimeError
+
+
 def of_five(one, two, three, four, five):
     return total(one, two, three, four, five)
 
@@ -77,12 +89,15 @@ def refusal(call, *arguments, **named):
 # Mistakes.
 
 MISTAKES = {
-    "misspelt": ["NameError", "no_such_name"],
-    "of_five": ["TypeError", "argument"],
+    "misspelt": ["'no_such_name' is not defined, in line ", " of test_loss_slots.py"],
+    "of_five": ["argument"],
+    "of_its_value": ["use jnp.where", "in line "],
+    "without_gradient": ["gradient", "while_loop"],
+    "without_message": ["it gave no message, in line "],
     "two_numbers": ["float32 [2]", "one float"],
     "an_integer": ["int32 []", "one float"],
-    "a_tuple": ["tuple", "one float"],
-    "nothing": ["NoneType", "one float"],
+    "a_tuple": ["a tuple", "one float"],
+    "nothing": ["nothing", "one float"],
     "number": ["not a function"],
     "AClass": ["not a function"],
     "absent": ["absent"],
@@ -94,7 +109,7 @@ MISTAKES = {
 def test_a_mistake_in_a_loss_is_one_sentence(slot, mistake):
     name = f"{__name__}:{mistake}"
     sentence = refusal(slots.from_config, config_of(slot, name), slot, **SIZES)
-    assert sentence.startswith(f"loss.{slot} ") and name in sentence
+    assert f"loss.{slot} " in sentence and name in sentence and "Error" not in sentence
     assert all(part in sentence for part in MISTAKES[mistake])
 
 
@@ -132,14 +147,26 @@ def vectors():
     return slots.Game(lambda logit, is_real: logit * is_real, lambda logit: jnp.stack([logit] * 2))
 
 
+def broken():
+    return slots.Game(lambda logit, is_real: logit * is_real, misspelt)
+
+
+def other_arguments():
+    return slots.Game(lambda logit: logit, lambda logit: logit)
+
+
 @pytest.mark.parametrize(
     ("name", "named"),
-    [("integers", "int32 []"), ("vectors", "float32 [2]"), ("nothing", "not a game"),
-     ("misspelt", "NameError"), ("total", "not a game")],
+    [("integers", "discriminate of loss.adversarial"), ("integers", "int32 []"),
+     ("vectors", "deceive of loss.adversarial"), ("vectors", "float32 [2]"),
+     ("nothing", "not a game, as it returns nothing"), ("total", "not a game"),
+     ("misspelt", "'no_such_name' is not defined, in line "),
+     ("broken", "deceive of loss.adversarial"), ("broken", "(logit []): name 'no_such_name'"),
+     ("other_arguments", "discriminate of loss.adversarial")],
 )  # fmt: skip
 def test_a_mistake_in_a_game_is_one_sentence(name, named):
     sentence = refusal(slots.game, config_of("adversarial", f"{__name__}:{name}"))
-    assert sentence.startswith("loss.adversarial ") and named in sentence
+    assert "loss.adversarial " in sentence and named in sentence and "Error" not in sentence
 
 
 @pytest.mark.parametrize("slot", ["triplet", "classification", "quantization", "pair", "batch",

@@ -252,7 +252,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
         return run
 
     monkeypatch.setattr(loop, "compile_step", breaking)
-    with pytest.raises(UserError, match=r"hash/triplet became nan at step 5.*learning rate"):
+    with pytest.raises(UserError, match=r"loss.triplet .* became NaN at step 5; lower a learning"):
         train(tmp_path)
     assert saved_steps(tmp_path) == [3]
     assert [line["step"] for line in metrics(tmp_path)][-1] == 4

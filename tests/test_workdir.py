@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from dsh_jax.errors import UserError
 from dsh_jax.files import write_json
+from dsh_jax.overrides import config_overrides
 from dsh_jax.training import workdir
 
 
@@ -19,7 +20,7 @@ def test_write_json_makes_folders_and_leaves_nothing_beside(tmp_path):
 
 def test_overrides_are_found_with_and_without_an_equals_sign():
     arguments = ["--config", "c.py", "--config.seed=3", "--config.num_bits", "24", "--workdir=w"]
-    assert workdir.config_overrides(arguments) == ["--config.seed=3", "--config.num_bits=24"]
+    assert config_overrides(arguments) == ["--config.seed=3", "--config.num_bits=24"]
 
 
 def test_flatten_names_fields_by_their_path():

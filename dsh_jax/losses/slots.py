@@ -4,7 +4,6 @@ Each place for a loss is a slot. What a slot hands to its loss is written once, 
 loss is tried on arrays of those shapes before anything is trained.
 """
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dsh_jax.errors import UserError, brief
+from dsh_jax.errors import UserError, reason
 from dsh_jax.fields import Rule, Text, shown
+from dsh_jax.functions import load
 from dsh_jax.losses.adversarial import Game
 
 Loss = Callable[..., jax.Array]
@@ -101,25 +101,24 @@ def game(config: ConfigDict) -> Game:
     """
     name = config.loss.adversarial
     make = find("loss.adversarial", name, _options(config, "adversarial"))
-    scalar = jax.ShapeDtypeStruct((), jnp.float32)
     try:
-        made = Game(*make())
-        results = [
-            jax.eval_shape(made.discriminate, scalar, scalar),
-            jax.eval_shape(made.deceive, scalar),
-        ]
+        made = make()
     except Exception as error:  # a user's function may raise anything
         raise UserError(
-            f"loss.adversarial {name!r} is not a game ({type(error).__name__}: {brief(error)}); "
-            "let it return Game(discriminate, deceive)."
+            f"loss.adversarial {name!r} fails: {reason(error)}; let it return "
+            "Game(discriminate, deceive)."
         ) from error
-    for result in results:
-        if not _is_float(result):
-            raise UserError(
-                f"loss.adversarial {name!r} returns {_described(result)} for one logit; let both "
-                "losses return one float."
-            )
-    return made
+    if not (isinstance(made, tuple) and len(made) == 2 and all(map(callable, made))):
+        raise UserError(
+            f"loss.adversarial {name!r} is not a game, as it returns {_described(made)}; let it "
+            "return Game(discriminate, deceive)."
+        )
+    for loss, part, arguments in (
+        (made[0], "discriminate", ("logit", "is_real")), (made[1], "deceive", ("logit",)),
+    ):  # fmt: skip
+        shapes = {argument: jax.ShapeDtypeStruct((), jnp.float32) for argument in arguments}
+        _trace(loss, f"{part} of loss.adversarial {name!r}", shapes, dict.fromkeys(arguments, ()))
+    return Game(*made)
 
 
 def _options(config: ConfigDict, slot: str) -> Mapping[str, Any]:
@@ -144,24 +143,24 @@ def find(field: str, name: str, options: Mapping[str, Any]) -> Loss:
     Raises:
       UserError: no such module or function, or an option that the function does not take.
     """
-    module_name, colon, function_name = name.rpartition(":")
+    _, colon, function_name = name.rpartition(":")
     try:
         if not colon:
             from dsh_jax import losses  # here, because it imports this module
 
             if name not in losses.__all__:
-                raise AttributeError(f"dsh_jax.losses has {', '.join(losses.__all__)}")
+                raise ValueError(f"dsh_jax.losses has {', '.join(losses.__all__)}")
             function = getattr(losses, name)
         else:
-            function = getattr(importlib.import_module(module_name), function_name)
+            function = load(name)
         # A class is callable too; jitted functions and partial ones are no functions to inspect.
         if not callable(function) or inspect.isclass(function):
-            raise TypeError(f"{function_name!r} is not a function")
+            raise ValueError(f"{function_name!r} is not a function")
         parameters = inspect.signature(function).parameters.values()
     except Exception as error:  # a user's module may raise anything
         raise UserError(
-            f"{field} is {name!r}, which cannot be loaded ({brief(error)}); name a function of "
-            "dsh_jax.losses or 'module:function'."
+            f"{field} is {name!r}, which cannot be loaded ({reason(error)}); name a function of "
+            "dsh_jax.losses or 'module:function', with the module beside train.py or on PYTHONPATH."
         ) from error
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     for option in options:
@@ -192,20 +191,76 @@ def try_on(loss: Loss, slot: str, name: str, **sizes: int) -> None:
         )
         for argument, shape in SLOTS[slot].items()
     }
-    takes = ", ".join(f"{argument} [{', '.join(s)}]" for argument, s in SLOTS[slot].items())
+    _trace(loss, f"loss.{slot} {name!r}", arguments, SLOTS[slot], vmapped=slot != "batch")
+
+
+def _trace(
+    loss: Loss,
+    name: str,
+    arguments: Mapping[str, jax.ShapeDtypeStruct],
+    shapes: Mapping[str, tuple[str, ...]],
+    *,
+    vmapped: bool = True,
+) -> None:
+    """Traces a loss and its gradient; `shapes` are the arguments' by name, for the error."""
+    takes = ", ".join(f"{argument} [{', '.join(shape)}]" for argument, shape in shapes.items())
     try:
         inspect.signature(loss).bind(*arguments.values())
         result = jax.eval_shape(loss, *arguments.values())
     except Exception as error:  # a user's function may raise anything
-        raise UserError(
-            f"loss.{slot} {name!r} fails on ({takes}): {type(error).__name__}: {brief(error)}; "
-            "fix the function."
-        ) from error
+        raise UserError(f"{name} fails on ({takes}): {reason(error)}; fix the function.") from error
     if not _is_float(result):
         raise UserError(
-            f"loss.{slot} {name!r} returns {_described(result)} on ({takes}); let it return one "
-            "float."
+            f"{name} returns {_described(result)} on ({takes}); let it return one float."
         )
+    # As in training: of several samples at once.
+    floats = [n for n, x in enumerate(arguments.values()) if jnp.issubdtype(x.dtype, jnp.floating)]
+    gradient = jax.grad(loss, argnums=floats)
+    samples: Any = list(arguments.values())
+    if vmapped:
+        gradient = jax.vmap(gradient)
+        samples = [jax.ShapeDtypeStruct((2, *x.shape), x.dtype) for x in samples]
+    try:
+        jax.eval_shape(gradient, *samples)
+    except Exception as error:
+        raise UserError(
+            f"the gradient of {name} fails on ({takes}): {reason(error)}; fix the function."
+        ) from error
+
+
+def without_gradient(config: ConfigDict, **sizes: int) -> list[str]:
+    """The losses of a config whose gradient is not finite at an obvious place.
+
+    For a training that has failed: at such a place arguments are equal, all zero or all one. It
+    is where a square root or a logarithm has no gradient.
+
+    Args:
+      config: of an experiment.
+      sizes: of the slots' shapes; slots of other shapes are left out.
+
+    Returns:
+      Sentences' beginnings, such as "loss.pair 'my_losses:far', where its arguments are equal".
+    """
+    found = []
+    losses = config.get("loss", {})
+    for slot, shapes in SLOTS.items():
+        name = losses.get(slot)
+        integers = any((slot, argument) in _INTEGERS for argument in shapes)
+        needed = {size for shape in shapes.values() for size in shape}
+        if not name or name == "auto" or integers or not needed <= sizes.keys():
+            continue
+        loss = find(f"loss.{slot}", name, _options(config, slot))
+        gradient = jax.grad(loss, argnums=tuple(range(len(shapes))))
+        for value, place in ((0.3, "equal"), (0.0, "zero"), (1.0, "one")):
+            arguments = [jnp.full([sizes[n] for n in shape], value) for shape in shapes.values()]
+            try:
+                finite = all(bool(jnp.isfinite(x).all()) for x in gradient(*arguments))
+            except Exception:  # of these sizes it cannot be called
+                break
+            if not finite:
+                found.append(f"loss.{slot} {name!r}, where all its arguments are {place}")
+                break
+    return found
 
 
 def _is_float(result: Any) -> bool:
@@ -216,6 +271,8 @@ def _is_float(result: Any) -> bool:
 
 def _described(result: Any) -> str:
     """A traced result in short: its type, and the shape of an array."""
+    if result is None:
+        return "nothing"
     if not isinstance(result, jax.ShapeDtypeStruct):
-        return type(result).__name__
+        return f"a {type(result).__name__}"
     return f"{result.dtype} [{', '.join(map(str, result.shape))}]"

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dsh_jax.files import replacing
+from dsh_jax.report.names import FORMATS
 
-FORMATS = ("png", "pdf", "svg")
 RIGHT, WRONG = "#2a9d4a", "#d1343a"
 
 
@@ -22,7 +22,7 @@ def one_panel(x: str, y: str, title: str) -> tuple[Figure, Axes]:
 
 
 def drawn(figure: Figure, image_format: str) -> bytes:
-    """A figure in one of `FORMATS`; the same figure gives the same bytes."""
+    """A figure in one of `names.FORMATS`; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     dates = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
     figure.savefig(buffer, format=image_format, dpi=100, metadata=dates[image_format])

@@ -1,5 +1,8 @@
 """Names and texts of users, as reports can draw and store them."""
 
+FORMATS = ("png", "pdf", "svg")
+"""Of the pictures of reports; here, where importing them takes no time."""
+
 
 def printable(text: str) -> str:
     """A text that any encoding of Unicode can hold: lone surrogates are written as "\\udcff"."""

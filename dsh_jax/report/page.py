@@ -49,7 +49,7 @@ def write_report(
       dataset: the items that the ids in `codes` refer to.
       samples: a picture of synthetic images, one row per class; None leaves it out.
       metrics: the `metrics.jsonl` of the training; None leaves its curves out.
-      image_format: of the pictures' files, one of `drawing.FORMATS`; the page has PNGs.
+      image_format: of the pictures' files, one of `names.FORMATS`; the page has PNGs.
 
     Returns:
       The page's path.

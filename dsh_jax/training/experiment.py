@@ -1,20 +1,19 @@
 """Builds what training and evaluation need from a config, and reports users' mistakes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from dsh_jax import fields
+from dsh_jax import fields, metrics
 from dsh_jax.data import loading
 from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.vocabulary import Vocabulary
-from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.signature import Signature, WordInputs
-from dsh_jax.data.splits.split import ID_FIELDS, Split
+from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.data.splits.unseen import of_seen_classes
@@ -22,12 +21,12 @@ from dsh_jax.devices import Devices, pick_devices
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_files import SIGNATURE, load_description
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.fields import SEED, Integer, Rules
+from dsh_jax.fields import SEED, Integer, Names, Rules
 from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
 from dsh_jax.methods import METHODS
 from dsh_jax.methods.base import Method, Recipe
-from dsh_jax.report.preview import write_preview
+from dsh_jax.metrics import Metric
 
 FIELDS: Rules = {
     "seed": SEED,
@@ -38,6 +37,9 @@ FIELDS: Rules = {
     "keep_checkpoints": Integer(1, 10**9),
 }
 """The fields of the training loop, which all configs have."""
+
+OPTIONAL: Rules = {"metrics": Names()}
+"""Those that configs of version 0.2 do not have."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Experiment:
       signature: what networks must know about the data.
       method: the method to train.
       judge: of synthetic images; None for none.
+      metrics: of the user's own, by name; see `dsh_jax.metrics`.
     """
 
     config: ConfigDict
@@ -61,6 +64,7 @@ class Experiment:
     signature: Signature
     method: Method
     judge: Encoder | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
 def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> Recipe:
@@ -74,14 +78,15 @@ def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> 
     if not isinstance(name, str) or name not in methods:
         raise UserError(f"method is {fields.shown(name)}; set it to one of {sorted(methods)}.")
     recipe = methods[name]
-    fields.check(config, {**FIELDS, **recipe.network.fields, **recipe.fields})
+    optional = {name: rule for name, rule in OPTIONAL.items() if name in config}
+    fields.check(config, {**FIELDS, **optional, **recipe.network.fields, **recipe.fields})
     fields.unknown(config, _known(methods) | loading.known_fields(fields.get(config, "data")))
     return recipe
 
 
 def _known(methods: Mapping[str, Recipe]) -> set[str]:
     """The fields of any method: a config may keep those of another one, but have no others."""
-    known = {"method", *FIELDS, *OPTIONS}
+    known = {"method", *FIELDS, *OPTIONAL, *OPTIONS}
     for recipe in methods.values():
         known |= recipe.network.fields.keys() | recipe.fields.keys()
     return known
@@ -180,6 +185,7 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
       UserError: a mistake that the user must fix.
     """
     find_recipe(config)  # before the data is read, which may take long
+    own = metrics.find(config.get("metrics", ()))
     dataset, split = load_data(config, workdir)
     if not len(split.validation):
         raise UserError(
@@ -195,34 +201,8 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     judge = None
     if method.synthesize is not None and config.get("judge"):
         judge = load_judge(config.judge, signature, num_devices=len(devices))
-    return Experiment(config, devices, dataset, split, signature, method, judge)
-
-
-def preview(config: ConfigDict, workdir: Path) -> str:
-    """Counts and shows the images of a config without training.
-
-    Args:
-      config: of an experiment.
-      workdir: gets `preview.txt` and `preview.png`, and nothing else.
-
-    Returns:
-      The counts and the files left out, to be printed.
-
-    Raises:
-      UserError: the data is not images, or is missing or damaged.
-    """
-    check_data_fields(config)
-    dataset = loading.load_dataset(config.data)
-    if not isinstance(dataset, ImageDataset):
-        raise UserError(f"data.dry_run shows images, and {dataset.name} has none; set it to False.")
-    parts, problem = {}, ""
-    try:
-        split = loading.draw_split(config.data, dataset)
-        parts = {role: getattr(split, role) for role in ID_FIELDS}
-    except UserError as error:  # the images may show the cause
-        problem = f"\n\nThere is no split yet: {error}"
-    text = write_preview(
-        workdir, images=dataset.images, labels=dataset.labels, class_names=dataset.class_names,
-        parts=parts, skipped=getattr(dataset, "skipped", ()),
+    metrics.try_on(
+        own, num_bits=config.num_bits, classes=signature.num_classes,
+        multi_label=dataset.multi_label,
     )  # fmt: skip
-    return f"{text}{problem}\n\nThumbnails: {workdir / 'preview.png'}"
+    return Experiment(config, devices, dataset, split, signature, method, judge, own)

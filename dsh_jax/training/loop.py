@@ -1,6 +1,5 @@
 """The training loop: any method's stages, with validation, checkpoints and resumption."""
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from dsh_jax import hamming
 from dsh_jax.checkpoints import METRIC
 from dsh_jax.data import targets
 from dsh_jax.data.batches import make_batch
@@ -24,14 +24,16 @@ from dsh_jax.devices import Batch, compile_encode, compile_step, replicate, shar
 from dsh_jax.encoder_files import describe, save_description
 from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.files import remove_abandoned, write_json
-from dsh_jax.forward import packed_bits, run_dataset
+from dsh_jax.forward import run_dataset
 from dsh_jax.judge import Judge
 from dsh_jax.methods.base import Method, Metrics, Stage, State, kept_variables
+from dsh_jax.metrics import measure
 from dsh_jax.report.markdown import table
 from dsh_jax.report.names import short
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.rng import named_key
+from dsh_jax.training.blame import check_finite
 from dsh_jax.training.experiment import Experiment, prepare
 from dsh_jax.training.lock import WorkdirLock
 from dsh_jax.training.progress import Progress, image_grid, save_png, say
@@ -84,7 +86,10 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         if learned is not None and not (workdir / "targets.npz").exists():
             targets.save(learned, workdir / "targets.npz")
         _write_what_it_is(experiment, workdir, run, start)
-        progress = Progress(workdir, step=start, num_steps=experiment.method.num_steps)
+        progress = Progress(
+            workdir, step=start, num_steps=experiment.method.num_steps,
+            shown={f"validation_{name}": name for name in experiment.metrics},
+        )  # fmt: skip
         progress.text(start, "config", table(("field", "value"), flatten(as_dict(config)).items()))
         with lock.checked(), closing(checkpoints), closing(progress):
             trainer = _Trainer(experiment, workdir, checkpoints, progress, lock, seconds, learned)
@@ -215,6 +220,7 @@ class _Trainer:
         self._outputs = compile_encode(_codes_and_logits(method), devices)
         self._learning_rates = method.learning_rates and jax.jit(method.learning_rates)
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
+        self._told: set[str] = set()  # metrics that have failed
         self._judge = None
         if experiment.judge is not None:
             self._judge = Judge(experiment.judge, experiment.dataset, experiment.split)
@@ -290,12 +296,9 @@ class _Trainer:
         rows = unreplicate([metrics for _, metrics in self._pending])
         self._pending.clear()
         for step, row in zip(steps, rows, strict=True):
-            for name, value in row.items():
-                if not math.isfinite(value):
-                    raise UserError(
-                        f"{name} became {float(value)} at step {step}; lower a learning rate or "
-                        "set clip_norm, and start again in another --workdir."
-                    )
+            problem = check_finite(self._experiment.config, self._experiment.signature, step, row)
+            if problem:
+                raise UserError(problem)
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         clocks = self._speed.metrics() | {"seconds": time.monotonic() - self._began}
         self._progress.write(steps[-1], means | self._rates(steps[-1], means) | clocks)
@@ -331,7 +334,8 @@ class _Trainer:
     def _validate(self, stacked: State) -> tuple[float, dict[str, float]]:
         """mAP of the validation items among themselves, each left out of its own ranking.
 
-        The second result is the classifier's accuracy, if items have one label.
+        The second result has the user's own metrics, and the classifier's accuracy if items have
+        one label.
         """
         experiment = self._experiment
         ids = experiment.split.validation
@@ -340,12 +344,16 @@ class _Trainer:
             self._outputs, stacked, experiment.dataset, ids, finish=np.asarray,
             batch_size=experiment.config.encode_batch_size, devices=experiment.devices,
         )
-        codes, logits = packed_bits(outputs[:, :num_bits]), outputs[:, num_bits:]
+        bits, logits = hamming.binarize(outputs[:, :num_bits]), outputs[:, num_bits:]
+        codes = hamming.pack(bits)
         labels = experiment.dataset.labels[ids]
         counts = distance_counts(
             codes, labels, codes, labels, num_bits=num_bits, devices=experiment.devices
         )
-        metrics = {}
+        own, problems = measure(experiment.metrics, bits, labels)
+        metrics = {f"validation_{name}": value for name, value in own.items()}
+        say(*(problem for name, problem in problems.items() if name not in self._told))
+        self._told |= problems.keys()
         if logits.size and labels.ndim == 1:
             metrics["validation_accuracy"] = float(np.mean(logits.argmax(axis=1) == labels))
         return float(average_precision(without_self(counts, labels)).mean()), metrics

@@ -37,9 +37,13 @@ class Progress:
       workdir: the folder of `metrics.jsonl` and `tensorboard/`.
       step: steps already done; what an earlier run wrote about later ones is dropped.
       num_steps: steps of the whole run.
+      shown: more metrics for the bar, each with its name there.
     """
 
-    def __init__(self, workdir: Path, *, step: int, num_steps: int) -> None:
+    def __init__(
+        self, workdir: Path, *, step: int, num_steps: int, shown: Mapping[str, str] | None = None
+    ) -> None:
+        self._shown = {**_SHOWN, **(shown or {})}
         self._path = workdir / "metrics.jsonl"
         drop_after(self._path, step)
         self._file = self._path.open("a")
@@ -79,7 +83,7 @@ class Progress:
         for name, value in metrics.items():
             self._tensorboard.scalar(step, name, value)
         self._tensorboard.flush()
-        shown = {short: metrics[name] for name, short in _SHOWN.items() if name in metrics}
+        shown = {short: metrics[name] for name, short in self._shown.items() if name in metrics}
         self._postfix |= {short: f"{value:.3f}" for short, value in shown.items()}
         self._bar.set_postfix(self._postfix, refresh=False)
 

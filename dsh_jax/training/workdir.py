@@ -7,7 +7,6 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from dsh_jax.files import read_json, write_json
 
 # These may differ between a run and its resumption: they do not change what is learned.
 FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
-               "data.memory_limit_gb", "data.dry_run", "judge")  # fmt: skip
+               "data.memory_limit_gb", "data.dry_run", "judge", "metrics")  # fmt: skip
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -171,12 +170,3 @@ def _commit() -> str:
 def command_line() -> str:
     """The command line of this process as typed, including `python -m`."""
     return shlex.join(["python", *sys.orig_argv[1:]])
-
-
-def config_overrides(arguments: Sequence[str]) -> list[str]:
-    """The `--config.field=value` arguments, also if written with a space in place of `=`."""
-    overrides = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument.startswith("--config."):
-            overrides.append(argument if "=" in argument else f"{argument}={following}")
-    return overrides
