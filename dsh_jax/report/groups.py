@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import TOPICS, UNSUPERVISED
+
+XXTOPICS, UNSUPERVISED
 from dsh_jax.files import read_json, replacing
 from dsh_jax.report import curves, markdown
 from dsh_jax.report.comparison import COLUMNS
