@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from dsh_jax import cli
-from dsh_jax.errors import UserError
+from dsh_jax.errors import UserError, UserErrors
 from dsh_jax.overrides import config_overrides
 
 _CONFIG = cli.config_file_flag("config", "The experiment, e.g. configs/digits_16bit.py.")
@@ -38,7 +38,10 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("--workdir is empty; name a folder.")
     data = _CONFIG.value.get("data")
     if isinstance(data, ConfigDict) and data.get("dry_run"):
-        print(preview(_CONFIG.value, Path(_WORKDIR.value)))
+        text, problems = preview(_CONFIG.value, Path(_WORKDIR.value))
+        print(text)
+        if problems:
+            raise UserErrors("training could not start (preview.txt has it all):", problems)
         return
     train(_CONFIG.value, Path(_WORKDIR.value), run)
     print(f"Trained. Next: python eval.py --workdir {_WORKDIR.value}")

@@ -56,6 +56,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.source = "cifar10"  # cifar10 | digits | multi_digits
     config.data.data_dir = ""  # TFDS directory; empty is TFDS' own (~/tensorflow_datasets)
+    config.data.dry_run = False  # count and show the images without training
     config.data.split_seed = 0  # of the split, so that runs with several seeds can share one
     config.data.split_file = ""  # a split.json of another run, to share its split
     # A name of `dsh_jax.data.splits.by_class.PROTOCOLS`, instead of the next four fields.

@@ -17,10 +17,11 @@ def get_config(config: ConfigDict, source: str, image_size: int) -> ConfigDict:
     config.data.root = ""
     config.data.image_root = ""  # what paths in a file are relative to; empty is the file's folder
     config.data.image_size = image_size  # images are cropped to a square and resized to this, once
+    # Larger images are left out, and so are files of more than three bytes for each pixel.
+    config.data.max_pixels = 89_478_485
     config.data.cache_dir = "~/.cache/dsh_jax/images"  # where resized images are kept
     # Limit for pixels kept in memory, in 10^9 bytes; larger data is streamed from the cache.
     config.data.memory_limit_gb = 4.0
-    config.data.dry_run = False  # count and show the images without training
     # single: softmax | multi: sum of sigmoids | auto: depends on the images' labels
     config.loss.labels = "auto"
     return config

@@ -74,6 +74,10 @@ def documents(source: str, num_bits: int) -> ConfigDict:
     config.data.max_words = 20_000  # size of the vocabulary: the most frequent words
     config.data.min_documents = 3  # a word must be in at least this many training documents
     config.data.max_share = 0.5  # and in at most this share of them
+    config.data.stop_words = "english"  # left out; empty is none, else a file with one word a line
+    # A regular expression: what a word is. This one: two letters or more, without digits.
+    config.data.token_pattern = r"(?u)\b[^\W\d_]{2,}\b"
+    config.data.dry_run = False  # count and show the documents without training
 
     config.topics = ConfigDict()  # LDA, as many topics as bits
     config.topics.seed = 0

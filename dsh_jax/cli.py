@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from dsh_jax import flag_messages, interrupt
-from dsh_jax.errors import UserError, reason
+from dsh_jax.errors import UserError, UserErrors, reason
 from dsh_jax.overrides import check as check_overrides
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -119,7 +119,7 @@ def run(
         try:
             rest = flags.FLAGS(list(argv))
         except UserError as error:
-            _fail(" ".join(str(error).split()))
+            _fail(_on_lines(error))
         except Exception as error:
             _fail(flag_messages.explain(error))
         if len(rest) > 1 and not positional:
@@ -138,7 +138,7 @@ def run(
             sys.stdout.flush()
             interrupt.stop_at_once()
         except UserError as error:
-            _fail(" ".join(str(error).split()))
+            _fail(_on_lines(error))
         except OSError as error:
             _fail(_about_files(error))
         except KeyboardInterrupt:
@@ -150,6 +150,11 @@ def run(
     sys.unraisablehook = _unraisable
     threading.excepthook = _thread_failed
     app.run(guarded, flags_parser=parse)
+
+
+def _on_lines(error: UserError) -> str:
+    """One line, or one for each of several mistakes."""
+    return str(error) if isinstance(error, UserErrors) else " ".join(str(error).split())
 
 
 def _unraisable(caught: "sys.UnraisableHookArgs") -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _LIBRARIES = tuple(
@@ -15,6 +15,7 @@ _LIBRARIES = tuple(
         *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
     )
 )
+_MOST_SHOWN = 10
 
 
 class UserError(Exception):
@@ -24,6 +25,22 @@ class UserError(Exception):
     if the cause is in a file, a workdir or a config, and `ValueError` if it is in a function's
     arguments.
     """
+
+
+class UserErrors(UserError):
+    """Several mistakes: a sentence about all of them, and below it a line about each.
+
+    Args:
+      sentence: about all.
+      mistakes: about each; the first ten are shown, and how many more there are.
+    """
+
+    def __init__(self, sentence: str, mistakes: Sequence[str]) -> None:
+        self.mistakes = tuple(" ".join(mistake.split()) for mistake in mistakes)
+        lines = [sentence, *self.mistakes[:_MOST_SHOWN]]
+        if len(self.mistakes) > _MOST_SHOWN:
+            lines.append(f"and {len(self.mistakes) - _MOST_SHOWN:,} more")
+        super().__init__("\n  ".join(lines))
 
 
 @contextlib.contextmanager

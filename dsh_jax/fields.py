@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -113,6 +114,21 @@ class Text:
     @property
     def allowed(self) -> str:
         return "a string of valid characters"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A regular expression with one group at most."""
+
+    def allows(self, value: Any) -> bool:
+        try:
+            return Text().allows(value) and bool(value) and re.compile(value).groups <= 1
+        except (re.error, RecursionError, OverflowError):
+            return False
+
+    @property
+    def allowed(self) -> str:
+        return r"a regular expression with one group at most, such as '(?u)\b\w+\b'"
 
 
 @dataclass(frozen=True)

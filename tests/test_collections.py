@@ -11,6 +11,7 @@ import pytest
 
 from dsh_jax.data.documents import collections as documents
 from dsh_jax.data.documents.collections import load_documents
+from dsh_jax.errors import UserError
 from tests.collection_files import (
     error_of,
     pack,
@@ -50,34 +51,56 @@ def test_jsonl_without_any_tag(tmp_path):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('{"id": "b", "text"', "is not a JSON object"),
-        ("[" * 100_000, "is not a JSON object"),
+        ('{"id": "b", "text"', "is not JSON (expecting ':' delimiter, in column 19): "),
+        ("[" * 100_000, "is not JSON (it is nested too deeply"),
         ("[1]", "is not a JSON object"),
         ('"words"', "is not a JSON object"),
-        ({"text": "b", "tags": []}, 'has no "id" of'),
-        ({"id": "b", "tags": []}, 'has no "text" of'),
-        ({"id": "b", "text": "b"}, 'has no "tags" of'),
-        (B | {"id": None}, 'has no "id" of'),
-        (B | {"id": True}, 'has no "id" of'),
-        (B | {"id": 1.5}, 'has no "id" of'),
-        (B | {"text": 3}, 'has no "text" of'),
-        (B | {"tags": "x"}, 'has no "tags" of'),
-        (B | {"tags": ["x", 3]}, 'has "tags" that are not strings'),
-        (B | {"test": 1}, 'has no "test" of'),
-        (B | {"id": "a"}, "repeats the id 'a'"),
-        (B | {"id": "2"}, "repeats the id '2'"),
+        ({"text": "b", "tags": []}, 'has no "id": '),
+        ({"id": "b", "tags": []}, 'has no "text": '),
+        ({"id": "b", "text": "b", "tag": ["x"]}, 'has no "tags" but "tag": '),
+        ({"id": "b", "Text": "b", "tags": ["x"]}, 'has no "text" but "Text": '),
+        (B | {"id": None}, 'has no "id": '),
+        (B | {"id": True}, 'has "id" true, not a string or an integer: '),
+        (B | {"id": 1.5}, 'has "id" 1.5, not a string'),
+        (B | {"text": 3}, 'has "text" 3, not a string: '),
+        (B | {"tags": "x"}, 'has "tags" "x", not a list of strings'),
+        (B | {"tags": ["x", 3]}, 'has "tags" ["x", 3], not a list of strings'),
+        (B | {"test": 1}, 'has "test" 1, not true or false: '),
+        (B | {"id": "a"}, "repeats the id 'a' of line 1: "),
+        (B | {"id": "2"}, "repeats the id '2' of line 3: "),
     ],
 )
 def test_a_wrong_line_is_reported_with_file_and_line(tmp_path, line, problem):
     path = write_lines(tmp_path / "a.jsonl", A, "", B | {"id": 2}, line)
     start = f"Line 4 of {path} {problem}"
-    assert error_of("jsonl", path, 'write it like {"id": "a1"').startswith(start)
+    assert error_of("jsonl", path, 'write lines like {"id": "a1"').startswith(start)
 
 
 def test_a_line_that_is_not_utf8_is_reported(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(json.dumps(A).encode() + b'\n{"id": "b", "text": "\xfc", "tags": []}\n')
-    error_of("jsonl", path, f"Line 2 of {path} is not a JSON")
+    error_of("jsonl", path, f"Line 2 of {path} is not in UTF-8 (byte 0xFC in column 22)")
+
+
+def test_what_may_be_missing_is_none(tmp_path):
+    rows = [A, {"id": "b", "text": "two"}, {"id": "c", "text": "", "tags": None, "test": None}]
+    path = write_lines(tmp_path / "a.jsonl", *rows)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    made = load_documents("jsonl", path)
+    assert made.names == ("a", "b", "c") and made.is_test.tolist() == [False] * 3
+    assert made.labels.tolist() == [[1, 1], [0, 0], [0, 0]]
+
+
+def test_all_wrong_lines_are_in_one_error(tmp_path):
+    rows = [A, *({"id": number} for number in range(14)), A | {"id": "b"}, A]
+    path = write_lines(tmp_path / "a.jsonl", *rows)
+    with pytest.raises(UserError) as caught:
+        load_documents("jsonl", path)
+    lines = str(caught.value).split("\n")
+    assert lines[0].startswith(f"15 lines of {path} are wrong: write lines like ")
+    assert lines[1:11] == [f'  line {number} has no "text"' for number in range(2, 12)]
+    assert lines[11:] == ["  and 5 more"]
+    assert caught.value.mistakes[-1] == "line 17 repeats the id 'a' of line 1"
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from dsh_jax.data.images import cache as image_cache
-from dsh_jax.data.images import decoding
 from dsh_jax.data.images.cache import CachedImages, cached_images
 from dsh_jax.data.images.listing import list_images
 from tests.image_files import (
@@ -163,11 +162,10 @@ def test_undecodable_images_are_reported(tmp_path, monkeypatch):
     (folder / "a/text.png").write_text("no image")
     (folder / "b/0.jpg").touch()
     (folder / "b/gone.jpg").touch()
-    monkeypatch.setattr(decoding, "MOST_PIXELS", 80_000)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 80_000)  # above: a warning; twice: an error
     listing = list_images(folder)
     (folder / "b/gone.jpg").unlink()
-    cached = cached_images(listing, size=8, cache=tmp_path / "cache")
+    cached = cached_images(listing, size=8, cache=tmp_path / "cache", max_pixels=80_000)
     assert [listing.names[row] for row in cached.kept] == [
         "a/0000.png", "a/0001.png", "b/0002.png", "b/0003.png",
     ]  # fmt: skip
@@ -180,7 +178,15 @@ def test_undecodable_images_are_reported(tmp_path, monkeypatch):
     assert list(skipped) == list(reasons)
     for name, reason in reasons.items():
         assert reason in skipped[name] and "0x" not in skipped[name]
-    assert cached_images(listing, size=8, cache=tmp_path / "cache").skipped == cached.skipped
+    assert skipped["a/bomb.png"] == (
+        "it is too large: images may have up to 80,000 pixels, and it has 300 x 300; raise "
+        "data.max_pixels to read it"
+    )
+    again = cached_images(listing, size=8, cache=tmp_path / "cache", max_pixels=80_000)
+    assert again.skipped == cached.skipped
+    more = cached_images(listing, size=8, cache=tmp_path / "cache", max_pixels=160_000)
+    assert "large" not in " ".join(more.skipped) and len(more.kept) == 6
+    assert Image.MAX_IMAGE_PIXELS == 160_000
 
 
 def test_nothing_can_be_decoded(tmp_path):
@@ -218,7 +224,7 @@ def test_a_full_disk(folder):
 def make_slowly(folder):
     """Makes a cache, and never comes to an end."""
 
-    def stuck(path, size):
+    def stuck(path, size, **limits):
         if path.name == "0003.png":
             (folder.parent / "begun").touch()
             time.sleep(600)
@@ -248,7 +254,7 @@ def test_an_interrupted_build_leaves_the_old_cache(folder, made, monkeypatch):
     before = made[0].read_bytes()
     change_time(folder)
 
-    def interrupt(path, size):
+    def interrupt(path, size, **limits):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(image_cache, "read_image", interrupt)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dsh_jax.data.images.listing import list_images
+from dsh_jax.errors import UserError
 from tests.image_files import touch
 from tests.messages import one_sentence
 
@@ -158,6 +159,55 @@ def test_paths_start_from_the_root_or_are_absolute(tmp_path):
     assert listing.skipped == ("3.jpg: x.csv has no line for it",)
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_other_delimiters_and_columns_in_another_order(tmp_path, delimiter):
+    touch(tmp_path, "1,2.jpg", "3.jpg")
+    lines = (["Test", "labels", "PATH"], ["1", '"x;y"', "1,2.jpg"], ["", "x", "3.jpg"])
+    file = write(tmp_path / "x.csv", *map(delimiter.join, lines), encoding="utf-8-sig")
+    listing = list_images(file)
+    assert listing.names == ("1,2.jpg", "3.jpg") and listing.is_test.tolist() == [True, False]
+    assert listing.labels.tolist() == [[1, 1], [1, 0]] and listing.class_names == ("x", "y")
+
+
+def test_all_wrong_lines_are_in_one_error(tmp_path):
+    touch(tmp_path, "1.jpg")
+    lines = ["path,labels", "1.jpg,a", *([",a"] * 12), "1.jpg,a", '"1"x,a', "gone.jpg,a,b"]
+    file = write(tmp_path / "x.csv", *lines)
+    with pytest.raises(UserError) as caught:
+        list_images(file)
+    told = str(caught.value).split("\n")
+    assert told[0].startswith(f"15 lines of {file} are wrong: write lines like a/1.jpg,x;y")
+    assert told[1:11] == [f"  line {number} has no path" for number in range(3, 13)]
+    assert told[11:] == ["  and 5 more"]
+    last = caught.value.mistakes[-3:]
+    assert last[0] == "line 15 names '1.jpg', as line 2 does"
+    assert last[1].startswith("line 16 cannot be read")
+    assert last[2] == "line 17 has 3 columns, not 2"
+
+
+def test_lines_in_another_encoding_are_named(tmp_path):
+    touch(tmp_path, "1.jpg", "2.jpg")
+    for name, lines in {"x.csv": ["path,labels", "1.jpg,a", "\xe9.jpg,a"],
+                        "x.jsonl": ['{"path": "1.jpg"}', "", '{"path": "\xe9"}']}.items():
+        file = write(tmp_path / name, *lines, encoding="latin-1")
+        one_sentence(lambda file=file: list_images(file), "Line 3", "byte 0xE9 in column", "UTF-8")
+        file = write(tmp_path / name, *lines, encoding="utf-16")
+        one_sentence(lambda file=file: list_images(file), "is in UTF-16: save it as UTF-8")
+
+
+def test_a_header_in_another_encoding_is_named(tmp_path):
+    file = write(tmp_path / "x.csv", "p\xe4th,labels", "1.jpg,a", encoding="latin-1")
+    one_sentence(lambda: list_images(file), "Line 1", "byte 0xE4 in column 2")
+
+
+def test_labels_may_be_missing_in_jsonl(tmp_path):
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    rows = [{"path": "1.jpg", "labels": ["a"]}, {"path": "2.jpg"},
+            {"path": "3.jpg", "labels": None, "test": None}]  # fmt: skip
+    listing = list_images(write(tmp_path / "x.jsonl", *map(json.dumps, rows)))
+    assert listing.labels.tolist() == [[1], [0], [0]] and not listing.is_test.any()
+
+
 def test_jsonl_is_read_as_csv_is(tmp_path):
     touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
     rows = [
@@ -202,13 +252,19 @@ def test_labels_that_differ_only_in_case(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "parts"),
     [
-        (["path;labels"], ["Line 1", "header"]),
-        (["1.jpg,a"], ["Line 1", "header"]),
+        (["file;class"], ["Line 1", "header", "'file', 'class', if a semicolon is between"]),
+        (["1.jpg,a"], ["Line 1", "header", "it has '1.jpg', 'a', if a comma is between"]),
+        (["", "1.jpg\ta"], ["Line 2", "header", "if a tab is between"]),
+        (["path labels"], ["Line 1", "'path labels', if a comma is between"]),
+        (["path,labels,path"], ["Line 1", "header"]),
+        ([], ["is empty"]),
         (["path,labels", "1.jpg,a", "2.jpg,a,0"], ["Line 3", "3 columns, not 2"]),
         (["path,labels", "1.jpg"], ["Line 2", "1 columns, not 2"]),
         (["path,labels,test", "1.jpg,a,perhaps"], ["Line 2", "'perhaps'"]),
         (["path,labels", ",a"], ["Line 2", "no path"]),
-        (["path,labels", '"1.jpg,a'], ["Line 2"]),
+        (["path,labels", '"1.jpg,a'], ["Line 2", "a quote has no end"]),
+        (["path,labels", "1.jpg,a", '"2.jpg,a', "3.jpg,a"], ["Line 3", "a quote has no end"]),
+        (["path,labels", '"1"x.jpg,a'], ["Line 2 ", "cannot be read"]),
         (["path,labels", "1.jpg,a", "2.jpg,a", "./1.jpg,b"], ["Line 4", "'./1.jpg'", "line 2"]),
     ],
 )
@@ -224,7 +280,7 @@ def test_wrong_lines_of_csv(tmp_path, lines, parts):
         "1.jpg",
         "[]",
         pytest.param("[" * 100_000, id="deep"),
-        '{"path": "2.jpg"}',
+        '{"path": "2.jpg", "label": ["a"]}',
         '{"labels": []}',
         '{"path": "", "labels": []}',
         '{"path": "2.jpg", "labels": "a"}',

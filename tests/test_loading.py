@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +21,9 @@ from dsh_jax.training import loop
 from dsh_jax.training.experiment import prepare
 from dsh_jax.training.loop import stage_batches, train
 from dsh_jax.training.preview import preview
+from tests import corpus
+from tests.commands import ROOT, only_sentence, run_forked
 
-ROOT = Path(__file__).parents[1]
 COLORS = {"green": (20, 180, 40), "red": (200, 30, 30), "blue": (30, 30, 210)}
 
 
@@ -141,7 +141,10 @@ def test_a_dry_run_counts_and_shows_and_trains_nothing(folder, tmp_path):
 
     # Counts come also where no split can be drawn, and say why.
     config = config_of(folder, tmp_path, **{"data.queries_per_class": 50})
-    assert "There is no split yet: Class" in preview(config, workdir)
+    text, problems = preview(config, workdir)
+    assert "images" in text and len(problems) == 1 and problems[0].startswith("Class 'blue' of")
+    written = (workdir / "preview.txt").read_text()
+    assert f"Training could not start:\n  {problems[0]}" in written
     # And training starts in the same workdir.
     train(config_of(folder, tmp_path), workdir, {"command": ""})
 
@@ -208,8 +211,53 @@ def test_what_users_get_wrong(folder, tmp_path, changes, message):
 
 
 def test_a_dry_run_of_documents(tmp_path):
-    from tests import corpus
+    rows = corpus.lines()
+    config = corpus.config(corpus.write(tmp_path / "c.jsonl", rows))
+    config.data.dry_run = True
+    text, problems = preview(config, tmp_path / "run")
+    assert problems == [] and [p.name for p in (tmp_path / "run").iterdir()] == ["preview.txt"]
+    assert (tmp_path / "run/preview.txt").read_text() == f"{text}\n"
+    counts = {words[0]: words[1:] for words in map(str.split, text.splitlines()) if words}
+    fruit = [row for row in rows if "fruit" in row["tags"]]
+    assert counts["fruit"][:2] == [str(len(fruit)), str(sum(row["test"] for row in fruit))]
+    assert counts["documents"][0] == "150" and counts["(no"][1] == "9"
+    assert "2 documents have none of them" in text and "in the most documents: " in text
+    assert f"  0 [{', '.join(rows[0]['tags'])}] {rows[0]['text'][:20]}" in text
 
-    config = corpus.config(corpus.write(tmp_path / "c.jsonl"))
-    with pytest.raises(UserError, match="data.dry_run shows images, and jsonl has none"):
-        preview(config, tmp_path / "run")
+
+def test_a_dry_run_lists_all_that_training_would_refuse(tmp_path):
+    config = corpus.config(corpus.write(tmp_path / "c.jsonl"), num_bits=100)
+    config.data.validation_share = 0.0
+    config.metrics = ("no_module:f",)
+    config.data.token_pattern, config.codes.iterations, config.seed = "(", 0, -1
+    text, problems = preview(config, tmp_path / "run")
+    told = "\n".join(problems)
+    assert [line.split(" ")[0] for line in problems] == [
+        "seed", "codes.iterations", "data.token_pattern", "metrics",
+    ]  # fmt: skip
+    assert "Nothing can be shown" in text
+    config.data.token_pattern, config.codes.iterations, config.seed = r"\w+", 1, 0
+    text, problems = preview(config, tmp_path / "run")
+    told = "\n".join(problems)
+    assert len(problems) == 2 and "metrics has 'no_module:f'" in told
+    assert "leaves 0 validation items" in told and "fruit" in text
+    config.data.validation_share, config.metrics = 0.1, ()
+    (problem,) = preview(config, tmp_path / "run")[1]
+    assert problem.startswith("num_bits is 100, but ")
+
+
+def test_a_dry_run_of_a_file_with_mistakes(tmp_path):
+    lines = [json.dumps(row) for row in corpus.lines()]
+    lines[3:15] = ['{"id": 1}'] * 12
+    (tmp_path / "c.jsonl").write_text("\n".join(lines))
+    code, stderr = run_forked(
+        tmp_path, "train.py", f"--config={ROOT}/configs/shttm_reuters_32bit.py",
+        "--config.data.source=jsonl", f"--config.data.data_dir={tmp_path / 'c.jsonl'}",
+        "--config.data.dry_run=True", f"--workdir={tmp_path / 'run'}",
+    )  # fmt: skip
+    sentence = only_sentence(code, stderr)
+    assert sentence == "error: training could not start (preview.txt has it all):"
+    told = stderr.partition(sentence)[2].split("\n  ")[1:]
+    assert told[0].startswith(f"12 lines of {tmp_path}/c.jsonl are wrong: write lines like")
+    assert told[1] == 'line 4 has no "text"' and told[-1].strip() == "and 3 more"
+    assert (tmp_path / "run/preview.txt").read_text().count('has no "text"') == 12

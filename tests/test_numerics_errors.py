@@ -40,11 +40,31 @@ def read(tmp_path, **changes):
     [
         ({"min_documents": 1000}, "No word is left with data.min_documents=1000"),
         ({"max_share": 2.0}, "data.max_share is 2.0"),
+        ({"stop_words": "none.txt"}, "data.stop_words is 'none.txt', which cannot be read"),
+        ({"token_pattern": "[0-9]{9}"}, "No word is left .*data.token_pattern says what a word"),
     ],
 )
 def test_options_of_the_vocabulary(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         read(tmp_path, **changes)
+
+
+def test_stop_words_of_a_file(tmp_path):
+    (tmp_path / "stop.txt").write_bytes("\ufeffapple\r\n\r\nCherry\r\n".encode())
+    _, every, _ = read(tmp_path, stop_words="")
+    _, kept, _ = read(tmp_path, stop_words=str(tmp_path / "stop.txt"))
+    assert set(every.vocabulary.words) - set(kept.vocabulary.words) == {"apple", "cherry"}
+    (tmp_path / "stop.txt").write_bytes(b"apple\ncaf\xe9\n")
+    with pytest.raises(UserError, match="Line 2 of .*stop.txt is not in UTF-8.*one word a line"):
+        read(tmp_path, stop_words=str(tmp_path / "stop.txt"))
+
+
+@pytest.mark.parametrize("pattern", ["(", "", "(a)(b)", 3, "a\0b"])
+def test_a_pattern_that_is_none(tmp_path, pattern):
+    data = corpus.config(tmp_path / "a.jsonl").data
+    data = type(data)({**data.to_dict(), "token_pattern": pattern})
+    with pytest.raises(UserError, match="data.token_pattern is .*a regular expression"):
+        check({"data": data}, fields_of(data))
 
 
 def test_more_topics_than_the_documents_support(tmp_path):

@@ -23,9 +23,9 @@ TEXTS = (
 )
 
 
-def fit(texts=TEXTS, max_words=100, min_documents=1, max_share=1.0):
+def fit(texts=TEXTS, max_words=100, min_documents=1, max_share=1.0, **options):
     return fit_vocabulary(
-        texts, max_words=max_words, min_documents=min_documents, max_share=max_share
+        texts, max_words=max_words, min_documents=min_documents, max_share=max_share, **options
     )
 
 
@@ -88,6 +88,35 @@ def test_the_bounds_choose_the_words():
     assert fit(texts, max_share=1).words == fit(texts, max_share=1.0).words
 
 
+GERMAN = ("Der Hund und die Katze", "die U-Bahn fährt 12 Hunde", "Das ist's")
+
+
+@pytest.mark.filterwarnings("error")  # scikit-learn warns of stop words that are no words
+def test_stop_words_and_patterns_of_other_languages():
+    assert fit(GERMAN, stop_words=()).words == (
+        "bahn", "das", "der", "die", "fährt", "hund", "hunde", "ist", "katze", "und",
+    )  # fmt: skip
+    # Cut into words as the texts are: "ist's" is "ist".
+    left_out = ["die", " Der ", "UND", "", "ist's"]
+    assert fit(GERMAN, stop_words=left_out).words == (
+        "bahn", "das", "fährt", "hund", "hunde", "katze",
+    )  # fmt: skip
+    numbers = fit(GERMAN, stop_words=left_out, token_pattern=r"\w+")
+    assert numbers.words == ("12", "bahn", "das", "fährt", "hund", "hunde", "katze", "u")
+    characters = fit(["你好", "好的"], stop_words=(), token_pattern=r"\w")
+    assert characters.words == ("你", "好", "的")
+    assert characters.counts(["好好"]).toarray().tolist() == [[0, 2, 0]]
+
+
+def test_the_pattern_is_kept_with_the_vocabulary():
+    assert "token_pattern" not in saved(fit())["inputs"]  # as version 0.2 wrote it
+    vocab = fit(GERMAN, stop_words=(), token_pattern=r"\w+")
+    loaded = from_dict(saved(vocab)).inputs.vocabulary
+    assert loaded.token_pattern == r"\w+"
+    assert (loaded.counts(["12 u"]) != vocab.counts(["12 u"])).nnz == 0
+    assert loaded.counts(["12 u"]).sum() == 2
+
+
 def saved(vocab):
     """A vocabulary as a signature keeps it, through JSON."""
     content = Signature(WordInputs(vocab), "multi", ("x",)).to_dict()
@@ -119,6 +148,8 @@ def test_a_saved_vocabulary_gives_the_same_bits():
         {"words": ["cat"], "idf": [1, 2]},
         {"words": ["cat"], "idf": [math.nan]},
         {"words": ["cat"], "idf": ["a"]},
+        {"words": ["cat"], "idf": [1], "token_pattern": "("},
+        {"words": ["cat"], "idf": [1], "token_pattern": 3},
         {"words": 3, "idf": [1]},
         None,
     ],

@@ -10,11 +10,14 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents import collections
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.dataset import TextDataset, as_dataset
-from dsh_jax.data.documents.vocabulary import Vocabulary, fit_vocabulary
+from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary, fit_vocabulary
 from dsh_jax.data.images import built_in
 from dsh_jax.data.images.dataset import ImageDataset, ImageFiles, load_images
+from dsh_jax.data.images.decoding import MOST_PIXELS
 from dsh_jax.data.images.listing import list_images
 from dsh_jax.data.images.nus_wide import list_nus_wide
+from dsh_jax.data.lines import Mistakes, decoded
+from dsh_jax.data.reading import read_bytes
 from dsh_jax.data.signature import ImageInputs, WordInputs
 from dsh_jax.data.splits import by_class, unseen
 from dsh_jax.data.splits.by_share import draw_shares
@@ -22,7 +25,7 @@ from dsh_jax.data.splits.from_lists import split_by_roles
 from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.fields import SEED, Choice, Integer, Number, Rules, Switch, Text
+from dsh_jax.fields import SEED, Choice, Integer, Number, Pattern, Rules, Switch, Text
 
 _COMMON: Rules = {
     "data.source": Text(),
@@ -36,6 +39,7 @@ _FILES: Rules = {
     "data.cache_dir": Text(),
     "data.memory_limit_gb": Number(least=0),
 }
+_PIXELS: Rules = {"data.max_pixels": Integer(1, 2**40)}
 _ONE_PLACE: Rules = {"data.data_dir": Text()}
 _DRY_RUN: Rules = {"data.dry_run": Switch()}
 _UNSEEN: Rules = {"data.unseen_classes": Integer(0, 10**9)}
@@ -44,6 +48,7 @@ _WORDS: Rules = {
     "data.min_documents": Integer(1, 10**9),
     "data.max_share": Number(above=0),
 }
+_LANGUAGE: Rules = {"data.stop_words": Text(), "data.token_pattern": Pattern()}
 _SHARES: Rules = {
     "data.query_share": Number(least=0, below=1),
     "data.validation_share": Number(least=0, below=1),
@@ -73,9 +78,14 @@ def fields_of(data: ConfigDict) -> Rules:
     rules |= _FILES if source in IMAGE_FILES else _ONE_PLACE
     if "dry_run" in data:
         rules |= _DRY_RUN
+    if "max_pixels" in data:  # absent from configs of version 0.2, as the next one
+        rules |= _PIXELS
     if "unseen_classes" in data:  # absent from configs of version 0.2
         rules |= _UNSEEN
-    return {**rules, **_WORDS} if source in collections.NAMES else rules
+    if source not in collections.NAMES:
+        return rules
+    language = {name: rule for name, rule in _LANGUAGE.items() if name[len("data.") :] in data}
+    return {**rules, **_WORDS, **language}  # the last ones are absent from configs of version 0.2
 
 
 def known_fields(data: ConfigDict) -> set[str]:
@@ -85,7 +95,8 @@ def known_fields(data: ConfigDict) -> set[str]:
     """
     if isinstance(data, ConfigDict) and data.get("source") not in SHIPPED:
         return {"data"}
-    groups = (_COMMON, _ONE_PLACE, _FILES, _DRY_RUN, _WORDS, _SHARES, _COUNTS, _UNSEEN)
+    groups = (_COMMON, _ONE_PLACE, _FILES, _PIXELS, _DRY_RUN, _WORDS, _LANGUAGE, _SHARES, _COUNTS,
+              _UNSEEN)  # fmt: skip
     return {field for rules in groups for field in rules}
 
 
@@ -140,6 +151,7 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
         size=data.image_size,
         cache=Path(data.cache_dir),
         memory_limit_gb=data.memory_limit_gb,
+        max_pixels=data.get("max_pixels", MOST_PIXELS),
     )
 
 
@@ -165,7 +177,7 @@ def read_words(
       saved: the vocabulary of an earlier run, if there is one.
 
     Raises:
-      UserError: the vocabulary is empty.
+      UserError: the vocabulary is empty, or the file of stop words cannot be read.
     """
     if saved is not None:
         return as_dataset(found, saved)
@@ -175,8 +187,27 @@ def read_words(
             max_words=data.max_words,
             min_documents=data.min_documents,
             max_share=data.max_share,
+            stop_words=_stop_words(data.get("stop_words", "english")),
+            token_pattern=data.get("token_pattern", LETTERS),
         )
     return as_dataset(found, vocabulary)
+
+
+def _stop_words(name: str) -> str | list[str]:
+    """What `data.stop_words` names: "english", none, or the lines of a file."""
+    if name in ("", "english"):
+        return name or []
+    path = Path(name).expanduser()
+    mistakes = Mistakes(path, "write one word a line, in UTF-8")
+    try:
+        words = [line for _, line in decoded(read_bytes(path), mistakes)]
+    except OSError as error:
+        raise UserError(
+            f"data.stop_words is {name!r}, which cannot be read ({error.strerror or error}); set "
+            "it to 'english', to '' for none, or to a file with one word a line."
+        ) from error
+    mistakes.check()
+    return words
 
 
 def draw_split(data: ConfigDict, dataset: Dataset) -> Split:

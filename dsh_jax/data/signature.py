@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from dsh_jax.data.documents.rows import word_rows
-from dsh_jax.data.documents.vocabulary import Vocabulary
+from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary
 from dsh_jax.data.images.decoding import fit_image, through_jpeg
+from dsh_jax.fields import Pattern
 
 LABELS = ("single", "multi")
 
@@ -75,7 +76,11 @@ class WordInputs:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; floats are kept to the last bit."""
-        return {"words": list(self.vocabulary.words), "idf": self.vocabulary.idf.tolist()}
+        vocabulary = self.vocabulary
+        content = {"words": list(vocabulary.words), "idf": vocabulary.idf.tolist()}
+        if vocabulary.token_pattern != LETTERS:  # files of version 0.2 know no other
+            content["token_pattern"] = vocabulary.token_pattern
+        return content
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,10 @@ def from_dict(content: dict[str, Any]) -> Signature:
         elif content["kind"] == WordInputs.kind:
             fields = content["inputs"]
             words = tuple(str(word) for word in fields["words"])
-            inputs = WordInputs(Vocabulary(words, np.array(fields["idf"], np.float64)))
+            pattern = fields.get("token_pattern", LETTERS)
+            if not Pattern().allows(pattern):
+                raise ValueError(f"token_pattern should be {Pattern().allowed}")
+            inputs = WordInputs(Vocabulary(words, np.array(fields["idf"], np.float64), pattern))
         else:
             raise ValueError(f"unknown kind {content['kind']!r}")
         return Signature(inputs, content["labels"], tuple(content["class_names"]))

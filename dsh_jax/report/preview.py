@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from dsh_jax.data.documents.collections import Documents
+from dsh_jax.data.documents.dataset import TextDataset, snippet
 from dsh_jax.files import replacing
 from dsh_jax.report.names import printable, short
 
@@ -25,6 +27,7 @@ def write_preview(
     parts: Mapping[str, np.ndarray],
     skipped: Sequence[str] = (),
     columns: int = 10,
+    problems: Sequence[str] = (),
 ) -> str:
     """Writes `preview.txt` and `preview.png`, each completely or not at all.
 
@@ -36,6 +39,7 @@ def write_preview(
       parts: name -> ids, each counted in a column of its own: labeled images, unlabeled ones, ...
       skipped: what was left out, as "name: reason"; `preview.txt` lists all of it.
       columns: most thumbnails per class.
+      problems: why training could not start; `preview.txt` lists them.
 
     Returns:
       The text, with the first ten of `skipped`.
@@ -48,26 +52,77 @@ def write_preview(
     table = count_table(rows, {"all": np.arange(len(labels)), **parts})
     if len(shown) < len(rows):
         table += f"\n\nThumbnails are of the first {len(shown)} classes."
-    with replacing(folder / "preview.txt") as beside:
-        text = f"{table}\n\n{_left_out(skipped, len(skipped))}\n"
-        beside.write_text(printable(text), encoding="utf-8")
+    _write(folder, f"{table}\n\n{_left_out(skipped, len(skipped))}", problems)
     with replacing(folder / "preview.png") as beside:
         _thumbnails(images, shown, columns).save(beside, format="PNG")
     return printable(f"{table}\n\n{_left_out(skipped, 10)}")
 
 
-def count_table(rows: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray]) -> str:
-    """One line per class with its number of images in each part, and a last line of totals.
+def write_document_preview(
+    folder: Path,
+    documents: Documents,
+    words: TextDataset | None,
+    parts: Mapping[str, np.ndarray],
+    *,
+    problems: Sequence[str] = (),
+) -> str:
+    """Writes `preview.txt`: documents per tag and part, their words, and the first of them.
 
     Args:
-      rows: class name -> which images are in the class, bool `[n]`.
+      folder: where to write it.
+      documents: the documents.
+      words: the same with their words counted; None if there is no vocabulary yet.
+      parts, problems: as for `write_preview`.
+
+    Returns:
+      The text, without the problems.
+    """
+    has = _has(documents.labels, len(documents.class_names))
+    rows = dict(zip([*documents.class_names, "(no tag)"], has.T, strict=True))
+    if not rows["(no tag)"].any():
+        del rows["(no tag)"]
+    table = count_table(rows, {"all": np.arange(len(documents)), **parts}, "documents")
+    lines = [table, ""]
+    if words is not None:
+        lines += words.remarks()
+        often = np.argsort(-np.asarray((words.counts > 0).sum(axis=0)).ravel(), kind="stable")
+        names = [words.vocabulary.words[column] for column in often[:30]]
+        lines += [f"in the most documents: {', '.join(names)}", ""]
+    lines.append("The first documents:")
+    for name, text, of_one in list(zip(documents.names, documents.texts, has, strict=True))[:5]:
+        tags = [documents.class_names[column] for column in np.flatnonzero(of_one[:-1])]
+        lines.append(f"  {name} [{', '.join(tags)}] {snippet(text, 60)}")
+    return _write(folder, "\n".join(lines), problems)
+
+
+def write_problems(folder: Path, problems: Sequence[str]) -> None:
+    """Writes `preview.txt` where there are no items to show."""
+    _write(folder, "Nothing can be shown.", problems)
+
+
+def _write(folder: Path, text: str, problems: Sequence[str]) -> str:
+    """Writes `preview.txt`, and returns the text without the problems."""
+    why = "\n".join(["\n\nTraining could not start:", *(f"  {line}" for line in problems)])
+    with replacing(folder / "preview.txt") as beside:
+        beside.write_text(f"{printable(text + why * bool(problems))}\n", encoding="utf-8")
+    return printable(text)
+
+
+def count_table(
+    rows: Mapping[str, np.ndarray], parts: Mapping[str, np.ndarray], items: str = "images"
+) -> str:
+    """One line per class with its number of items in each part, and a last line of totals.
+
+    Args:
+      rows: class name -> which items are in the class, bool `[n]`.
       parts: name -> ids.
+      items: what they are, the last line's name.
     """
     lines = [["class", *parts]]
     for name, is_in in rows.items():
         counts = [f"{int(is_in[ids].sum()):,}" for ids in parts.values()]
         lines.append([short(name, _LONGEST), *counts])
-    lines.append(["images", *(f"{len(ids):,}" for ids in parts.values())])
+    lines.append([items, *(f"{len(ids):,}" for ids in parts.values())])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])

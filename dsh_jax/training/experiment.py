@@ -174,6 +174,18 @@ def load_data(
     return dataset, split
 
 
+def check_validation(split: Split) -> None:
+    """Refuses a split without validation items.
+
+    Raises:
+      UserError: there are none.
+    """
+    if not len(split.validation):
+        raise UserError(
+            "data.validation_per_class is 0, so no checkpoint can be chosen; set it to 2 or more."
+        )
+
+
 def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     """Checks everything and reads the data; writes nothing.
 
@@ -187,10 +199,7 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     find_recipe(config)  # before the data is read, which may take long
     own = metrics.find(config.get("metrics", ()))
     dataset, split = load_data(config, workdir)
-    if not len(split.validation):
-        raise UserError(
-            "data.validation_per_class is 0, so no checkpoint can be chosen; set it to 2 or more."
-        )
+    check_validation(split)
     dataset = of_seen_classes(dataset, split.unseen)
     signature = signature_of(config, dataset)
     method = build_method(config, signature)

@@ -13,12 +13,20 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from dsh_jax.data.documents.vocabulary import LETTERS
+from dsh_jax.data.images.decoding import MOST_PIXELS
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, write_json
 
 # These may differ between a run and its resumption: they do not change what is learned.
 FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
                "data.memory_limit_gb", "data.dry_run", "judge", "metrics")  # fmt: skip
+# Fields that configs of version 0.2 do not have, and what training did without them.
+_NEW_FIELDS = {
+    "data.stop_words": "english",
+    "data.token_pattern": LETTERS,
+    "data.max_pixels": MOST_PIXELS,
+}
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -64,6 +72,7 @@ def check_same_config(workdir: Path, config: ConfigDict) -> bool:
             raise
         return False
     saved, new = flatten(there), flatten(as_dict(config))
+    saved = {name: value for name, value in _NEW_FIELDS.items() if name in new} | saved
     differing = [
         f"{field} ({saved.get(field, 'absent')!r} there, {new.get(field, 'absent')!r} now)"
         for field in sorted(saved.keys() | new.keys())

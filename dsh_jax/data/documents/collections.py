@@ -6,7 +6,6 @@ are read from the archives they are distributed in, which are never unpacked to 
 
 import gzip
 import hashlib
-import json
 import re
 import tarfile
 import zlib
@@ -20,6 +19,7 @@ import numpy as np
 
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.labels import multi_hot
+from dsh_jax.data.lines import Key, Mistakes, is_list_of_strings, json_lines
 from dsh_jax.data.reading import Limited, open_regular, read_bytes
 from dsh_jax.errors import UserError
 
@@ -35,6 +35,12 @@ _FIXES = {
     "jsonl": f"set data.data_dir to a file with one document per line, like {_LINE}",
 }
 NAMES = tuple(_FIXES)
+_KEYS = {
+    "id": Key("a string or an integer", lambda value: type(value) in (str, int)),
+    "text": Key("a string", lambda value: isinstance(value, str)),
+    "tags": Key('a list of strings, as in ["x", "y"]', is_list_of_strings, default=[]),
+    "test": Key("true or false", lambda value: isinstance(value, bool), default=False),
+}
 # Of an archive or a folder. The largest collection has 60 MB in 20,000 files.
 MOST_INFLATED = 2**30
 MOST_MEMBERS = 100_000
@@ -240,32 +246,15 @@ def strip_footer(text: str, at_most: int = 10) -> str:
 
 def _load_jsonl(path: Path) -> Documents:
     content = read_bytes(path)
+    mistakes = Mistakes(path, f"write lines like {_LINE}, each with an id of its own, in UTF-8")
     rows: dict[str, _Row] = {}
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = _row(line)
-            if row[0] in rows:
-                raise ValueError(f"repeats the id {row[0]!r}")
-        except ValueError as error:
-            fix = f"write it like {_LINE}, with a unique id"
-            raise UserError(f"Line {number} of {path} {error}: {fix}.") from error
-        rows[row[0]] = row
+    lines: dict[str, int] = {}  # id -> the line that has it
+    for number, record in json_lines(content, _KEYS, mistakes):
+        name = str(record["id"])
+        if lines.setdefault(name, number) != number:
+            mistakes.add(number, f"repeats the id {name!r} of line {lines[name]}")
+        rows[name] = (name, record["text"], record["tags"], record["test"])
+    mistakes.check()
     if not rows:
         raise _error("jsonl", f"{path} holds no documents")
     return _multi_hot("jsonl", hashlib.sha256(content).hexdigest()[:12], list(rows.values()))
-
-
-def _row(line: bytes) -> _Row:
-    try:
-        record = {"test": False, **json.loads(line)}
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError("is not a JSON object") from error
-    kinds = {"id": (str, int), "text": (str,), "tags": (list,), "test": (bool,)}
-    for field, allowed in kinds.items():
-        if type(record.get(field)) not in allowed:
-            raise ValueError(f'has no "{field}" of the right type')
-    if any(type(tag) is not str for tag in record["tags"]):
-        raise ValueError('has "tags" that are not strings')
-    return str(record["id"]), record["text"], record["tags"], record["test"]

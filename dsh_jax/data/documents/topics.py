@@ -63,14 +63,7 @@ def learn_topics(
       ValueError: `num_topics` is out of range, or scikit-learn rejects `iterations` or `counts`.
     """
     counts = _normalised(counts)
-    with_words = int(np.count_nonzero(np.diff(counts.indptr)))
-    most = min(with_words, counts.shape[1])
-    if not 1 <= num_topics <= most:
-        raise ValueError(
-            f"num_bits is {num_topics}, but {with_words} training documents with words and a "
-            f"vocabulary of {counts.shape[1]} words support 1 to {most} topics: choose num_bits "
-            f"in that range, or give more training documents or a larger vocabulary."
-        )
+    check_num_topics(counts, num_topics)
     from sklearn.decomposition import LatentDirichletAllocation
 
     lda = LatentDirichletAllocation(
@@ -90,6 +83,26 @@ def learn_topics(
         if path is not None:
             _save(topics, path)
     return topics
+
+
+def check_num_topics(counts: scipy.sparse.csr_array, num_topics: int) -> None:
+    """Refuses more topics than documents or words.
+
+    Args:
+      counts: of words in the training documents, CSR `[n, words]`.
+      num_topics: as for `learn_topics`.
+
+    Raises:
+      ValueError: `num_topics` is out of range.
+    """
+    with_words = int(np.count_nonzero(np.diff(counts.indptr)))
+    most = min(with_words, counts.shape[1])
+    if not 1 <= num_topics <= most:
+        raise ValueError(
+            f"num_bits is {num_topics}, but {with_words} training documents with words and a "
+            f"vocabulary of {counts.shape[1]} words support 1 to {most} topics: choose num_bits "
+            f"in that range, or give more training documents or a larger vocabulary."
+        )
 
 
 def infer_topics(topics: Topics, counts: scipy.sparse.csr_array) -> np.ndarray:

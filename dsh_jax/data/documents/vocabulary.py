@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy  # loads scipy.sparse when it is first used
+
+LETTERS = r"(?u)\b[^\W\d_]{2,}\b"
+"""The default pattern of a word: two letters or more, which touch no digit and no underscore."""
 
 if TYPE_CHECKING:  # scikit-learn is slow to import, and encoders of images need none
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
@@ -20,10 +23,12 @@ class Vocabulary:
     Attributes:
       words: lower case, sorted, unique; column j of a matrix belongs to `words[j]`.
       idf: smoothed inverse document frequency, float64 `[words]`.
+      token_pattern: the regular expression of a word in a text, which is made lower case before.
     """
 
     words: tuple[str, ...]
     idf: np.ndarray
+    token_pattern: str = LETTERS
 
     def __post_init__(self) -> None:
         if not self.words or self.words != tuple(sorted(set(self.words))):
@@ -33,7 +38,8 @@ class Vocabulary:
 
     def counts(self, texts: Iterable[str]) -> scipy.sparse.csr_array:
         """How often each word is in each text, `[n]` -> int32 CSR `[n, words]`."""
-        return scipy.sparse.csr_array(_vectorizer(vocabulary=self.words).transform(texts))
+        vectorizer = _vectorizer(self.token_pattern, vocabulary=self.words)
+        return scipy.sparse.csr_array(vectorizer.transform(texts))
 
     def tfidf_of(self, counts: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
         """tf-idf of the result of `counts`, with tf = 1 + log(count).
@@ -55,15 +61,24 @@ class Vocabulary:
 
 
 def fit_vocabulary(
-    texts: Iterable[str], *, max_words: int, min_documents: int, max_share: float
+    texts: Iterable[str],
+    *,
+    max_words: int,
+    min_documents: int,
+    max_share: float,
+    stop_words: str | Sequence[str] = "english",
+    token_pattern: str = LETTERS,
 ) -> Vocabulary:
-    """Fits the most frequent words of some texts: at least two letters, no English stop words.
+    """Fits the most frequent words of some texts.
 
     Args:
       texts: training documents only, since the words and their idf are fitted to them.
       max_words: the largest number of words to keep, >= 1.
       min_documents: a word must be in at least this many texts, >= 1.
       max_share: a word may be in at most this share of the texts, in (0, 1].
+      stop_words: words that are left out: "english" for scikit-learn's list of English ones, or
+        texts that consist of them.
+      token_pattern: a regular expression, with one group at most, which is then the word.
 
     Raises:
       ValueError: an option is out of range, or no word is left.
@@ -76,6 +91,8 @@ def fit_vocabulary(
         if not fits:
             raise ValueError(f"data.{name} is {value}: it must be {bounds}.")
     vectorizer = _vectorizer(
+        token_pattern,
+        stop_words=_stop_words(stop_words, token_pattern),
         max_features=max_words,
         min_df=min_documents,
         max_df=float(max_share),  # scikit-learn reads the integer 1 as one document
@@ -86,18 +103,24 @@ def fit_vocabulary(
         raise ValueError(
             f"No word is left with data.min_documents={min_documents} and "
             f"data.max_share={max_share}: lower data.min_documents, raise data.max_share, or give "
-            f"training documents that have words."
+            f"training documents that have words (data.token_pattern says what a word is)."
         ) from error
     words = tuple(vectorizer.get_feature_names_out().tolist())
-    return Vocabulary(words, _transformer().fit(counts).idf_)
+    return Vocabulary(words, _transformer().fit(counts).idf_, token_pattern)
 
 
-def _vectorizer(**options: Any) -> CountVectorizer:
+def _stop_words(given: str | Sequence[str], token_pattern: str) -> Any:
+    """Stop words as scikit-learn takes them, cut into words as texts are: "don't" is "don"."""
+    if isinstance(given, str):
+        return given
+    split = _vectorizer(token_pattern).build_analyzer()
+    return sorted({word for text in given for word in split(text)}) or None
+
+
+def _vectorizer(token_pattern: str, **options: Any) -> CountVectorizer:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    return CountVectorizer(
-        token_pattern=r"(?u)\b[^\W\d_]{2,}\b", stop_words="english", dtype=np.int32, **options
-    )
+    return CountVectorizer(token_pattern=token_pattern, dtype=np.int32, **options)
 
 
 def _transformer() -> TfidfTransformer:

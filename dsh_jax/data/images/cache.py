@@ -19,7 +19,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from PIL import Image
 from tqdm import tqdm
 
-from dsh_jax.data.images.decoding import as_jpeg, read_image
+from dsh_jax.data.images.decoding import MOST_PIXELS, allow_pixels, as_jpeg, read_image
 from dsh_jax.data.images.listing import Listing
 from dsh_jax.errors import UserError
 from dsh_jax.files import locked, replacing
@@ -103,7 +103,12 @@ class CachedImages:
 
 
 def cached_images(
-    listing: Listing, *, size: int, cache: Path, raw: bool | None = None
+    listing: Listing,
+    *,
+    size: int,
+    cache: Path,
+    raw: bool | None = None,
+    max_pixels: int = MOST_PIXELS,
 ) -> CachedImages:
     """The images of a listing in one size, from its cache, which is built if needed.
 
@@ -115,6 +120,7 @@ def cached_images(
       size: pixels per side; see `decoding.decode_image`.
       cache: the folder for cache files.
       raw: store raw pixels rather than JPEG; None: if `size` is at most `RAW_UP_TO`.
+      max_pixels: larger images are left out.
 
     Raises:
       UserError: no image can be decoded, or the cache cannot be written.
@@ -122,12 +128,13 @@ def cached_images(
     raw = size <= RAW_UP_TO if raw is None else raw
     place = checksum(str(listing.source.resolve()))[:8]
     path = cache.expanduser() / f"{listing.source.name}-{place}-{size}px.array_record"
-    key = checksum([FORMAT, size, raw, [_stamp(path) for path in listing.paths]])
+    limit = [] if max_pixels == MOST_PIXELS else [max_pixels]
+    key = checksum([FORMAT, size, raw, [_stamp(path) for path in listing.paths], *limit])
     try:
         if not _is_of(path, key):
             with locked(path):
                 if not _is_of(path, key):  # another process may have built it meanwhile
-                    _make(path, listing, size, raw, key)
+                    _make(path, listing, size, raw, key, max_pixels)
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError for a full disk
         raise UserError(
             f"The cache {path} cannot be written ({' '.join(str(error).split())[:150]}): set"
@@ -136,18 +143,23 @@ def cached_images(
     return CachedImages(path)
 
 
-def _make(path: Path, listing: Listing, size: int, raw: bool, key: str) -> None:
+def _make(
+    path: Path, listing: Listing, size: int, raw: bool, key: str, max_pixels: int
+) -> None:
     """Decodes all files into a new cache, which then replaces any old one."""
 
     def record(row: int) -> tuple[bytes, str]:
         """An image's record and its file's checksum; or an empty record and the reason."""
-        found = read_image(listing.paths[row], (size, size))
+        found = read_image(
+            listing.paths[row], (size, size), max_pixels=max_pixels, limited_by="data.max_pixels"
+        )
         if isinstance(found, str):
             return b"", found
         image, content = found
         pixels = image.tobytes() if raw else as_jpeg(image, JPEG_QUALITY)
         return pixels, hashlib.sha256(content).hexdigest()
 
+    allow_pixels(max_pixels)
     kept, sums, skipped = [], [], []
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # left by killed processes
         stale.unlink()

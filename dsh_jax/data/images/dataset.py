@@ -9,6 +9,7 @@ import numpy as np
 
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.cache import CachedImages, cached_images, checksum
+from dsh_jax.data.images.decoding import MOST_PIXELS
 from dsh_jax.data.images.listing import Listing
 from dsh_jax.data.signature import ImageInputs
 
@@ -73,20 +74,26 @@ class ImageFiles(ImageDataset):
 
 
 def load_images(
-    listing: Listing, *, name: str, size: int, cache: Path, memory_limit_gb: float
+    listing: Listing,
+    *,
+    name: str,
+    size: int,
+    cache: Path,
+    memory_limit_gb: float,
+    max_pixels: int = MOST_PIXELS,
 ) -> ImageFiles:
     """A listing as a data set: in memory if it is small, otherwise read from its cache.
 
     Args:
       listing: the files.
       name: of the data set.
-      size, cache: as for `cached_images`.
+      size, cache, max_pixels: as for `cached_images`.
       memory_limit_gb: limit for pixels kept in memory, in 10^9 bytes.
 
     Raises:
       UserError: no image can be decoded, or the cache cannot be written or read.
     """
-    cached = cached_images(listing, size=size, cache=cache)
+    cached = cached_images(listing, size=size, cache=cache, max_pixels=max_pixels)
     images, storage = choose(cached, memory_limit_gb)
     kept = cached.kept
     names = tuple(listing.names[row] for row in kept)

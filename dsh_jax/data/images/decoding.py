@@ -22,32 +22,49 @@ FORMATS = {
     "PPM": (".ppm", ".pgm"),
 }
 """Pillow's names of the formats that are read -> the endings of their files."""
-MOST_BYTES = 2**28  # of a file
+MOST_BYTES = 2**28  # of a file; of more if more pixels are allowed
 MOST_PIXELS = 2**28 // 3  # where Pillow begins to warn of decompression bombs
 
 
-def open_image(content: bytes) -> Image.Image:
+def open_image(content: bytes, max_pixels: int = MOST_PIXELS) -> Image.Image:
     """Opens an image of one of `FORMATS`; its pixels are not decoded yet.
+
+    Args:
+      content: bytes of the file.
+      max_pixels: the limit.
 
     Raises:
       UnidentifiedImageError: the content has no such format.
-      ValueError: it has more than `MOST_PIXELS`.
+      ValueError: it has more than `max_pixels`.
       Exception: of almost any type, if the content is damaged.
     """
     try:
         image = Image.open(io.BytesIO(content), formats=tuple(FORMATS))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(_TOO_LARGE) from error
-    _check_size(image)
+        raise ValueError(_too_large("", max_pixels)) from error
+    _check_size(image, max_pixels)
     return image
 
 
-def decode_image(content: bytes, size: tuple[int, int], mode: str = "RGB") -> Image.Image:
+def allow_pixels(max_pixels: int) -> None:
+    """Lets Pillow open images of up to `max_pixels`; its own limit only ever rises here.
+
+    Pillow has one limit for the whole process, above which it warns, and at twice of which it
+    refuses. The limit of each call of this module's functions is the one that the caller names.
+    """
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
+
+
+def decode_image(
+    content: bytes, size: tuple[int, int], mode: str = "RGB", max_pixels: int = MOST_PIXELS
+) -> Image.Image:
     """Decodes what `open_image` opens, the first image of an animation.
 
     Args:
       content: bytes of the file.
       size, mode: as for `fit_image`.
+      max_pixels: the limit.
 
     Returns:
       An image of this size and mode; see `fit_image`.
@@ -55,18 +72,21 @@ def decode_image(content: bytes, size: tuple[int, int], mode: str = "RGB") -> Im
     Raises:
       Exception: of almost any type, if the content is damaged or not an image.
     """
-    image = open_image(content)
+    image = open_image(content, max_pixels)
     image.draft(None, (2 * size[0], 2 * size[1]))  # a JPEG is decoded no larger than needed
-    return fit_image(image, size, mode)
+    return fit_image(image, size, mode, max_pixels)
 
 
-def fit_image(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
+def fit_image(
+    image: Image.Image, size: tuple[int, int], mode: str, max_pixels: int = MOST_PIXELS
+) -> Image.Image:
     """Converts an image to a size and mode.
 
     Args:
       image: of any size and mode.
       size: (width, height).
       mode: "RGB" or "L" (grey).
+      max_pixels: the limit.
 
     Returns:
       The image rotated according to its EXIF data, composited on white, scaled to cover `size`,
@@ -74,10 +94,10 @@ def fit_image(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Ima
       do not change.
 
     Raises:
-      ValueError: more than `MOST_PIXELS`, or pixels are floats; and whatever Pillow raises for
+      ValueError: more than `max_pixels`, or pixels are floats; and whatever Pillow raises for
         damaged content.
     """
-    _check_size(image)  # before anything decodes it
+    _check_size(image, max_pixels)  # before anything decodes it
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("its pixels are floats, whose range is unknown")
@@ -103,26 +123,52 @@ def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 
 def read_image(
-    path: Path, size: tuple[int, int], mode: str = "RGB"
+    path: Path,
+    size: tuple[int, int],
+    mode: str = "RGB",
+    *,
+    max_pixels: int = MOST_PIXELS,
+    limited_by: str = "",
 ) -> tuple[Image.Image, bytes] | str:
-    """A file decoded by `decode_image`, and its content; or the reason why decoding failed."""
+    """A file decoded by `decode_image`, and its content; or the reason why decoding failed.
+
+    Args:
+      path: of the file.
+      size, mode: as for `fit_image`.
+      max_pixels: the limit; above `MOST_PIXELS` a file may have three bytes for each.
+      limited_by: the config field that sets the limit, for the reason; empty if none does.
+    """
+    raised = f"; raise {limited_by} to read it" if limited_by else ""
+    at_most = MOST_BYTES if max_pixels <= MOST_PIXELS else 3 * max_pixels
     try:
-        content = read_bytes(path, MOST_BYTES)
+        content = read_bytes(path, at_most)
     except FileNotFoundError:
         return "there is no such file"
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+        too_large = "more than the limit" in str(error)
+        said = getattr(error, "strerror", None) or error
+        return f"it cannot be read ({said}){raised if too_large else ''}"
+    if not content:
+        return "it is empty"
     try:
-        return (decode_image(content, size, mode), content) if content else "it is empty"
+        return decode_image(content, size, mode, max_pixels), content
     except UnidentifiedImageError:
         return f"it is not an image of the formats {', '.join(FORMATS)}"
     except Exception as error:  # Pillow raises almost any type for a damaged file
-        return f"it cannot be decoded ({' '.join(str(error).split())[:100].rstrip('.')})"
+        said = " ".join(str(error).split())[:100].rstrip(".")
+        if said.startswith(_TOO_LARGE):
+            return f"{said}{raised}"
+        return f"it cannot be decoded ({said})"
 
 
-_TOO_LARGE = f"it is too large: images may have up to {MOST_PIXELS:,} pixels"
+_TOO_LARGE = "it is too large"
 
 
-def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MOST_PIXELS:
-        raise ValueError(_TOO_LARGE)
+def _too_large(found: str, max_pixels: int) -> str:
+    return f"{_TOO_LARGE}: images may have up to {max_pixels:,} pixels{found}"
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        found = f", and it has {image.width:,} x {image.height:,}"
+        raise ValueError(_too_large(found, max_pixels))

@@ -3,26 +3,22 @@
 Nothing is left out silently: `Listing.skipped` names what is not listed, with the reason.
 """
 
-import csv
-import io
-import json
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from dsh_jax.data.images.decoding import FORMATS
+from dsh_jax.data.images.label_files import Row, read_rows
 from dsh_jax.data.labels import as_labels
-from dsh_jax.data.reading import read_text
+from dsh_jax.data.lines import Mistakes
 from dsh_jax.errors import UserError
 
 ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
 UNLABELED = "unlabeled"  # the sub-folder whose images have no label
-_LINE = '{"path": "a/1.jpg", "labels": ["x", "y"], "test": false}'
-_Row = tuple[int, str, list[str], bool]  # line number, path, labels, whether a test image
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,8 +55,9 @@ def list_images(source: Path, root: Path | None = None) -> Listing:
 
     Each sub-folder is a class and holds its images at any depth; a sub-folder named "unlabeled"
     holds images without a label. Links to folders are followed; no folder is listed twice.
-    A CSV file starts with the header `path,labels` or `path,labels,test`; labels are separated by
-    `;`, and `test` is 1 for an official test image. A JSONL file has one object per line, such as
+    A CSV file starts with the header `path,labels` or `path,labels,test`, in any order, and has
+    commas, semicolons or tabs between the columns; labels are separated by `;`, and `test` is 1 for
+    an official test image. A JSONL file has one object per line, such as
     {"path": "a/1.jpg", "labels": ["x", "y"], "test": false}. Images may have no labels.
 
     Args:
@@ -68,29 +65,19 @@ def list_images(source: Path, root: Path | None = None) -> Listing:
       root: the folder that the paths in such a file are relative to; None means the file's own.
 
     Raises:
-      UserError: there is no such folder or file, a line or class in it is invalid, or no image is
+      UserError: there is no such folder or file, lines or a class in it are invalid, or no image is
         left.
     """
     source = source.expanduser()
     if source.is_dir():
         return _list_folder(source)
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
-    reader = readers.get(source.suffix.lower())
-    if reader is None or not source.is_file():
+    if source.suffix.lower() not in (".csv", ".jsonl") or not source.is_file():
         raise UserError(
             f"{source} is neither a folder nor a .csv or .jsonl file: set data.root to a folder"
             " with one sub-folder of images per class, or to a file of labels."
         )
-    try:
-        text = read_text(source, "utf-8-sig")  # Excel writes a byte order mark
-    except UnicodeDecodeError as error:
-        raise UserError(f"{source} is not in UTF-8: save it as UTF-8.") from error
-    except OSError as error:
-        raise UserError(
-            f"{source} cannot be read ({error.strerror or error}): set data.root to a file that"
-            " can be."
-        ) from error
-    return _list_rows(source, (root or source.parent).expanduser(), reader(source, text))
+    rows, mistakes = read_rows(source)
+    return _list_rows(source, (root or source.parent).expanduser(), rows, mistakes)
 
 
 def _list_folder(root: Path) -> Listing:
@@ -168,62 +155,19 @@ def _check_names(names: Iterable[str], source: Path) -> None:
             )
 
 
-def _csv_rows(source: Path, text: str) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(text), strict=True)
-    header: list[str] = []
-    try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
-            if not header:
-                header = cells
-                if header not in (["path", "labels"], ["path", "labels", "test"]):
-                    raise ValueError("is not the header path,labels or path,labels,test")
-            elif any(cells):
-                if len(cells) != len(header):
-                    raise ValueError(f"has {len(cells)} columns, not {len(header)}")
-                path, labels, test = [*cells, ""][:3]
-                if not path:
-                    raise ValueError("has no path")
-                if test not in ("", "0", "1"):
-                    raise ValueError(f"has test {test!r}, not 0 or 1")
-                yield reader.line_num, path, labels.split(";"), test == "1"
-    except (ValueError, csv.Error) as error:
-        fix = "start with the header, write lines like a/1.jpg,x;y, and quote cells with commas"
-        raise UserError(f"Line {reader.line_num} of {source} {error}: {fix}.") from error
-
-
-def _jsonl_rows(source: Path, text: str) -> Iterator[_Row]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = {"test": False, **json.loads(line)}
-            path, labels, test = record["path"], record["labels"], record["test"]
-            kinds = [type(path), type(labels), type(test), *map(type, labels)]
-            if kinds != [str, list, bool] + [str] * len(labels) or not path:
-                raise TypeError
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise UserError(
-                f"Line {number} of {source} is invalid: write a JSON object like {_LINE}."
-            ) from error
-        yield number, path, labels, test
-
-
-def _list_rows(source: Path, root: Path, rows: Iterable[_Row]) -> Listing:
+def _list_rows(source: Path, root: Path, rows: Iterable[Row], mistakes: Mistakes) -> Listing:
     lines: dict[str, int] = {}  # normalised path -> the line that names it
     kept: list[tuple[str, set[str], bool]] = []
     skipped = []
     for number, name, labels, is_test in rows:
         place = os.path.normpath(root / name)
         if lines.setdefault(place, number) != number:
-            raise UserError(
-                f"Line {number} of {source} names {name!r}, as line {lines[place]} does: give each"
-                " image one line, with all its labels."
-            )
-        if os.path.isfile(place):
+            mistakes.add(number, f"names {name!r}, as line {lines[place]} does")
+        elif os.path.isfile(place):
             kept.append((name, {label.strip() for label in labels} - {""}, is_test))
         else:
             skipped.append(f"{name}: line {number} of {source.name} names it, but it is missing")
+    mistakes.check()
     if not kept:
         raise UserError(
             f"{source} names {len(lines)} images, and none is in {root}: set data.image_root to the"
