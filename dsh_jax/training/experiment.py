@@ -125,8 +125,8 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
         raise UserError(f"loss.labels is {labels!r}; set it to 'single', 'multi' or 'auto'.")
     if labels == "single" and dataset.multi_label:
         raise UserError(
-            f"loss.labels is {labels!r}, but {dataset.name} has several labels per image, or "
-            "images without any; set it to 'multi' or 'auto'."
+            f"loss.labels is {labels!r}, but {dataset.name} has items with several labels; set it "
+            "to 'multi' or 'auto'."
         )
     with as_user_error():
         return Signature(dataset.inputs, labels, dataset.class_names)
@@ -215,14 +215,15 @@ def preview(config: ConfigDict, workdir: Path) -> str:
     dataset = loading.load_dataset(config.data)
     if not isinstance(dataset, ImageDataset):
         raise UserError(f"data.dry_run shows images, and {dataset.name} has none; set it to False.")
-    parts, problem = {}, ""
+    parts, problem, notes = {}, "", list(getattr(dataset, "notes", ()))
     try:
         split = loading.draw_split(config.data, dataset)
         parts = {role: getattr(split, role) for role in ID_FIELDS}
+        notes += loading.remarks(config.data, dataset, split)
     except UserError as error:  # the images may show the cause
         problem = f"\n\nThere is no split yet: {error}"
     text = write_preview(
         workdir, images=dataset.images, labels=dataset.labels, class_names=dataset.class_names,
-        parts=parts, skipped=getattr(dataset, "skipped", ()),
+        parts=parts, notes=notes, skipped=getattr(dataset, "skipped", ()),
     )  # fmt: skip
     return f"{text}{problem}\n\nThumbnails: {workdir / 'preview.png'}"

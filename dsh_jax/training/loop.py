@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dsh_jax.checkpoints import METRIC
-from dsh_jax.data import targets
+from dsh_jax.data import loading, targets
 from dsh_jax.data.batches import make_batch
 from dsh_jax.data.images.cache import CachedImages
 from dsh_jax.data.prefetch import prefetch, stream
@@ -156,6 +156,7 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
     return "\n".join(
         [
             *dataset.remarks(),
+            *loading.remarks(experiment.config.data, dataset, split),
             f"data        {dataset.name} {dataset.version}, {split.protocol} "
             "(queries/labeled/database)",
             *([f"unseen      {short(', '.join(split.unseen), 200)}"] if split.unseen else []),
