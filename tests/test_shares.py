@@ -42,15 +42,15 @@ def remarks(data, split, given=False, **changes):
 
 def test_what_is_said_of_sizes_and_of_small_classes():
     data = make_dataset([30, 200, 4, 5, 6])
-    stays = "the class stays in training and in the database"
     assert remarks(data, draw(data, **AUTO)) == [
         "queries     25: a tenth of each class (at least 1, at most 100), here 1 to 20; "
         "data.queries_per_class sets a number instead",
-        f"warning     no query of 'c2' (4 labeled): fewer than 5 to draw from; {stays}",
+        "warning     no query of 'c2' (4 labeled): fewer than 5 to draw from; trained on and in "
+        "the database, but not measured",
         "validation  23: a tenth of each class (at least 2, at most 100), here 2 to 18; "
         "data.validation_per_class sets a number instead",
         "warning     no validation image of 'c2' (4 labeled), 'c3' (4 labeled): fewer than 5 to "
-        f"draw from; {stays}",
+        "draw from; not regarded when the checkpoint is chosen",
     ]
     split = draw(data, **AUTO | {"queries_per_class": 1, "validation_per_class": 2})
     assert remarks(data, split, queries_per_class=1, validation_per_class=2) == []
@@ -116,5 +116,5 @@ def test_several_labels_give_a_tenth_of_the_images_not_of_the_labels():
 def test_a_fixed_number_still_means_what_it_says():
     data = make_dataset([30, 8])
     with pytest.raises(UserError, match="'c1' of made has 8 images, too few for queries_per_class="
-                       "10, .* or set it to -1 for a share of each class"):  # fmt: skip
+                       "10 .* or set it to -1 for a share of each class"):  # fmt: skip
         draw(data, **AUTO | {"queries_per_class": 10})

@@ -233,8 +233,8 @@ def _too_few(
         has += f", {int(dataset.is_test[members].sum())} of them test items"
     if others:
         has += f", {others} of them drawn for other classes"
-    asked = {field: value for field, value in counts.items() if value != AUTOMATIC}
-    if not any(asked.values()):
+    asked = {field: value for field, value in counts.items() if value > 0}
+    if not asked:
         return UserError(
             f"{name} has {has}, and none is left to train on: add images, or draw another split"
             " with data.split_seed."

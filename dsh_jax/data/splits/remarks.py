@@ -8,6 +8,10 @@ from dsh_jax.data.splits.shares import AUTOMATIC
 from dsh_jax.data.splits.split import Split
 
 _MOST_NAMES = 5  # of classes, in one remark
+_MEANING = {
+    "query": "trained on and in the database, but not measured",
+    "validation image": "not regarded when the checkpoint is chosen",
+}
 
 
 def split_remarks(
@@ -69,6 +73,5 @@ def _lacking(
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     why = f"{source} show none" if source else f"fewer than {shares.SMALLEST} to draw from"
     return [
-        f"warning     no {part} of {', '.join(names[:_MOST_NAMES])}{more}: {why}; the class stays "
-        "in training and in the database"
+        f"warning     no {part} of {', '.join(names[:_MOST_NAMES])}{more}: {why}; {_MEANING[part]}"
     ]
