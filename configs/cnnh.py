@@ -33,6 +33,7 @@ def get_config(num_bits: int, class_outputs: bool) -> ConfigDict:
 
     config.codes = ConfigDict()  # stage 1
     # classes: exact, for one label per image | full: the full similarity matrix, for several
+    # | auto: depends on the labels
     config.codes.form = "classes"
     config.codes.sweeps = 5  # over all entries; the paper runs 3 to 5
 

@@ -63,11 +63,12 @@ def get_config() -> ConfigDict:
     config.data.protocol = ""
     # Classes that training never sees; queries and database are of these alone. 0 is none.
     config.data.unseen_classes = 0
-    config.data.queries_per_class = 100  # images; 0 is the official test set
+    # Images; 0 is the official test set, -1 automatic: that set, or else a tenth of each class.
+    config.data.queries_per_class = 100
     config.data.labeled_per_class = 500  # images; 0 is all of the train set
     config.data.database = "rest"  # rest: all but queries | unlabeled: neither query nor labeled
     # Images held back for choosing the best checkpoint, and where from: "labeled" or "unlabeled"
-    # (database images that training never sees). Ours; never the queries.
+    # (database images that training never sees); -1 is a tenth of each class. Ours; never queries.
     config.data.validation_per_class = 100
     config.data.validation_from = "unlabeled"
 
@@ -93,7 +94,9 @@ def get_config() -> ConfigDict:
 
     # Strong views of unlabeled images must get the class of their weak view (FixMatch). Ours.
     config.consistency = ConfigDict()
-    config.consistency.batch_size = 0  # strong views per step, over all devices; 0 is off
+    # Strong views per step, over all devices; 0 is off. -1 is automatic: three for each labeled
+    # image, of all training images; off where images have several labels.
+    config.consistency.batch_size = 0
     config.consistency.threshold = 0.95  # least probability of a pseudo-label that is used
     config.consistency.alignment = True  # of the pseudo-labels' classes with those of the labels
     config.consistency.rotate = 30.0  # degrees to either side, at most
@@ -119,7 +122,8 @@ def get_config() -> ConfigDict:
     # Channels of the first block (conv3: 32, alexnet: 64, whitened: 32 on a CPU).
     config.representation.width = 64
     config.representation.depth = 16  # layers, of wide_resnet only
-    config.representation.features = 512  # outputs (conv3: 500, alexnet: 4096)
+    # Outputs of the dense layers (conv3: 500, alexnet: 4096); -1 takes these, or none.
+    config.representation.features = 512
     config.representation.dropout = 0.0  # probability, on the dense layers (conv3: 0.5)
     config.representation.norm = "group"  # none | group
     config.representation.spectral_norm = False  # set it for the hinge loss

@@ -204,6 +204,13 @@ def test_labeled_and_unlabeled_batches_are_shuffled_apart():
     assert not np.array_equal(labeled, unlabeled)
 
 
+def test_labeled_items_are_among_the_unlabeled_ones_if_asked_for():
+    spec = batches.BatchSpec(4, 400, False, 0, all_as_unlabeled=True)
+    for split in (make_split(), make_split(unlabeled=[])):
+        batch = batches.make_batch(DATASET, split, spec, 0)
+        assert {*ids_of(batch["unlabeled_image"])} == {*split.training}
+
+
 def test_mistakes_are_reported():
     with pytest.raises(UserError, match="no unlabeled images: set unlabeled_batch_size to 0"):
         batches.make_batch(DATASET, make_split(unlabeled=[]), SPEC, 0)

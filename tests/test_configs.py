@@ -15,7 +15,7 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from configs import arms, default, image_files, smoke
+from configs import arms, cnnh, default, image_files, image_folder, smoke
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.loading import IMAGE_FILES
 from dsh_jax.devices import AXIS, compile_step, replicate, shard, unreplicate
@@ -26,7 +26,7 @@ from dsh_jax.methods.players import ENCODER
 from dsh_jax.training.experiment import build_method, signature_of
 
 FOLDER = Path(default.__file__).parent
-IMAGE_SHAPES = {"cifar10": (32, 32, 3), "digits": (8, 8, 1), "image_files": (32, 32, 3),
+IMAGE_SHAPES = {"cifar10": (32, 32, 3), "digits": (8, 8, 1), "image_files": (64, 64, 3),
                 "multi_digits": (16, 16, 1), "nus_wide": (64, 64, 3)}  # fmt: skip
 NUM_CLASSES = 10
 PLAYERS = ("generator", "representation", "adversary", "hash", "classification")
@@ -193,7 +193,27 @@ def test_config_has_the_default_fields(name):
     wanted = default.get_config()
     if config.data.source in IMAGE_FILES:
         wanted = image_files.get_config(wanted, config.data.source, 32)
+    if name == "image_folder":  # of any method for images
+        assert fields(config) == fields(wanted) | fields(cnnh.get_config(48, class_outputs=True))
+        return
     assert fields(config) == fields(wanted)
+
+
+@pytest.mark.parametrize(
+    ("method", "network"),
+    [("cnnh", "whitened"), ("cnnh", "conv3"), ("dsh_gan", "alexnet"), ("dsh_gan", "wide_resnet"),
+     ("gan", "whitened")],
+)  # fmt: skip
+def test_own_images_take_any_method_and_network_by_their_fields(method, network):
+    config = smoke.shrink(image_folder.get_config())
+    config.representation.name = network
+    if method == "gan":
+        config.update(gan=True, triplets="synthetic")
+    else:
+        config.method = method
+    state = jax.eval_shape(build(config).init, jax.random.key(0))
+    features = state.params["hash"]["Dense_0"]["kernel"].shape[0]
+    assert features == {"conv3": 500, "alexnet": 4096}.get(network, 32)
 
 
 @pytest.mark.parametrize("name", MODULES)

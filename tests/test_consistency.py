@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from dsh_jax.devices import AXIS
+from dsh_jax.errors import UserError
 from dsh_jax.methods.base import State
-from dsh_jax.methods.consistency import Consistency
+from dsh_jax.methods.consistency import Consistency, batch_size
 from tests.small_dsh_gan import (
     BATCH,
     LABEL,
@@ -230,3 +232,15 @@ def test_the_discriminator_sees_some_of_the_unlabeled_images():
     np.testing.assert_allclose(parts["discriminator"]["unlabeled_image"], wanted, atol=1e-6)
     assert len(parts["hash"]["strong_image"]) == len(parts["hash"]["confident"]) == 16
     assert "strong_image" not in parts["discriminator"]
+
+
+def test_an_automatic_batch_is_three_views_for_each_labeled_image_with_one_label():
+    config = ConfigDict({"batch_size": 32, "consistency": {"batch_size": -1}})
+    assert [batch_size(config, labels) for labels in ("single", "multi")] == [96, 0]
+    config.consistency.batch_size = 8
+    assert [batch_size(config, labels) for labels in ("single", "multi")] == [8, 8]
+
+
+def test_labeled_images_are_never_taught_to_be_of_no_class():
+    with pytest.raises(UserError, match="consistency.batch_size is -1.*set the latter to 'mask'"):
+        build(consistency__batch_size=-1, loss__unlabeled="zero")

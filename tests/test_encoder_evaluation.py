@@ -140,7 +140,7 @@ def test_what_is_refused_before_the_data_is_read(trained, tmp_path, monkeypatch)
     bad.data.split_seed = -1
     for arguments, parts in (
         ((path, documents), ("encodes images", "gives documents")),
-        ((path, folder), ("8x8x1", "32x32x3")),
+        ((path, folder), ("8x8x1", "64x64x3")),
         ((path, cifar), ("8x8x1", "'cifar10' gives 32x32x3")),
         ((path, bad), ("data.split_seed",)),
         ((workdir, config), ("is a folder", "--workdir")),

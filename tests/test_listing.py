@@ -34,11 +34,11 @@ def test_every_ending(tmp_path):
     assert len(list_images(tmp_path)) == 10
 
 
-def test_a_folder_of_unlabeled_images_makes_labels_multi_hot(tmp_path):
+def test_images_without_a_label_leave_the_others_single(tmp_path):
     touch(tmp_path, "b/1.jpg", "a/1.jpg", "unlabeled/x/1.jpg")
     listing = list_images(tmp_path)
     assert listing.class_names == ("a", "b")
-    assert listing.labels.tolist() == [[1, 0], [0, 1], [0, 0]] and listing.labels.dtype == np.uint8
+    assert listing.labels.tolist() == [0, 1, -1] and listing.labels.dtype == np.int32
 
 
 def test_left_out_files_are_reported(tmp_path):
@@ -50,9 +50,9 @@ def test_left_out_files_are_reported(tmp_path):
     assert "not in a class folder" in skipped[3]
 
 
-def test_an_empty_class_is_named(tmp_path):
+def test_an_empty_class_is_kept_for_a_warning(tmp_path):
     touch(tmp_path, "a/1.jpg", "b/notes.txt")
-    one_sentence(lambda: list_images(tmp_path), "'b'", tmp_path, "remove its folder")
+    assert list_images(tmp_path).class_names == ("a", "b")
 
 
 def test_classes_that_differ_only_in_case_are_named(tmp_path):
@@ -138,8 +138,12 @@ def test_csv(tmp_path):
 
 def test_one_label_each_gives_class_ids(tmp_path):
     touch(tmp_path, "1.jpg", "2.jpg")
-    listing = list_images(write(tmp_path / "x.csv", "path,labels", "1.jpg,b", "2.jpg,a"))
+    lines = ["path,labels", "1.jpg,b", "2.jpg,a"]
+    listing = list_images(write(tmp_path / "x.csv", *lines))
     assert listing.labels.tolist() == [1, 0] and listing.labels.dtype == np.int32
+    touch(tmp_path, "3.jpg")
+    listing = list_images(write(tmp_path / "x.csv", *lines, "3.jpg,"))
+    assert listing.labels.tolist() == [1, 0, -1]
 
 
 def test_csv_of_excel(tmp_path):

@@ -63,10 +63,10 @@ def test_a_folder_is_trained_on_and_evaluated(folder, tmp_path):
     config = config_of(folder, tmp_path)
     train(config, tmp_path / "run", {"command": ""})
     result = evaluate_workdir(tmp_path / "run")
-    assert load_encoder(tmp_path / "run").signature.labels == "multi"  # some images have no label
+    assert load_encoder(tmp_path / "run").signature.labels == "single"  # also with unlabeled ones
     assert json.loads((tmp_path / "run/config.json").read_text())["loss"]["labels"] == "auto"
     assert result["dataset"] == "colors" and result["protocol"] == "15/75/75"
-    assert result["num_unlabeled"] == 12 and "ndcg_at_100" in result
+    assert result["num_unlabeled"] == 12 and "ndcg_at_100" not in result
     # The labels moved with the images: neighbours in pixels share the class.
     itq = evaluate_workdir(tmp_path / "run", baseline="itq")
     assert itq["map"] > 0.9
@@ -89,14 +89,17 @@ def test_without_unlabeled_images_one_label_each_is_one_label(folder, tmp_path):
               for p in sorted(folder.glob("*/*.png")) if p.parent.name in COLORS]  # fmt: skip
     listing = tmp_path / "labels.csv"
     listing.write_text("\n".join(lines))
-    changes = {"data.image_root": str(folder), "unlabeled_batch_size": 0}
-    config = config_of(listing, tmp_path, **changes)
+    config = config_of(listing, tmp_path, **{"data.image_root": str(folder)})
     experiment = prepare(config, tmp_path / "none")
     assert experiment.signature.labels == "single" and not experiment.dataset.multi_label
     assert any("broken.png" in line for line in experiment.dataset.skipped)
-    # With no unlabeled image a batch of them cannot be made, and that shows before training.
-    config.unlabeled_batch_size = 8
-    with pytest.raises(UserError, match="no unlabeled images: set unlabeled_batch_size to 0"):
+    # Strong views are of labeled images where there are no others.
+    assert experiment.method.stages[-1].batch.unlabeled_batch_size == 24
+    batch = next(stage_batches(experiment, experiment.method.stages[-1], range(1)))
+    assert batch["unlabeled_image"].shape[1] == 24
+    # If a number asks for unlabeled ones, that they cannot be had shows before training.
+    config.consistency.batch_size = 8
+    with pytest.raises(UserError, match="no unlabeled images: set consistency.batch_size to 0"):
         train(config, tmp_path / "run", {})
     assert not (tmp_path / "run").exists()
 
@@ -134,7 +137,8 @@ def test_a_dry_run_counts_and_shows_and_trains_nothing(folder, tmp_path):
     counts = {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines()) if words}
     assert counts["green"][0] == "30" and counts["images"][0] == "102"
     assert counts["class"] == ["all", "query", "labeled", "unlabeled", "validation", "database"]
-    assert counts["blue"] == ["30", "10", "10", "0", "10", "20"]
+    assert counts["blue"] == ["30", "3", "24", "0", "3", "27"]
+    assert "queries     9: a tenth of each class" in done.stdout
     assert "red/broken.png" in done.stdout
     with Image.open(workdir / "preview.png") as picture:
         assert picture.size[0] > 300
@@ -200,7 +204,6 @@ def test_invalid_roles(folder, tmp_path):
         ({"data.root": ""}, "data.root is empty"),
         ({"data.root": "nowhere"}, "nowhere"),
         ({"data.image_size": 4}, "data.image_size is 4"),
-        ({"loss.labels": "single"}, "loss.labels is 'single', but colors has several labels"),
         ({"data.queries_per_class": 40}, "Class 'blue' of colors has 30 images"),
     ],
 )
@@ -208,6 +211,23 @@ def test_what_users_get_wrong(folder, tmp_path, changes, message):
     with pytest.raises(UserError, match=message) as caught:
         train(config_of(folder, tmp_path, **changes), tmp_path / "run", {})
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_several_labels(folder, tmp_path):
+    """Sigmoids, no consistency, the full similarity matrix: all without being asked for."""
+    rows = [(p, f"{p.parent.name};warm" if p.parent.name == "red" else p.parent.name)
+            for p in sorted(folder.glob("*/[0-9]*.png"))]  # fmt: skip
+    file = tmp_path / "colors.csv"
+    lines = ["path,labels", *(f"{p.relative_to(folder).as_posix()},{labels}" for p, labels in rows)]
+    file.write_text("\n".join(lines))
+    config = config_of(file, tmp_path, **{"data.image_root": str(folder)})
+    experiment = prepare(config, None)
+    assert experiment.signature.labels == "multi" and len(experiment.method.stages) == 1
+    config.method = "cnnh"
+    assert prepare(config, None).method.codes == "cnnh_plus"
+    config.loss.labels = "single"
+    with pytest.raises(UserError, match="loss.labels is 'single', but colors has items with sever"):
+        prepare(config, None)
 
 
 def test_a_dry_run_of_documents(tmp_path):

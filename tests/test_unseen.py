@@ -201,14 +201,15 @@ def test_a_folder_with_images_that_never_had_a_label(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{number}.png")
     experiment = prepare(folder_config(tmp_path / "images", tmp_path), None)
     split, dataset = experiment.split, experiment.dataset
-    assert dataset.multi_label and split.protocol == "unseen 2 of 4, 6/8/18"
+    assert not dataset.multi_label and split.protocol == "unseen 2 of 4, 6/8/18"
     assert len(split.unlabeled) == 2 * (12 - 3 - 4 - 2)  # none of the folder "unlabeled"
-    assert dataset.labels[split.training].any(axis=1).all()
+    assert (dataset.labels[split.training] >= 0).all()
     # Nothing is left as unlabeled where all of the seen classes is labeled.
     changes = {"data.labeled_per_class": 0, "data.validation_from": "labeled"}
-    with pytest.raises(UserError, match="has no unlabeled images: set unlabeled_batch_size to 0"):
+    changes["consistency.batch_size"] = 8
+    with pytest.raises(UserError, match="no unlabeled images: set consistency.batch_size to 0"):
         prepare(folder_config(tmp_path / "images", tmp_path, **changes), None)
-    changes["unlabeled_batch_size"] = 0
+    changes["consistency.batch_size"] = 0
     train(folder_config(tmp_path / "images", tmp_path, **changes), tmp_path / "run", {})
     assert evaluate_workdir(tmp_path / "run")["num_labeled"] == 2 * (12 - 3 - 2)
 

@@ -75,6 +75,17 @@ def test_the_layer_is_the_kernel_on_every_patch():
     assert_same(new, variables)
 
 
+def test_patches_of_large_images_lie_side_by_side_and_lose_nothing():
+    images = smooth_images(2, 64)
+    variables = {"batch_stats": fit({}, images)["whitening"]}
+    output = np.asarray(Whitening().apply(variables, images))
+    assert output.shape == (2, 32, 32, 24)
+    filters = whitening_kernel(images).reshape(12, 24)
+    tiles = output.reshape(-1, 24) @ np.linalg.pinv(filters)
+    again = tiles.reshape(2, 32, 32, 2, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(images.shape)
+    np.testing.assert_allclose(again, images, atol=1e-3)
+
+
 def test_a_convolution_begins_as_a_copy():
     kernel = identity_init(KEY, (3, 3, 2, 5), jnp.float32)
     wanted = np.zeros((3, 3, 2, 2))

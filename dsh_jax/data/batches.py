@@ -50,12 +50,18 @@ def batch_ids(
 
 @dataclass(frozen=True)
 class BatchSpec:
-    """The content of a batch: B labeled items, U unlabeled ones, and real triplets or not."""
+    """The content of a batch: B labeled items, U unlabeled ones, and real triplets or not.
+
+    With `all_as_unlabeled` the U items are drawn from all training items, labeled ones among them.
+    `unlabeled_field` is the config field that sets U, for errors.
+    """
 
     batch_size: int
     unlabeled_batch_size: int
     real_triplets: bool
     seed: int
+    all_as_unlabeled: bool = False
+    unlabeled_field: str = "unlabeled_batch_size"
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -105,9 +111,8 @@ def make_batch(
     if targets is not None:
         batch["target"] = targets.of(ids).astype(np.float32)
     if unlabeled_size:
-        unlabeled = batch_ids(
-            split.unlabeled, step, unlabeled_size, seed=spec.seed, stream="unlabeled"
-        )
+        pool = split.training if spec.all_as_unlabeled else split.unlabeled
+        unlabeled = batch_ids(pool, step, unlabeled_size, seed=spec.seed, stream="unlabeled")
         batch |= _prefixed("unlabeled", dataset.take(unlabeled))
         if targets is not None:
             batch["unlabeled_target"] = targets.of(unlabeled).astype(np.float32)
@@ -138,10 +143,10 @@ def check_split(dataset: Dataset, split: Split, spec: BatchSpec) -> None:
         )
     if len(split.labeled) == 0:
         raise UserError(f"Split {split.protocol} of {split.dataset} has no labeled images.")
-    if spec.unlabeled_batch_size and len(split.unlabeled) == 0:
+    if spec.unlabeled_batch_size and not spec.all_as_unlabeled and not len(split.unlabeled):
         raise UserError(
             f"Split {split.protocol} of {split.dataset} has no unlabeled images: set"
-            " unlabeled_batch_size to 0, or label fewer images."
+            f" {spec.unlabeled_field} to 0, or label fewer images."
         )
 
 

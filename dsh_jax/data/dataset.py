@@ -14,8 +14,8 @@ class Dataset:
 
     Attributes:
       name, version: of the data.
-      labels: int32 `[n]`, class ids; or uint8 `[n, classes]`, multi-hot, zeros for an item without
-        labels.
+      labels: int32 `[n]`, class ids, -1 for an item without a label; or uint8 `[n, classes]`,
+        multi-hot, zeros for an item without labels.
       is_test: bool `[n]`, the official test items.
       class_names: of the classes or tags.
     """
@@ -41,17 +41,14 @@ class Dataset:
 
     @property
     def multi_label(self) -> bool:
-        """Whether an item may have several labels, or none."""
+        """Whether an item may have several labels."""
         return self.labels.ndim == 2
 
     def multi_hot(self, ids: np.ndarray) -> np.ndarray:
-        """Labels of some items, float32 `[m, classes]`."""
+        """Labels of some items, float32 `[m, classes]`; zeros for an item without labels."""
         if self.multi_label:
             return self.labels[ids].astype(np.float32)
-        labels = self.labels[ids]
-        rows = np.zeros((len(labels), len(self.class_names)), np.float32)
-        rows[np.arange(len(labels)), labels] = 1
-        return rows
+        return (self.labels[ids][:, None] == np.arange(len(self.class_names))).astype(np.float32)
 
     @property
     def inputs(self) -> ImageInputs | WordInputs:

@@ -33,13 +33,13 @@ def multi_hot(of_items: Sequence[Iterable[str]], class_names: Sequence[str]) -> 
 
 
 def as_labels(of_items: Sequence[Iterable[str]], class_names: Sequence[str]) -> np.ndarray:
-    """Class ids `[n]` if every item has exactly one label; else multi-hot `[n, classes]`.
+    """Class ids `[n]` if no item has several labels, -1 for none; else multi-hot `[n, classes]`.
 
     Raises:
       UserError: as `multi_hot`.
     """
     sets = [{*labels} for labels in of_items]
-    if any(len(labels) != 1 for labels in sets):
+    if any(len(labels) > 1 for labels in sets):
         return multi_hot(sets, class_names)
     column = {name: number for number, name in enumerate(class_names)}
-    return np.array([column[label] for labels in sets for label in labels], np.int32)
+    return np.array([column[next(iter(labels))] if labels else -1 for labels in sets], np.int32)

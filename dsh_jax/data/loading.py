@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from dsh_jax import fields
@@ -12,6 +13,7 @@ from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.dataset import TextDataset, as_dataset
 from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary, fit_vocabulary
 from dsh_jax.data.images import built_in
+from dsh_jax.data.images.classes import usable_classes
 from dsh_jax.data.images.dataset import ImageDataset, ImageFiles, load_images
 from dsh_jax.data.images.decoding import MOST_PIXELS
 from dsh_jax.data.images.listing import list_images
@@ -22,6 +24,8 @@ from dsh_jax.data.signature import ImageInputs, WordInputs
 from dsh_jax.data.splits import by_class, unseen
 from dsh_jax.data.splits.by_share import draw_shares
 from dsh_jax.data.splits.from_lists import split_by_roles
+from dsh_jax.data.splits.remarks import split_remarks
+from dsh_jax.data.splits.shares import AUTOMATIC
 from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.errors import UserError, as_user_error
@@ -55,10 +59,10 @@ _SHARES: Rules = {
 }
 _COUNTS: Rules = {
     "data.protocol": Text(),
-    "data.queries_per_class": Integer(0, 10**9),
+    "data.queries_per_class": Integer(AUTOMATIC, 10**9),
     "data.labeled_per_class": Integer(0, 10**9),
     "data.database": Choice(("rest", "unlabeled")),
-    "data.validation_per_class": Integer(0, 10**9),
+    "data.validation_per_class": Integer(AUTOMATIC, 10**9),
     "data.validation_from": Choice(("unlabeled", "labeled")),
 }
 
@@ -140,12 +144,12 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
             "data.root is empty; set it to a folder of classes, to a .csv or .jsonl file of paths "
             "and labels, or to the folder of NUS-WIDE."
         )
-    images = Path(data.image_root).expanduser() if data.image_root else None
+    folder = Path(data.image_root).expanduser() if data.image_root else None
     if data.source == "nus_wide":
-        listing = list_nus_wide(Path(data.root), images=images)
+        listing = list_nus_wide(Path(data.root), images=folder)
     else:
-        listing = list_images(Path(data.root), root=images)
-    return load_images(
+        listing = list_images(Path(data.root), root=folder)
+    images = load_images(
         listing,
         name="nus_wide" if data.source == "nus_wide" else listing.source.stem,
         size=data.image_size,
@@ -153,6 +157,9 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
         memory_limit_gb=data.memory_limit_gb,
         max_pixels=data.get("max_pixels", MOST_PIXELS),
     )
+    if data.source == "nus_wide":
+        return images
+    return usable_classes(images, tests_are_queries=data.queries_per_class in (0, AUTOMATIC))
 
 
 IMAGE_FILES = ("image_files", "nus_wide")
@@ -227,7 +234,8 @@ def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
         return split
     if num_unseen:
         return _draw_unseen(data, dataset)
-    if isinstance(dataset, ImageFiles) and dataset.roles:
+    if _has_its_split(dataset):
+        assert isinstance(dataset, ImageFiles)
         return split_by_roles(
             dataset, dataset.roles, seed=data.split_seed,
             validation_per_class=data.validation_per_class,
@@ -254,6 +262,7 @@ def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
         database=counts[2],
         validation_per_class=data.validation_per_class,
         validation_from=data.validation_from,
+        validation=_roles_of(dataset).get("validation"),
     )
     if data.protocol and split.protocol != data.protocol:
         raise UserError(
@@ -263,10 +272,29 @@ def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
     return split
 
 
+def remarks(data: ConfigDict, dataset: Dataset, split: Split) -> list[str]:
+    """What the user should know of a split before training, a line each."""
+    asked = [data.get(field, 0) for field in ("queries_per_class", "validation_per_class")]
+    if AUTOMATIC not in asked or data.split_file or _has_its_split(dataset):
+        return []
+    return split_remarks(
+        dataset, split, queries_per_class=asked[0], validation_per_class=asked[1],
+        given="validation" in _roles_of(dataset) and not split.unseen,
+    )  # fmt: skip
+
+
+def _roles_of(dataset: Dataset) -> Mapping[str, np.ndarray]:
+    return dataset.roles if isinstance(dataset, ImageFiles) else {}
+
+
+def _has_its_split(dataset: Dataset) -> bool:
+    """Whether the data's lists say which images are queries, labeled and in the database."""
+    return "query" in _roles_of(dataset)
+
+
 def _draw_unseen(data: ConfigDict, dataset: Dataset) -> Split:
     """A split with classes that training never sees."""
-    lists = isinstance(dataset, ImageFiles) and dataset.roles
-    if lists or "query_share" in data:
+    if _has_its_split(dataset) or "query_share" in data:
         raise UserError(
             f"data.unseen_classes is {data.unseen_classes}, but the split of {dataset.name} is not "
             "drawn by class; set it to 0."

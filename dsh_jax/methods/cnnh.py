@@ -114,7 +114,7 @@ FIELDS: Rules = {
     "num_steps": Integer(1, 10**9),
     "augment.crop_padding": Integer(0, 2**14),
     "augment.flip": Switch(),
-    "codes.form": Choice(("classes", "full")),
+    "codes.form": Choice(("auto", "classes", "full")),
     "codes.sweeps": Integer(1, 10**9),
     "loss.weights.code": Number(least=0),
     "loss.weights.classification": Number(least=0),
@@ -134,7 +134,10 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     Raises:
       UserError: fields that contradict each other, or a loss that is invalid.
     """
-    if config.codes.form == "classes" and signature.labels != "single":
+    form = config.codes.form
+    if form == "auto":
+        form = "classes" if signature.labels == "single" else "full"
+    if form == "classes" and signature.labels != "single":
         raise UserError(
             "codes.form is 'classes', which needs one label per image; set it to 'full'."
         )
@@ -163,7 +166,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
             num_bits=config.num_bits,
             seed=config.seed,
             sweeps=config.codes.sweeps,
-            form=config.codes.form,
+            form=form,
         ),
         prepare=fit_to_images,
         shared={"batch_size": config.batch_size},

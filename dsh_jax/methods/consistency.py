@@ -25,11 +25,16 @@ from dsh_jax.rng import named_key, sample_keys
 
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 
+AUTOMATIC = -1
+"""The batch size that depends on the data: three strong views for each labeled image, of all images
+that training may see; none where images have several labels."""
+_VIEWS = 3
+
 _STATS = "consistency"  # in State.batch_stats
 _MOMENTUM = 0.99  # of the running shares of the classes
 
 FIELDS: Rules = {
-    "consistency.batch_size": Integer(0, 2**20),
+    "consistency.batch_size": Integer(AUTOMATIC, 2**20),
     "consistency.threshold": Number(least=0, below=1),
     "consistency.alignment": Switch(),
     "loss.weights.consistency": Number(least=0),
@@ -105,6 +110,19 @@ class Consistency:
         return state, jax.lax.stop_gradient(views)
 
 
+def batch_size(config: ConfigDict, labels: str) -> int:
+    """Strong views per step.
+
+    Args:
+      config: of an experiment.
+      labels: "single" or "multi".
+    """
+    asked = int(config.consistency.batch_size)
+    if asked != AUTOMATIC:
+        return asked
+    return _VIEWS * int(config.batch_size) if labels == "single" else 0
+
+
 def from_config(config: ConfigDict, num_classes: int, labels: str) -> Consistency | None:
     """The consistency that a config describes; None where its batch size is 0.
 
@@ -112,7 +130,7 @@ def from_config(config: ConfigDict, num_classes: int, labels: str) -> Consistenc
       UserError: the images have several labels.
     """
     settings = config.consistency
-    if not settings.batch_size:
+    if not batch_size(config, labels):
         return None
     if labels != "single":
         raise UserError(

@@ -75,6 +75,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
       UserError: fields that contradict each other, or a loss that is invalid.
     """
     _check(config)
+    views = consistency.batch_size(config, signature.labels)
     consistent = consistency.from_config(config, signature.num_classes, signature.labels)
     players = image_players(config, signature)
     num_updates = {"hash": config.num_steps}
@@ -111,10 +112,10 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         steps=steps,
         augment=weak,
         consistency=consistent,
-        discriminate_every=_discriminate_every(config),
+        discriminate_every=_discriminate_every(config, views),
         ema_decay=config.ema_decay,
     )
-    stages, shared = _stages(config, gan)
+    stages, shared = _stages(config, gan, views)
     images = dsh_gan_generator.image_source(config, signature)
     return Method(
         codes=_codes(config),
@@ -150,6 +151,12 @@ def _check(config: ConfigDict) -> None:
         )
     if config.judge and not config.gan:
         raise UserError("judge is set, but gan is False, so nothing is drawn; set judge to ''.")
+    if _sees_all(config) and config.gan and config.loss.unlabeled == "zero":
+        raise UserError(
+            "consistency.batch_size is -1, so labeled images are among the unlabeled ones, but "
+            "loss.unlabeled is 'zero', which teaches that these are of no class; set the latter to "
+            "'mask'."
+        )
     if config.loss.mining != "none" and config.triplets == "none":
         raise UserError(
             f"loss.mining is {config.loss.mining!r}, but triplets are 'none'; set it to 'none'."
@@ -174,9 +181,9 @@ def _synthesize(
     return images.draw(kept_variables(state), key, label)
 
 
-def _discriminate_every(config: ConfigDict) -> int:
-    """The discriminator step sees every n-th of the unlabeled images of a batch."""
-    seen, drawn = config.unlabeled_batch_size, config.consistency.batch_size
+def _discriminate_every(config: ConfigDict, drawn: int) -> int:
+    """The discriminator step sees every n-th of the unlabeled images of a batch, `drawn` in all."""
+    seen = config.unlabeled_batch_size
     if not (config.gan and drawn):
         return 1
     if not seen or drawn % seen:
@@ -187,10 +194,13 @@ def _discriminate_every(config: ConfigDict) -> int:
     return drawn // seen
 
 
-def _stages(config: ConfigDict, gan: DshGan) -> tuple[tuple[Stage, ...], dict[str, int]]:
-    """The stages, and the sizes that devices share equally."""
-    alone = BatchSpec(config.batch_size, 0, config.triplets == "real", config.seed)
-    drawn = config.consistency.batch_size
+def _stages(
+    config: ConfigDict, gan: DshGan, drawn: int
+) -> tuple[tuple[Stage, ...], dict[str, int]]:
+    """The stages, with `drawn` strong views per step, and the sizes that devices share equally."""
+    every = bool(drawn) and _sees_all(config)
+    field = "consistency.batch_size" if drawn else "unlabeled_batch_size"
+    alone = BatchSpec(config.batch_size, 0, config.triplets == "real", config.seed, every, field)
     shared = {"batch_size": config.batch_size, "consistency.batch_size": drawn}
     if not config.gan:
         if not drawn:
@@ -207,6 +217,11 @@ def _stages(config: ConfigDict, gan: DshGan) -> tuple[tuple[Stage, ...], dict[st
         Stage("pretraining", config.pretraining_steps, gan.pretraining_step, both),
         Stage("joint", config.num_steps, gan.joint_step, both),
     ), shared
+
+
+def _sees_all(config: ConfigDict) -> bool:
+    """Whether strong views are drawn of all training images, labeled ones too."""
+    return bool(config.consistency.batch_size == consistency.AUTOMATIC)
 
 
 def _codes(config: ConfigDict) -> str:

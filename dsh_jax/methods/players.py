@@ -246,7 +246,7 @@ IMAGE_NETWORK = NetworkRecipe(
         "representation.name": Choice(representation.NAMES),
         "representation.width": Integer(1, 65536),
         "representation.depth": Integer(1, 10_000),
-        "representation.features": Integer(0, 65536),
+        "representation.features": Integer(representation.AUTOMATIC, 65536),
         "representation.dropout": Number(least=0, below=1),
         "representation.norm": Choice(representation.NORMS),
         "representation.spectral_norm": Switch(),

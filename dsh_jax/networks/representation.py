@@ -15,6 +15,9 @@ from dsh_jax.networks.conv import Conv, max_pool
 from dsh_jax.networks.whitened import WhitenedCnn
 
 NAMES = ("conv3", "alexnet", "wide_resnet", "whitened")
+AUTOMATIC = -1
+"""Outputs of a network's dense layers as published: `_FEATURES`."""
+_FEATURES = {"conv3": 500, "alexnet": 4096, "wide_resnet": 0, "whitened": 0}
 BATCH_NORM = ("whitened",)
 """The networks whose output depends on the statistics of the batch."""
 NORMS = ("none", "group")
@@ -194,6 +197,8 @@ def build(
       ValueError: an unknown name or normalisation, an invalid depth or number of features, or a
         setting that the network does not have.
     """
+    if features == AUTOMATIC:
+        features = _FEATURES.get(name, 0)
     if norm not in ("none", "group"):
         raise ValueError(f"representation.norm is 'none' or 'group', not {norm!r}.")
     if features < 1 and name not in ("wide_resnet", "whitened"):

@@ -8,7 +8,6 @@ from typing import Any
 
 from dsh_jax.baselines import TOPICS, UNSUPERVISED
 from dsh_jax.errors import UserError
-
 from dsh_jax.files import read_json, replacing
 from dsh_jax.report import curves, markdown
 from dsh_jax.report.comparison import COLUMNS

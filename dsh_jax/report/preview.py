@@ -25,6 +25,7 @@ def write_preview(
     labels: np.ndarray,
     class_names: Sequence[str],
     parts: Mapping[str, np.ndarray],
+    notes: Sequence[str] = (),
     skipped: Sequence[str] = (),
     columns: int = 10,
     problems: Sequence[str] = (),
@@ -34,9 +35,10 @@ def write_preview(
     Args:
       folder: where to write them.
       images: uint8 `[n, height, width, 1 or 3]`, an array or `CachedImages`.
-      labels: int32 `[n]`, class ids; or uint8 `[n, classes]`, multi-hot.
+      labels: int32 `[n]`, class ids, -1 for none; or uint8 `[n, classes]`, multi-hot.
       class_names: of the classes.
       parts: name -> ids, each counted in a column of its own: labeled images, unlabeled ones, ...
+      notes: what else the user should know, a line each.
       skipped: what was left out, as "name: reason"; `preview.txt` lists all of it.
       columns: most thumbnails per class.
       problems: why training could not start; `preview.txt` lists them.
@@ -52,6 +54,8 @@ def write_preview(
     table = count_table(rows, {"all": np.arange(len(labels)), **parts})
     if len(shown) < len(rows):
         table += f"\n\nThumbnails are of the first {len(shown)} classes."
+    if notes:
+        table += "\n\n" + "\n".join(notes)
     _write(folder, f"{table}\n\n{_left_out(skipped, len(skipped))}", problems)
     with replacing(folder / "preview.png") as beside:
         _thumbnails(images, shown, columns).save(beside, format="PNG")

@@ -130,8 +130,8 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
         raise UserError(f"loss.labels is {labels!r}; set it to 'single', 'multi' or 'auto'.")
     if labels == "single" and dataset.multi_label:
         raise UserError(
-            f"loss.labels is {labels!r}, but {dataset.name} has several labels per image, or "
-            "images without any; set it to 'multi' or 'auto'."
+            f"loss.labels is {labels!r}, but {dataset.name} has items with several labels; set it "
+            "to 'multi' or 'auto'."
         )
     with as_user_error():
         return Signature(dataset.inputs, labels, dataset.class_names)

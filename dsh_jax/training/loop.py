@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from dsh_jax import hamming
 from dsh_jax.checkpoints import METRIC
-from dsh_jax.data import targets
+from dsh_jax.data import loading, targets
 from dsh_jax.data.batches import make_batch
 from dsh_jax.data.images.cache import CachedImages
 from dsh_jax.data.prefetch import prefetch, stream
@@ -167,6 +167,7 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
     return "\n".join(
         [
             *dataset.remarks(),
+            *loading.remarks(experiment.config.data, dataset, split),
             f"data        {dataset.name} {dataset.version}, {split.protocol} "
             "(queries/labeled/database)",
             *([f"unseen      {short(', '.join(split.unseen), 200)}"] if split.unseen else []),

@@ -74,7 +74,10 @@ def preview(config: ConfigDict, workdir: Path) -> tuple[str, list[str]]:
             dataset = loading.read_words(config.data, dataset, split, None)
     if dataset is not None and split is not None and fits:
         _check_the_rest(config, dataset, split, own, problems)
-    return _shown(workdir, dataset, split, problems), problems
+    notes = list(getattr(dataset, "notes", ()))
+    if dataset is not None and split is not None:
+        notes += loading.remarks(config.data, dataset, split)
+    return _shown(workdir, dataset, split, notes, problems), problems
 
 
 def _check_fields(config: ConfigDict, problems: _Problems) -> bool:
@@ -134,7 +137,11 @@ def _check_the_rest(
 
 
 def _shown(
-    workdir: Path, dataset: Dataset | None, split: Split | None, problems: list[str]
+    workdir: Path,
+    dataset: Dataset | None,
+    split: Split | None,
+    notes: list[str],
+    problems: list[str],
 ) -> str:
     """Writes what there is to see, and returns the text."""
     parts: dict[str, np.ndarray] = {}
@@ -147,7 +154,7 @@ def _shown(
         text = write_preview(
             workdir, images=dataset.images, labels=dataset.labels,
             class_names=dataset.class_names, parts=parts,
-            skipped=getattr(dataset, "skipped", ()), problems=problems,
+            notes=notes, skipped=getattr(dataset, "skipped", ()), problems=problems,
         )  # fmt: skip
         text += f"\n\nThumbnails: {workdir / 'preview.png'}"
     else:

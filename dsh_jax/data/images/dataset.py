@@ -60,17 +60,19 @@ class ImageFiles(ImageDataset):
       skipped: the files left out, each as "name: reason".
       storage: where the pixels are, and why.
       roles: role -> bool `[n]`, if the lists of files also give the images' roles.
+      notes: what else the user should know, a line each.
     """
 
     names: tuple[str, ...]
     skipped: tuple[str, ...]
     storage: str
     roles: Mapping[str, np.ndarray]
+    notes: tuple[str, ...] = ()
 
     def remarks(self) -> list[str]:
-        """Where the pixels are, and which files were left out."""
+        """Where the pixels are, which files were left out, and the notes."""
         first = f"; the first is {self.skipped[0]}" if self.skipped else ""
-        return [self.storage, f"left out: {len(self.skipped):,}{first}"]
+        return [self.storage, f"left out: {len(self.skipped):,}{first}", *self.notes]
 
 
 def load_images(
@@ -104,7 +106,7 @@ def load_images(
         name=name, version=checksum(made_of), images=images, labels=labels, is_test=is_test,
         class_names=listing.class_names, names=names, skipped=listing.skipped + cached.skipped,
         storage=storage, jpeg_quality=cached.jpeg_quality,
-        roles={role: mask[kept] for role, mask in listing.roles.items()},
+        roles={role: mask[kept] for role, mask in listing.roles.items()}, notes=listing.notes,
     )  # fmt: skip
 
 

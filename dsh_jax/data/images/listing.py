@@ -13,12 +13,12 @@ import numpy as np
 
 from dsh_jax.data.images.decoding import FORMATS
 from dsh_jax.data.images.label_files import Row, read_rows
+from dsh_jax.data.images.layout import UNLABELED, find_layout
 from dsh_jax.data.labels import as_labels
 from dsh_jax.data.lines import Mistakes
 from dsh_jax.errors import UserError
 
 ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
-UNLABELED = "unlabeled"  # the sub-folder whose images have no label
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,12 +29,13 @@ class Listing:
       source: the folder or file that was listed.
       names: of the images `[n]`, as written in `source`.
       paths: of the images `[n]`.
-      labels: int32 `[n]`, class ids, if every image has exactly one label; else uint8
-        `[n, classes]`, multi-hot, all zeros for an image without labels.
+      labels: int32 `[n]`, class ids, -1 for an image without a label, if no image has several; else
+        uint8 `[n, classes]`, multi-hot, all zeros for an image without labels.
       is_test: bool `[n]`, True for official test images.
       class_names: of the classes, sorted.
       skipped: what was left out, each as "name: reason".
       roles: name -> bool `[n]`, if `source` also assigns roles to the images.
+      notes: what the user should know, a line each.
     """
 
     source: Path
@@ -45,6 +46,7 @@ class Listing:
     class_names: tuple[str, ...]
     skipped: tuple[str, ...]
     roles: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,7 +56,8 @@ def list_images(source: Path, root: Path | None = None) -> Listing:
     """Lists a folder of classes, or the images that a file of labels names.
 
     Each sub-folder is a class and holds its images at any depth; a sub-folder named "unlabeled"
-    holds images without a label. Links to folders are followed; no folder is listed twice.
+    holds images without a label. A folder may also be divided into train/CLASS, test/CLASS and
+    val/CLASS (see `layout`). Links to folders are followed; no folder is listed twice.
     A CSV file starts with the header `path,labels` or `path,labels,test`, in any order, and has
     commas, semicolons or tabs between the columns; labels are separated by `;`, and `test` is 1 for
     an official test image. A JSONL file has one object per line, such as
@@ -82,28 +85,34 @@ def list_images(source: Path, root: Path | None = None) -> Listing:
 
 def _list_folder(root: Path) -> Listing:
     files, folders, skipped = _walk(root)
-    names = [name for name in files if "/" in name]
-    skipped += [f"{name}: it is not in a class folder" for name in files if "/" not in name]
-    folder_of = [name.split("/")[0] for name in names]
-    classes = [name for name in folders if name and "/" not in name]
+    layout = find_layout(root, folders)
+    names = [name for name in files if layout.class_of(name)]
+    skipped += [
+        f"{name}: it is not in a class folder" for name in files if not layout.class_of(name)
+    ]
+    folder_of = [layout.class_of(name) for name in names]
+    classes = sorted({layout.class_of(f"{name}/") for name in folders} - {""})
     _check_names(classes, root)
-    class_names = [name for name in classes if name.casefold() != UNLABELED]
-    if not class_names:
+    class_names = [name for name in classes if name.casefold() not in UNLABELED]
+    if not {*class_names} & {*folder_of}:
         raise UserError(
-            f"{root} has no classes: put each class's images into a sub-folder named after it."
+            f"{root} has no classes with images: put each class's images into a sub-folder named"
+            " after it."
         )
-    for name in sorted({*classes} - {*folder_of}):
-        raise UserError(f"Class {name!r} of {root} has no images: add some, or remove its folder.")
+    part_of = np.array([layout.part_of(name) for name in names])
+    held = {"validation": part_of == layout.held_part} if layout.held_part else {}
     return Listing(
         source=root,
         names=tuple(names),
         paths=tuple(root / name for name in names),
         labels=as_labels(
-            [[] if name.casefold() == UNLABELED else [name] for name in folder_of], class_names
+            [[] if name.casefold() in UNLABELED else [name] for name in folder_of], class_names
         ),
-        is_test=np.zeros(len(names), bool),
+        is_test=part_of == layout.query_part,
         class_names=tuple(class_names),
         skipped=tuple(sorted(skipped)),
+        roles=held,
+        notes=tuple(layout.notes()),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dsh_jax.data.images.listing import Listing
-from dsh_jax.data.labels import as_labels
+from dsh_jax.data.labels import as_labels, multi_hot
 from dsh_jax.data.reading import read_bytes
 from dsh_jax.errors import UserError
 
@@ -151,18 +151,19 @@ def _list_roles(folder: Path, images: Path) -> Listing:
         else:
             kept[name] = path
     _check_some_left(kept, folder / _ROLES["database"], images)
-    marks_of = [found[name][0] for name in kept]
+    concepts = [str(number) for number in range(width)]
+    marked = [[concepts[at] for at, mark in enumerate(found[name][0]) if mark == "1"]
+              for name in kept]  # fmt: skip
+    # An image with no concept may be in any list, so "none" must stay a label like the others.
+    to_labels = as_labels if all(marked) else multi_hot
     masks = {role: np.array([name in group for name in kept]) for role, group in roles.items()}
     return Listing(
         source=folder,
         names=tuple(kept),
         paths=tuple(kept.values()),
-        labels=as_labels(
-            [[str(at) for at, mark in enumerate(marks) if mark == "1"] for marks in marks_of],
-            [str(number) for number in range(width)],
-        ),
+        labels=to_labels(marked, concepts),
         is_test=masks["query"],
-        class_names=tuple(str(number) for number in range(width)),
+        class_names=tuple(concepts),
         skipped=tuple(skipped),
         roles=masks,
     )

@@ -33,7 +33,8 @@ def draw_shares(
     if seed < 0:
         raise UserError(f"data.split_seed is {seed}: set it to 0 or more.")
     every = np.arange(len(dataset))
-    labeled = every[dataset.labels.any(axis=1)] if dataset.multi_label else every
+    has_label = dataset.labels.any(axis=1) if dataset.multi_label else dataset.labels >= 0
+    labeled = every[has_label]
     if query_share:
         shuffled = stream_rng(seed, "split/query", 0).permutation(labeled)
         query = shuffled[: round(query_share * len(labeled))]

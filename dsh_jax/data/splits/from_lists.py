@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.splits import shares
 from dsh_jax.data.splits.split import Split
 from dsh_jax.errors import UserError
 from dsh_jax.rng import stream_rng
@@ -21,7 +22,7 @@ def split_by_roles(
         database.
       seed: of the validation items.
       validation_per_class: this times the number of classes is drawn from the database items that
-        are not labeled, or from the labeled items if there are no others.
+        are not labeled, or from the labeled items if there are no others; -1 draws a tenth.
 
     Raises:
       UserError: a role has no item, a query has another role too, or there are too few items.
@@ -38,9 +39,12 @@ def split_by_roles(
         )
     unlabeled = np.setdiff1d(database, labeled)
     pool = unlabeled if len(unlabeled) else labeled
-    wanted = validation_per_class * len(dataset.class_names)
+    classes = len(dataset.class_names)
+    wanted = validation_per_class * classes
+    if validation_per_class == shares.AUTOMATIC:
+        wanted = min(round(shares.SHARE * len(pool)), shares.MOST * classes)
     if wanted > len(pool) // 2:
-        most = len(pool) // 2 // len(dataset.class_names)
+        most = len(pool) // 2 // classes
         raise UserError(
             f"data.validation_per_class is {validation_per_class}, {wanted} images in all, but "
             f"at most half of {len(pool)} can be held back: set it to {most} or less."

@@ -114,7 +114,8 @@ def of_seen_classes(dataset: Dataset, unseen: tuple[str, ...]) -> Dataset:
     if dataset.multi_label:
         labels = dataset.labels[:, is_seen]
     else:
-        labels = np.where(is_seen, np.cumsum(is_seen) - 1, -1)[dataset.labels]
+        to_new = np.append(np.where(is_seen, np.cumsum(is_seen) - 1, -1), -1)  # -1 stays -1
+        labels = to_new[dataset.labels]
     names = tuple(name for name in dataset.class_names if name not in unseen)
     return replace(dataset, labels=labels.astype(dataset.labels.dtype), class_names=names)
 
@@ -123,7 +124,7 @@ def _has(dataset: Dataset, classes: np.ndarray) -> np.ndarray:
     """Which items have a label among the given classes, bool `[classes]` -> bool `[n]`."""
     if dataset.multi_label:
         return np.asarray(dataset.labels[:, classes].any(axis=1))
-    return classes[dataset.labels]
+    return np.append(classes, False)[dataset.labels]  # -1, no label, takes the last
 
 
 def _without(dataset: Dataset, mixed: np.ndarray, is_unseen: np.ndarray) -> Dataset:
