@@ -110,13 +110,13 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Entry]]:
             raise ValueError(f"format {head['format']!r}")
         hamming.check_packed(codes, head["num_bits"])
         entries = [
-            Entry(check_id(name), str(place), str(text), check_labels(tuple(labels)), dict(metadata),
-                  str(stamp), code.tobytes())
+            Entry(check_id(name), str(place), str(text), check_labels(tuple(labels)),
+                  dict(metadata), str(stamp), code.tobytes())
             for (name, place, text, labels, metadata, stamp), code in zip(rows, codes, strict=True)
         ]  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path} cannot be read as a part ({brief(error)}): remove it, and run search.py encode "
-            "again."
+            f"{path} cannot be read as a part ({brief(error)}): remove it, and run search.py "
+            "encode again."
         ) from error
     return head, entries

@@ -78,7 +78,7 @@ def of_images(source: Path) -> Source:
     """
     source = source.expanduser()
     if source.is_dir():
-        names, skipped = _walk(source)
+        names, skipped = _walk(source), []
         found = [(name, source / name, _label_of(name)) for name in names]
     else:
         listing = list_images(source)
@@ -93,7 +93,8 @@ def of_images(source: Path) -> Source:
     for name, path, names_of_labels in found:
         try:
             stat = path.stat()
-            check_id(name), check_labels(names_of_labels)
+            check_id(name)
+            check_labels(names_of_labels)
         except (OSError, ValueError) as error:
             skipped.append(f"{name!r}: {getattr(error, 'strerror', None) or error}")
             continue
@@ -183,14 +184,20 @@ def _label_of(name: str) -> tuple[str, ...]:
     return (first,) if slash and first.casefold() != UNLABELED else ()
 
 
-def _walk(root: Path) -> tuple[list[str], list[str]]:
-    """Names of images below a folder, and what was skipped; no folder is visited twice."""
+def _walk(root: Path) -> list[str]:
+    """Names of the images below a folder; no folder is visited twice.
+
+    Raises:
+      UserError: a folder cannot be listed. To leave out its images would delete them from an index.
+    """
     names: list[str] = []
-    skipped: list[str] = []
     seen = set()
 
     def failed(error: OSError) -> None:
-        skipped.append(f"{error.filename}: {error.strerror}")
+        raise UserError(
+            f"{error.filename} cannot be listed ({error.strerror}): make it readable, or move it "
+            "elsewhere."
+        ) from error
 
     for place, folders, files in os.walk(root, followlinks=True, onerror=failed):
         real = os.path.realpath(place)
@@ -204,7 +211,7 @@ def _walk(root: Path) -> tuple[list[str], list[str]]:
             if name.startswith(".") or path.suffix.lower() not in ENDINGS or not path.is_file():
                 continue
             names.append(path.relative_to(root).as_posix())
-    return names, skipped
+    return names
 
 
 def shard_of(entries: Iterable[Entry], shard: int, shards: int) -> Iterator[Entry]:
