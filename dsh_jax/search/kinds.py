@@ -52,7 +52,7 @@ def tune(kind: str, index: faiss.IndexBinary, options: Mapping[str, int]) -> Non
 def _ivf(d: int, n: int, num_bits: int, options: Mapping[str, int]) -> faiss.IndexBinary:
     lists = min(options.get("lists", ceil(sqrt(n))), n // 30)
     index = faiss.index_binary_factory(d, f"BIVF{lists}")
-    index.cp.seed = 0
+    index.cp.niter = 10
     return index
 
 
