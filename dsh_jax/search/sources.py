@@ -98,8 +98,9 @@ def of_images(source: Path) -> Source:
         except (OSError, ValueError) as error:
             skipped.append(f"{name!r}: {getattr(error, 'strerror', None) or error}")
             continue
-        stamp = stamp_of(f"{stat.st_size} {stat.st_mtime_ns}", names_of_labels, {})
-        entries.append(Entry(name, os.path.abspath(path), "", names_of_labels, {}, stamp))
+        place = os.path.abspath(path)
+        stamp = stamp_of(f"{stat.st_size} {stat.st_mtime_ns} {place}", names_of_labels, {})
+        entries.append(Entry(name, place, "", names_of_labels, {}, stamp))
     if not entries:
         raise UserError(f"{source} has no images: name a folder or a list that has some.")
     return Source(str(source), entries, "images", tuple(skipped))
@@ -169,7 +170,7 @@ def _of_record(record: Any, folder: Path) -> Entry:
         return Entry(check_id(str(name)), "", text, tags, rest, stamp)
     place = os.path.abspath(folder / path)
     stat = os.stat(place)
-    stamp = stamp_of(f"{stat.st_size} {stat.st_mtime_ns}", tags, rest)
+    stamp = stamp_of(f"{stat.st_size} {stat.st_mtime_ns} {place}", tags, rest)
     return Entry(check_id(str(name)), place, "", tags, rest, stamp)
 
 
