@@ -33,7 +33,7 @@ from dsh_jax.retrieval.health import code_health, problems
 from dsh_jax.retrieval.metrics import metrics_of
 from dsh_jax.training.experiment import load_data
 
-_FITS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
+FITS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "itq": fit_itq,
     "lsh": fit_lsh,
     "topics": median_codes,
@@ -300,7 +300,7 @@ def _unsupervised_codes(
     if name == "topics":
         options = {}  # as many topics as bits, and nothing random
     with as_user_error():
-        encoder = _FITS[name](features(seen), **options)
+        encoder = FITS[name](features(seen), **options)
         query, database = (
             hamming.pack(encoder(features(ids))) for ids in (split.query, split.database)
         )

@@ -112,13 +112,13 @@ def test_what_paired_statistics_need_is_in_every_result(made, baseline):
 @pytest.mark.parametrize("name", ["itq", "lsh"])
 def test_a_baseline_sees_what_training_may_see(made, monkeypatch, name):
     workdir, experiment, _ = made
-    fit, fitted = evaluation.UNSUPERVISED[name], []
+    fit, fitted = evaluation.FITS[name], []
 
     def record(features, **options):
         fitted.append((features, options))
         return fit(features, **options)
 
-    monkeypatch.setitem(evaluation.UNSUPERVISED, name, record)
+    monkeypatch.setitem(evaluation.FITS, name, record)
     result = measure(workdir, baseline=name)
     ((features, options),) = fitted
     split, images = experiment.split, experiment.dataset.images
