@@ -15,6 +15,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OURS = {"dsh_jax", "configs", "tools", "benchmarks", "tests"} | {
     path.stem for path in (ROOT / "tests").glob("*.py")
 }
+EXTRAS = {
+    name: {canonicalize_name(Requirement(line).name): Requirement(line).specifier for line in lines}
+    for name, lines in PROJECT["project"]["optional-dependencies"].items()
+}
 
 
 def required(name):
@@ -44,10 +48,19 @@ def imported(*places):
             for name in modules - OURS - set(sys.stdlib_module_names)}  # fmt: skip
 
 
+@pytest.mark.parametrize("extra", EXTRAS.values(), ids=EXTRAS)
+def test_what_an_extra_takes_is_installed_for_the_tests(extra):
+    development = required("requirements-dev.txt")
+    assert {name: development.get(name) for name in extra} == extra
+
+
 def test_what_is_imported_is_required():
     runtime, development = required("requirements.txt"), required("requirements-dev.txt")
     documentation = required("requirements-docs.txt")
-    assert imported("dsh_jax", "configs", "train.py", "eval.py") <= runtime.keys()
+    extras = {name for extra in EXTRAS.values() for name in extra}
+    assert imported("dsh_jax", "configs", "train.py", "eval.py", "search.py") <= (
+        runtime.keys() | extras
+    )
     assert imported("tests", "benchmarks", "tools") <= (
         runtime.keys() | development.keys() | documentation.keys()
     ) | {"packaging"}  # comes with pytest

@@ -414,8 +414,8 @@ def test_the_script_itself(made, tmp_path):
 
 def test_help_is_quick_because_it_imports_nothing_slow():
     code = (
-        "import sys; from dsh_jax.search import arguments, command; arguments.parser().format_help()"
-        "\n"
+        "import sys; from dsh_jax.search import arguments, command\n"
+        "arguments.parser().format_help()\n"
         "print([name for name in ('jax', 'faiss', 'numpy', 'PIL', 'tqdm') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
