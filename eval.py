@@ -119,7 +119,10 @@ def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | 
 
 def _show(result: dict[str, Any]) -> None:
     """Prints what matters most in a result."""
-    for name in ("dataset", "protocol", "codes", "num_bits", "num_queries", "num_database"):
+    for line in result.get("changes", []):
+        print(line)
+    for name in ("dataset", "protocol", "codes", "num_bits", "num_queries", "num_database",
+                 "num_items"):  # fmt: skip
         print(f"{name:26} {result[name]}")
     if "unseen_classes" in result:
         print(f"{'unseen_classes':26} {short(', '.join(result['unseen_classes']), 200)}")

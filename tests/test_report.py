@@ -112,7 +112,10 @@ def test_the_curves_are_the_scores():
 def test_right_images_are_framed_green_and_wrong_ones_red():
     images = np.zeros((2, 4, 4, 1), np.uint8)
     right = np.array([[True, False], [False, True]])
-    figure = figures.gallery(images, ["a", "b"], images[[[0, 1], [1, 0]]], right)
+    distances = np.array([[0, 3], [1, 12]])
+    figure = figures.gallery(images, ["a", "b"], images[[[0, 1], [1, 0]]], right, distances)
+    below = [axes.get_xlabel() for axes in figure.axes]
+    assert below == ["", "0", "3", "", "1", "12"]
     frames = np.array([axes.spines["top"].get_edgecolor()[:3] for axes in figure.axes])
     frames = frames.reshape(2, 3, 3)[:, 1:]
     assert np.array_equal(frames[..., 1] > frames[..., 0], right)

@@ -102,18 +102,26 @@ def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
     return open_image(as_jpeg(image, quality))
 
 
-def read_image(
-    path: Path, size: tuple[int, int], mode: str = "RGB"
-) -> tuple[Image.Image, bytes] | str:
-    """A file decoded by `decode_image`, and its content; or the reason why decoding failed."""
+def read_image(path: Path, size: tuple[int, int], mode: str = "RGB") -> Image.Image | str:
+    """A file decoded by `decode_image`; or the reason why that failed."""
+    content = read_content(path)
+    return content if isinstance(content, str) else try_to_decode(content, size, mode)
+
+
+def read_content(path: Path) -> bytes | str:
+    """The bytes of an image file; or the reason why reading failed."""
     try:
-        content = read_bytes(path, MOST_BYTES)
+        return read_bytes(path, MOST_BYTES)
     except FileNotFoundError:
         return "there is no such file"
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+
+
+def try_to_decode(content: bytes, size: tuple[int, int], mode: str = "RGB") -> Image.Image | str:
+    """What `decode_image` returns; or the reason why decoding failed."""
     try:
-        return (decode_image(content, size, mode), content) if content else "it is empty"
+        return decode_image(content, size, mode) if content else "it is empty"
     except UnidentifiedImageError:
         return f"it is not an image of the formats {', '.join(FORMATS)}"
     except Exception as error:  # Pillow raises almost any type for a damaged file
