@@ -70,8 +70,8 @@ def test_new_items_are_found_and_nothing_else_changes():
     assert dataset.class_names == CLASSES and dataset.labels.tolist() == [0] * 4 + [1] * 4 + [0, -1]
     assert dataset.multi_hot(np.array([8, 9])).tolist() == [[1, 0], [0, 0]]
     assert dataset.changes == (
-        "new         2 items can be found, and what is measured stays as it was drawn: cat/00.jpg, "
-        "zebra/1.jpg",
+        "new         2 items can be found now, and the measured split stays as it was drawn: "
+        "cat/00.jpg, zebra/1.jpg",
         "classes     1 class unknown to this run, whose items can be found and have no label here: "
         "zebra",
     )

@@ -154,7 +154,7 @@ def _lines(
     other = [items.names[item] for item in measured[relabeled[measured]]]
     strange = sorted({*dataset.class_names} - {*items.class_names})
     kinds = [
-        ("new", added, "can be found, and what is measured stays as it was drawn"),
+        ("new", added, "can be found now, and the measured split stays as it was drawn"),
         ("moved", moved, "known by content under another name"),
         ("lost", lost, "no longer there, and left out of what is measured"),
         ("changed", changed, "with another content, which can be found and is not measured"),

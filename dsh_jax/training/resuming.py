@@ -49,12 +49,12 @@ def about_more_steps(config: ConfigDict, state: State, start: int, before: int) 
     """What it means that a run goes on for more steps than it was begun with."""
     used = {name: config.optimizer[name] for name in sorted(state.opt_state)}
     other = [f"{name}: {o.schedule}" for name, o in used.items() if o.schedule != "constant"]
-    line = f"more steps  num_steps {config.num_steps:,}, {before:,} before; "
+    line = f"more steps  num_steps is {config.num_steps:,}, {before:,} before; learning rates "
     if not other:
-        return line + "learning rates are constant, so it is as if it had been begun with these"
+        return line + "are constant, so the result is that of so many steps from the start"
     return line + (
-        f"from step {start:,} on learning rates are those of the longer run ({', '.join(other)}),"
-        " so it is not as if it had been begun with these"
+        f"are those of the longer run from step {start:,} on ({', '.join(other)}), so the result is"
+        " not that of so many steps from the start"
     )
 
 

@@ -186,7 +186,7 @@ def _make(
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # left by killed processes
         stale.unlink()
     is_new = [not earlier.knows(stamp) for stamp in stamps]
-    bar = tqdm(total=sum(is_new), desc=f"decoding {listing.source.name}", unit="image",
+    bar = tqdm(total=sum(is_new), desc=f"reading {listing.source.name}", unit="image",
                disable=not any(is_new), mininterval=0.5 if sys.stderr.isatty() else 30)  # fmt: skip
     with (
         bar, replacing(path) as beside, warnings.catch_warnings(),
