@@ -179,9 +179,11 @@ def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | 
 
 def _show(result: dict[str, Any]) -> None:
     """Prints what matters most in a result."""
+    for line in result.get("changes", []):
+        print(line)
     shown = result | {"codes": meaning(result["codes"])}
     for name in ("dataset", "protocol", "codes", "labels", "num_bits", "num_queries",
-                 "num_database"):  # fmt: skip
+                 "num_database", "num_items"):  # fmt: skip
         if name in shown:
             print(f"{name:26} {shown[name]}")
     if "unseen_classes" in result:

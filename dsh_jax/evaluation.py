@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from dsh_jax import hamming
 from dsh_jax import metrics as own_metrics
 from dsh_jax.baselines import CLASSIFIERS, TOPICS
+from dsh_jax.codes_of_items import Codes, as_arrays, encode_all
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.splits.split import Split
@@ -19,7 +20,7 @@ from dsh_jax.devices import pick_devices
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_workdir import load as load_encoder
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.evaluation_config import check_network, load_config_of
+from dsh_jax.evaluation_config import check_network, check_place, load_config_of
 from dsh_jax.files import read_json, refuse_links_out, replacing, write_json
 from dsh_jax.forward import packed_bits
 from dsh_jax.judged_workdir import judging_of
@@ -53,7 +54,9 @@ def evaluate_workdir(
     judge: str | None = None,
     metrics: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Encodes queries and database, computes metrics, and writes `eval.json` and `codes.npz`.
+    """Encodes all items, computes metrics, and writes `eval.json` and `codes.npz`.
+
+    Every item that is there gets a code; metrics are of the split's queries and database.
 
     Args:
       workdir: written by `train.py`.
@@ -81,6 +84,7 @@ def evaluate_workdir(
     """
     refuse_links_out(workdir)
     config = load_config_of(workdir, data_dir)
+    check_place(workdir, config, data_dir)
     if metrics is None:
         own, left_out = own_metrics.of_workdir(config.get("metrics"), workdir)
     else:
@@ -123,7 +127,7 @@ def measure(
     config: ConfigDict,
     dataset: Dataset,
     split: Split,
-    codes: tuple[np.ndarray, np.ndarray],
+    codes: Codes,
     about: Mapping[str, Any],
     *,
     num_bits: int,
@@ -141,7 +145,7 @@ def measure(
       config: of the experiment.
       dataset: all items.
       split: the role of each item.
-      codes: of queries and of database, packed.
+      codes: of all items.
       about: more of the result; where it is also in the config, this is what counts.
       num_bits: of the codes.
       baseline, conventions, report, image_format: as for `evaluate_workdir`.
@@ -155,7 +159,7 @@ def measure(
     Raises:
       UserError: the conventions leave out every query.
     """
-    query, database = codes
+    query, database = codes.query, codes.database
     num_devices = min(config.num_devices, jax.local_device_count())
     measured = (query, dataset.labels[split.query], database, dataset.labels[split.database])
     counts = distance_counts(*measured, num_bits=num_bits, devices=pick_devices(num_devices, {}))
@@ -165,7 +169,7 @@ def measure(
     values, problems = own_metrics.measure(metrics, bits, query_labels)
     result = {
         "method": baseline or config.method,
-        "dataset": dataset.name,
+        "dataset": split.dataset,
         "dataset_version": dataset.version,
         "protocol": split.protocol,
         "split_checksum": split.checksum,
@@ -176,24 +180,14 @@ def measure(
         "num_labeled": len(split.labeled),
         "num_validation": len(split.validation),  # their labels choose the checkpoint
         "num_unlabeled": len(split.unlabeled),
+        "num_items": len(dataset.present),  # with a code, measured or not
+        **({"changes": list(dataset.changes)} if dataset.changes else {}),
         **about,
         **found,
         **({"metrics": values} if metrics else {}),
     }
-    arrays = {
-        "num_bits": np.asarray(num_bits),
-        "query_codes": query,
-        "query_ids": split.query,
-        "query_labels": dataset.labels[split.query],
-        "database_codes": database,
-        "database_ids": split.database,
-        "database_labels": dataset.labels[split.database],
-    }
+    arrays = as_arrays(dataset, split, codes, num_bits)
     if isinstance(dataset, TextDataset):
-        arrays |= {
-            "query_has_words": dataset.has_words[split.query],
-            "database_has_words": dataset.has_words[split.database],
-        }
         result["queries_without_words"] = int((~arrays["query_has_words"]).sum())
         result["database_without_words"] = int((~arrays["database_has_words"]).sum())
     result["warnings"] = [*_warnings(result, query, baseline), *left_out, *problems.values()]
@@ -266,10 +260,8 @@ def graded_encoder(encoder: Encoder, dataset: Dataset, split: Split) -> Encoder:
         return encoder.graded(fit_graded(logits, labels, num_bits=encoder.num_bits))
 
 
-def trained_codes(
-    encoder: Encoder, dataset: Dataset, split: Split, *, as_labels: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The encoder's codes of queries and database, or its classifier's labels as codes."""
+def trained_codes(encoder: Encoder, dataset: Dataset, split: Split, *, as_labels: bool) -> Codes:
+    """The encoder's codes of all items, or its classifier's labels as codes."""
     single = encoder.signature.labels == "single"
 
     def packed_labels(logits: np.ndarray) -> np.ndarray:
@@ -277,18 +269,17 @@ def trained_codes(
         with as_user_error():  # too few bits for the classes
             return hamming.pack(label_codes(predicted, num_bits=encoder.num_bits))
 
-    query, database = (
-        encoder.classify_dataset(dataset, ids, finish=packed_labels)
-        if as_labels
-        else encoder.encode_dataset(dataset, ids, finish=packed_bits)
-        for ids in (split.query, split.database)
-    )
-    return query, database
+    def encode(ids: np.ndarray) -> np.ndarray:
+        if as_labels:
+            return encoder.classify_dataset(dataset, ids, finish=packed_labels)
+        return encoder.encode_dataset(dataset, ids, finish=packed_bits)
+
+    return encode_all(dataset, split, encode)
 
 
 def _unsupervised_codes(
     config: ConfigDict, dataset: Dataset, split: Split, name: str
-) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]:
+) -> tuple[Codes, dict[str, Any]]:
     # Fitted to all training items: no labels are needed.
     seen = split.training
     features: Callable[[np.ndarray], Any] = dataset.features
@@ -301,7 +292,5 @@ def _unsupervised_codes(
         options = {}  # as many topics as bits, and nothing random
     with as_user_error():
         encoder = FITS[name](features(seen), **options)
-        query, database = (
-            hamming.pack(encoder(features(ids))) for ids in (split.query, split.database)
-        )
-    return (query, database), {"codes": name, "run": {}}
+        codes = encode_all(dataset, split, lambda ids: hamming.pack(encoder(features(ids))))
+    return codes, {"codes": name, "run": {}}

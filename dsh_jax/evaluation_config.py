@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dsh_jax import fields
+from dsh_jax.data.documents.collections import NAMES as DOCUMENTS
 from dsh_jax.data.loading import IMAGE_FILES
 from dsh_jax.encoder import Encoder
 from dsh_jax.errors import UserError
@@ -41,6 +42,28 @@ def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
         _leave_strange_caches(config)
     move_data(config, data_dir)
     return config
+
+
+def check_place(workdir: Path, config: ConfigDict, data_dir: str) -> None:
+    """Refuses a user's files where they are not, in the words of the flag that moves them.
+
+    Args:
+      workdir: of a training.
+      config: from `load_config_of`.
+      data_dir: as there.
+
+    Raises:
+      UserError: there is no such file or folder.
+    """
+    if config.data.source not in (*IMAGE_FILES, *DOCUMENTS):
+        return
+    place = config.data.root if config.data.source in IMAGE_FILES else config.data.data_dir
+    if place and not Path(place).expanduser().exists():
+        if data_dir:
+            raise UserError(f"there is no --data_dir {data_dir}; say where the data is now.")
+        raise UserError(
+            f"the data of {workdir} is no longer at {place}; say where it is now with --data_dir."
+        )
 
 
 def move_data(config: ConfigDict, data_dir: str) -> None:

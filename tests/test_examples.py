@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import digits_16bit, smoke
+from configs import digits_16bit, digits_16bit_best, smoke
 from dsh_jax import evaluate, load_encoder
 from dsh_jax.training.experiment import load_data
 from dsh_jax.training.loop import train
@@ -16,6 +16,28 @@ from tests import corpus
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def results_of_digits():
+    """Labels per class and split seed -> a committed result."""
+    found = {}
+    for path in sorted((ROOT / "results").glob("digits_16bit_*_best_draw*.json")):
+        result = json.loads(path.read_text())
+        number = result["num_labeled"] // 10
+        found[number, result["split_seed"]] = result
+    return found
+
+
+def test_splits_are_those_of_the_committed_results():
+    config = digits_16bit_best.get_config()
+    results = results_of_digits()
+    assert len(results) >= 10
+    for (labeled, seed), result in results.items():
+        config.data.update(labeled_per_class=labeled, split_seed=seed)
+        _, split = load_data(config, None)
+        assert (split.checksum, split.query_checksum, split.protocol) == (
+            result["split_checksum"], result["query_checksum"], result["protocol"]
+        )  # fmt: skip
 
 
 def blocks(page):

@@ -110,6 +110,62 @@ def test_a_cache_is_rebuilt_when_a_file_changes(folder, made, change):
     assert np.array_equal(again[:], expected)
 
 
+@pytest.fixture
+def decodings(monkeypatch):
+    """The number of images that were decoded, as the length of a list."""
+    calls = []
+    decode = image_cache.try_to_decode
+    monkeypatch.setattr(
+        image_cache, "try_to_decode", lambda *args: calls.append(None) or decode(*args)
+    )
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("change", "number"), [(change_time, 0), (change_content, 1), (change_names, 0), (add_one, 1)]
+)
+def test_only_new_content_is_decoded(folder, decodings, change, number):
+    cache_of(folder)
+    assert len(decodings) == 4
+    change(folder)
+    again = cache_of(folder)
+    assert len(decodings) == 4 + number
+    fresh = cached_images(list_images(folder), size=8, cache=folder.parent / "other")
+    assert np.array_equal(again[:], fresh[:])
+    assert (again.version, again.contents) == (fresh.version, fresh.contents)
+
+
+def test_a_renamed_folder_is_not_decoded_again_and_one_less_is_not_read(
+    folder, decodings, monkeypatch
+):
+    before = cache_of(folder)
+    moved = folder.rename(folder.with_name("renamed"))
+    again = cache_of(moved)
+    assert len(decodings) == 4 and again.version == before.version
+    assert np.array_equal(again[:], before[:])
+    (moved / "a/0001.png").unlink()
+    monkeypatch.setattr(image_cache, "read_content", None)  # would fail
+    assert np.array_equal(cache_of(moved)[:], np.delete(before[:], 1, axis=0))
+
+
+def test_a_damaged_record_is_decoded_again(folder, made, decodings):
+    expected = cache_of(folder)[:]
+    with made[0].open("r+b") as file:
+        file.seek(300)
+        file.write(b"\xff" * 20)
+    add_one(folder)
+    assert np.array_equal(cache_of(folder)[:][[0, 1, 3, 4]], expected) and len(decodings) > 5
+
+
+def test_cached_images_in_another_order(folder):
+    cached = cache_of(folder)
+    arranged = cached.arranged(np.array([2, -1, 0]))
+    assert arranged.shape == (3, 8, 8, 3) and len(arranged) == 3
+    assert np.array_equal(arranged[[0, 2]], cached[[2, 0]])
+    again = arranged.arranged(np.array([2, 0]))
+    assert np.array_equal(again[:], cached[[0, 2]]) and again.nbytes == 2 * 8 * 8 * 3
+
+
 def test_a_cache_of_another_format_is_rebuilt(folder, made, monkeypatch):
     cache_of(folder)
     monkeypatch.setattr(image_cache, "FORMAT", image_cache.FORMAT + 1)
@@ -224,14 +280,14 @@ def test_a_full_disk(folder):
 def make_slowly(folder):
     """Makes a cache, and never comes to an end."""
 
-    def stuck(path, size, **limits):
+    def stuck(path, **limits):
         if path.name == "0003.png":
             (folder.parent / "begun").touch()
             time.sleep(600)
-        return read(path, size)
+        return read(path)
 
-    read = image_cache.read_image
-    image_cache.read_image = stuck
+    read = image_cache.read_content
+    image_cache.read_content = stuck
     cache_of(folder)
 
 
@@ -254,10 +310,10 @@ def test_an_interrupted_build_leaves_the_old_cache(folder, made, monkeypatch):
     before = made[0].read_bytes()
     change_time(folder)
 
-    def interrupt(path, size, **limits):
+    def interrupt(path, **limits):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(image_cache, "read_image", interrupt)
+    monkeypatch.setattr(image_cache, "read_content", interrupt)
     with pytest.raises(KeyboardInterrupt):
         cache_of(folder)
     assert made[0].read_bytes() == before

@@ -65,20 +65,20 @@ def test_a_folder_is_trained_on_and_evaluated(folder, tmp_path):
     result = evaluate_workdir(tmp_path / "run")
     assert load_encoder(tmp_path / "run").signature.labels == "single"  # also with unlabeled ones
     assert json.loads((tmp_path / "run/config.json").read_text())["loss"]["labels"] == "auto"
-    assert result["dataset"] == "colors" and result["protocol"] == "15/75/75"
+    assert result["dataset"] == "image_files" and result["protocol"] == "15/75/75"
     assert result["num_unlabeled"] == 12 and "ndcg_at_100" not in result
     # The labels moved with the images: neighbours in pixels share the class.
     itq = evaluate_workdir(tmp_path / "run", baseline="itq")
     assert itq["map"] > 0.9
 
-    moved = tmp_path / "moved" / "colors"
-    moved.parent.mkdir()
-    folder.rename(moved)
+    moved = folder.rename(folder.with_name("renamed"))
     try:
         again = evaluate_workdir(tmp_path / "run", data_dir=str(moved))
         assert again == result
-        with pytest.raises(UserError, match="colors"):
+        with pytest.raises(UserError, match=r"no longer at .*colors; say .* --data_dir\.$"):
             evaluate_workdir(tmp_path / "run")
+        with pytest.raises(UserError, match="there is no --data_dir nowhere;"):
+            evaluate_workdir(tmp_path / "run", data_dir="nowhere")
     finally:
         moved.rename(folder)
 

@@ -39,6 +39,7 @@ def problem(multi=False, n=60, num_bits=12):
     dataset = ImageDataset(
         name="zoo", version="1", images=images, labels=labels.astype(np.int32),
         is_test=np.zeros(n, bool), class_names=NAMES,
+        names=tuple(f"a folder/{row}<.png" for row in range(n)),
     )  # fmt: skip
     if multi:
         labels = np.eye(3, dtype=int)[labels] | (rng.random((n, 3)) < 0.2)
@@ -56,6 +57,7 @@ def problem(multi=False, n=60, num_bits=12):
 @pytest.mark.parametrize("multi", [False, True])
 def test_the_page_holds_every_picture_and_score(tmp_path, multi):
     result, codes, dataset = problem(multi)
+    result |= {"num_items": 70, "changes": ["1 item is gone"]}
     samples = tmp_path / "step.png"
     Image.new("RGB", (4, 4), "red").save(samples)
     with warnings.catch_warnings():
@@ -80,6 +82,9 @@ def test_the_page_holds_every_picture_and_score(tmp_path, multi):
         assert re.search(rf"<td>{name}</td><td>{result[name]:.4f}</td>", html)
     assert ("ndcg_at_100" in html) == multi
     assert all(rule in html for rule in result["rules"])
+    assert "1 item is gone" in html and "codes of zoo" in html
+    shown = re.findall(r"a folder/(\d+)&lt;.png \((\d+)\)", html)  # of the gallery
+    assert len(shown) == 100 and {int(row) for row, _ in shown} <= set(range(12, 60))
 
 
 def test_a_page_without_synthetic_images(tmp_path):
@@ -113,7 +118,10 @@ def test_the_curves_are_the_scores():
 def test_right_images_are_framed_green_and_wrong_ones_red():
     images = np.zeros((2, 4, 4, 1), np.uint8)
     right = np.array([[True, False], [False, True]])
-    figure = figures.gallery(images, ["a", "b"], images[[[0, 1], [1, 0]]], right)
+    distances = np.array([[0, 3], [1, 12]])
+    figure = figures.gallery(images, ["a", "b"], images[[[0, 1], [1, 0]]], right, distances)
+    below = [axes.get_xlabel() for axes in figure.axes]
+    assert below == ["", "0", "3", "", "1", "12"]
     frames = np.array([axes.spines["top"].get_edgecolor()[:3] for axes in figure.axes])
     frames = frames.reshape(2, 3, 3)[:, 1:]
     assert np.array_equal(frames[..., 1] > frames[..., 0], right)

@@ -13,6 +13,7 @@ import pytest
 from configs import smoke
 from dsh_jax import encoder_files
 from dsh_jax.checkpoints import Checkpoints
+from dsh_jax.codes_of_items import Codes
 from dsh_jax.data import targets
 from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.data.targets import Targets
@@ -162,7 +163,10 @@ def test_a_damaged_checkpoint_is_named(copy):
 
 def test_codes_of_no_use_are_said_to_be(made, copy, monkeypatch):
     def codes(*_, as_labels, value=0):
-        return np.zeros((100, 2), np.uint8), np.full((1697, 2), value, np.uint8)
+        return Codes(
+            np.zeros((100, 2), np.uint8), np.full((1697, 2), value, np.uint8),
+            np.zeros((0, 2), np.uint8),
+        )  # fmt: skip
 
     monkeypatch.setattr("dsh_jax.evaluation.trained_codes", codes)
     result = evaluate_workdir(copy)
@@ -174,7 +178,9 @@ def test_codes_of_no_use_are_said_to_be(made, copy, monkeypatch):
     rng = np.random.default_rng(0)
 
     def half(*_, as_labels):
-        return (np.uint8([1, 0]) * rng.integers(0, 255, (n, 2), np.uint8) for n in (100, 1697))
+        return Codes(*(
+            np.uint8([1, 0]) * rng.integers(0, 255, (n, 2), np.uint8) for n in (100, 1697, 0)
+        ))  # fmt: skip
 
     monkeypatch.setattr("dsh_jax.evaluation.trained_codes", half)
     bits = "bits 8, 9, 10, 11, 12, 13, 14, 15 (the first bit is 0)."

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.splits.split import Split
+from dsh_jax.data.splits.split import Split, is_of
 from dsh_jax.data.targets import Targets
 from dsh_jax.errors import UserError
 from dsh_jax.rng import stream_rng
@@ -136,7 +136,7 @@ def check_split(dataset: Dataset, split: Split, spec: BatchSpec) -> None:
     Raises:
       UserError: it is for another data set, or lacks labeled or unlabeled items.
     """
-    if (split.dataset, split.version) != (dataset.name, dataset.version):
+    if not is_of(split, dataset):
         raise UserError(
             f"The split was drawn from {split.dataset} {split.version}, but the data set is"
             f" {dataset.name} {dataset.version}: draw a split from this one."

@@ -179,7 +179,7 @@ def _pixels(item: Any, inputs: ImageInputs) -> np.ndarray | str:
     if isinstance(item, str | Path):
         # Unlike `Path.expanduser`, it leaves a name like "~a.png" as it is.
         found = read_image(Path(os.path.expanduser(item)), size, mode)
-        return found if isinstance(found, str) else inputs.pixels(found[0])
+        return found if isinstance(found, str) else inputs.pixels(found)
     if hasattr(item, "__array__"):
         array = np.asarray(item)
         check_pixels(array, inputs, ndim=3)

@@ -1,6 +1,7 @@
 """Loads the data set and the split that the fields `data` of a config describe."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,7 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
     images = load_images(
         listing,
         name="nus_wide" if data.source == "nus_wide" else listing.source.stem,
+        collection=data.source,
         size=data.image_size,
         cache=Path(data.cache_dir),
         memory_limit_gb=data.memory_limit_gb,
@@ -223,16 +225,16 @@ def draw_split(data: ConfigDict, dataset: Dataset) -> Split:
     Raises:
       UserError: there is no such file or protocol, or the data has too few items or classes for it.
     """
-    num_unseen = data.get("unseen_classes", 0)
+    split = _draw_split(data, dataset)
+    return split if data.split_file else replace(split, dataset=dataset.collection)
+
+
+def _draw_split(data: ConfigDict, dataset: Dataset) -> Split:
     if data.split_file:
         split = load_split_for(dataset, data.split_file)
-        if num_unseen not in (0, len(split.unseen)):
-            raise UserError(
-                f"data.unseen_classes is {num_unseen}, but {data.split_file} has "
-                f"{len(split.unseen)}; set it to 0, to take what the file has."
-            )
+        check_unseen(data, split)
         return split
-    if num_unseen:
+    if data.get("unseen_classes", 0):
         return _draw_unseen(data, dataset)
     if _has_its_split(dataset):
         assert isinstance(dataset, ImageFiles)
@@ -290,6 +292,16 @@ def _roles_of(dataset: Dataset) -> Mapping[str, np.ndarray]:
 def _has_its_split(dataset: Dataset) -> bool:
     """Whether the data's lists say which images are queries, labeled and in the database."""
     return "query" in _roles_of(dataset)
+
+
+def check_unseen(data: ConfigDict, split: Split) -> None:
+    """Refuses another number of unseen classes than that of `data.split_file`."""
+    num_unseen = data.get("unseen_classes", 0)
+    if num_unseen not in (0, len(split.unseen)):
+        raise UserError(
+            f"data.unseen_classes is {num_unseen}, but {data.split_file} has "
+            f"{len(split.unseen)}; set it to 0, to take what the file has."
+        )
 
 
 def _draw_unseen(data: ConfigDict, dataset: Dataset) -> Split:

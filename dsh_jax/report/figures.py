@@ -108,18 +108,25 @@ def class_scores(names: Sequence[str], scores: Sequence[float], mean: float) -> 
 
 
 def gallery(
-    queries: np.ndarray, titles: Sequence[str], nearest: np.ndarray, is_right: np.ndarray
+    queries: np.ndarray,
+    titles: Sequence[str],
+    nearest: np.ndarray,
+    is_right: np.ndarray,
+    distances: np.ndarray,
 ) -> Figure:
     """Queries with their nearest images, right ones framed green and wrong ones red.
+
+    Under each image stands its distance from the query.
 
     Args:
       queries: uint8 `[rows, height, width, channels]`.
       titles: one per row.
       nearest: uint8 `[rows, columns, height, width, channels]`.
       is_right: bool `[rows, columns]`.
+      distances: int `[rows, columns]`.
     """
     rows, columns = is_right.shape
-    figure = Figure(figsize=(1.0 * (columns + 1) + 1.2, 1.0 * rows), layout="constrained")
+    figure = Figure(figsize=(1.0 * (columns + 1) + 1.2, 1.15 * rows), layout="constrained")
     grid: np.ndarray = np.asarray(figure.subplots(rows, columns + 1, squeeze=False))
     for row in range(rows):
         _show(grid[row, 0], queries[row], "black")
@@ -128,6 +135,7 @@ def gallery(
         for column in range(columns):
             color = RIGHT if is_right[row, column] else WRONG
             _show(grid[row, column + 1], nearest[row, column], color)
+            grid[row, column + 1].set_xlabel(str(distances[row, column]), labelpad=2)
     return figure
 
 

@@ -70,8 +70,9 @@ def write_report(
     found = _search(codes, dataset, num_bits)
     if isinstance(dataset, ImageDataset) and found.items.size:
         pictures["gallery"] = figures.gallery(
-            dataset.images[found.queries], found.titles, dataset.images[found.items], found.is_right
-        )
+            dataset.images[found.queries], found.titles, dataset.images[found.items],
+            found.is_right, found.distances,
+        )  # fmt: skip
     series = curves.read_metrics(metrics) if metrics is not None else {}
     if not series.keys() <= curves.CLOCKS:
         pictures["training"] = curves.training(series, result["step"])
@@ -85,6 +86,8 @@ def write_report(
     page = environment.get_template("page.html").render(
         result=result,
         codes=meaning(str(result.get("codes", ""))),
+        data=short(dataset.name, 100),
+        gallery=_gallery_names(found, dataset) if "gallery" in pictures else [],
         scores={name: value for name, value in result.items() if _is_score(name, value)},
         snippets=_snippets(found, dataset) if isinstance(dataset, TextDataset) else [],
         pictures={name: base64.b64encode(png).decode() for name, png in embedded.items()},
@@ -156,6 +159,25 @@ def _search(codes: Mapping[str, np.ndarray], dataset: Dataset, num_bits: int) ->
         distances=np.take_along_axis(distance, order, axis=1),
         is_right=found == wanted if labels.ndim == 1 else (found * wanted).any(axis=2),
     )
+
+
+def _gallery_names(found: _Found, dataset: Dataset) -> list[dict[str, Any]]:
+    """The names of queries and of the images nearest to them, where they have names."""
+    if not dataset.names:
+        return []
+
+    def shown(row: int) -> str:
+        return short(dataset.names[row], SNIPPET_LENGTH)
+
+    return [
+        {"query": shown(query), "found": [
+            {"name": shown(item), "distance": int(distance), "is_right": bool(right)}
+            for item, distance, right in zip(*columns, strict=True)
+        ]}
+        for query, *columns in zip(
+            found.queries, found.items, found.distances, found.is_right, strict=True
+        )
+    ]  # fmt: skip
 
 
 def _label_names(dataset: Dataset, row: int) -> str:

@@ -44,7 +44,7 @@ def show(path: Path, queries: Sequence[_Tile], hits: Sequence[_Tile]) -> None:
 
 def _tile(name: str) -> Image.Image:
     found = read_image(Path(name), (_SIDE, _SIDE)) if name else "it has no file"
-    return Image.new("RGB", (_SIDE, _SIDE), "lightgrey") if isinstance(found, str) else found[0]
+    return Image.new("RGB", (_SIDE, _SIDE), "lightgrey") if isinstance(found, str) else found
 
 
 def _cut(draw: ImageDraw.ImageDraw, line: str) -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dsh_jax import fields, metrics
-from dsh_jax.data import loading
+from dsh_jax.data import changes, known_items, loading
 from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.vocabulary import Vocabulary
 from dsh_jax.data.signature import Signature, WordInputs
-from dsh_jax.data.splits.split import Split
+from dsh_jax.data.splits.split import Split, is_of
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.data.splits.unseen import of_seen_classes
@@ -157,20 +157,38 @@ def load_data(
     check_data_fields(config)
     dataset = loading.load_dataset(config.data)
     saved = workdir / "split.json" if workdir and (workdir / "split.json").exists() else None
-    if config.data.split_file and saved:  # the file itself may be gone by now
-        split = load_split_for(dataset, saved)
-    else:
-        split = loading.draw_split(config.data, dataset)
-    if saved and load_split(saved).checksum != split.checksum:
-        raise UserError(
-            f"{saved} is not the split that this config draws from {dataset.name} "
-            f"{dataset.version}; choose another --workdir."
-        )
+    dataset, split = _divide(config, dataset, saved)
     if isinstance(dataset, Documents):
         if vocabulary is None and workdir and (workdir / SIGNATURE).exists():
             inputs = load_description(workdir).signature.inputs
             vocabulary = inputs.vocabulary if isinstance(inputs, WordInputs) else None
         dataset = loading.read_words(config.data, dataset, split, vocabulary)
+    return dataset, split
+
+
+def _divide(config: ConfigDict, dataset: Dataset, saved: Path | None) -> tuple[Dataset, Split]:
+    """The split in a workdir, and the data with the ids that it has there; or a new split."""
+    file = saved or (Path(config.data.split_file) if config.data.split_file else None)
+    known = file and file.with_name(known_items.FILE)
+    if file and known and known.exists() and dataset.contents:
+        dataset, split = changes.follow(dataset, known_items.load(known), load_split(file))
+        if not saved:
+            loading.check_unseen(config.data, split)
+        return dataset, split
+    if saved is None:
+        return dataset, loading.draw_split(config.data, dataset)
+    split = load_split(saved)
+    if config.data.split_file and not dataset.contents:  # the file itself may be gone by now
+        return dataset, load_split_for(dataset, saved)
+    # A user's own data has a checksum of all of it as its version, which is enough.
+    same = is_of(split, dataset)
+    if same and not dataset.contents:
+        same = loading.draw_split(config.data, dataset).checksum == split.checksum
+    if not same:
+        raise UserError(
+            f"{saved} is not the split that this config draws from {dataset.name} "
+            f"{dataset.version}; choose another --workdir."
+        )
     return dataset, split
 
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from dsh_jax import hamming
 from dsh_jax.checkpoints import METRIC
-from dsh_jax.data import loading, targets
+from dsh_jax.data import known_items, loading, targets
 from dsh_jax.data.batches import make_batch
 from dsh_jax.data.images.cache import CachedImages
 from dsh_jax.data.prefetch import prefetch, stream
@@ -33,13 +33,20 @@ from dsh_jax.report.names import short
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.rng import named_key
+from dsh_jax.training import resuming
 from dsh_jax.training.blame import check_finite
 from dsh_jax.training.experiment import Experiment, prepare
 from dsh_jax.training.lock import WorkdirLock
 from dsh_jax.training.progress import Progress, image_grid, save_png, say
 from dsh_jax.training.saving import CheckpointWriter
 from dsh_jax.training.speed import Speed
-from dsh_jax.training.workdir import as_dict, check_same_config, flatten, record_run
+from dsh_jax.training.workdir import (
+    as_dict,
+    check_same_config,
+    flatten,
+    has_checkpoint,
+    record_run,
+)
 
 SAMPLES_PER_CLASS = 10
 IN_FLIGHT = 4
@@ -51,8 +58,9 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
 
     Args:
       config: of an experiment.
-      workdir: gets `config.json`, `split.json`, `run.json`, `metrics.jsonl`, `tensorboard/`,
-        `samples/` and `checkpoints/`; damaged checkpoints are moved to `damaged_checkpoints/`.
+      workdir: gets `config.json`, `split.json`, `items.json`, `run.json`, `metrics.jsonl`,
+        `tensorboard/`, `samples/` and `checkpoints/`; damaged checkpoints are moved to
+        `damaged_checkpoints/`.
       run: command, hardware and versions, written to `run.json` (see `workdir.describe_run`).
 
     Returns:
@@ -66,7 +74,10 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     with WorkdirLock(workdir) as lock:
         lock.take(create=False)
         is_ours = check_same_config(workdir, config)
-        experiment = prepare(config, workdir if is_ours else None)
+        resumes = is_ours and has_checkpoint(workdir)
+        # What is not trained yet has no claim on how the data was when it began.
+        experiment = prepare(config, workdir if resumes else None)
+        is_ours = resumes or (is_ours and resuming.has_split(workdir, experiment.split))
         # Compiled as a whole: op by op it takes ten times as long.
         state = jax.jit(experiment.method.init)(jax.random.key(config.seed))
         checkpoints = CheckpointWriter(workdir / "checkpoints", keep=config.keep_checkpoints)
@@ -74,6 +85,11 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         if start == 0 and experiment.method.prepare is not None:
             state = experiment.method.prepare(state, experiment.dataset, training_ids(experiment))
         say(_summary(experiment, state, start))
+        before = resuming.raised_from(workdir, config) if resumes else None
+        if before is not None:
+            say(resuming.about_more_steps(config, state, start, before))
+        if resumes and start < experiment.method.num_steps:
+            say(*resuming.about_lost_items(workdir, experiment.split))
         learned = _learn_targets(experiment, workdir if is_ours else None)
 
         lock.take(create=True)
@@ -85,7 +101,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
             _clear(workdir)
         if learned is not None and not (workdir / "targets.npz").exists():
             targets.save(learned, workdir / "targets.npz")
-        _write_what_it_is(experiment, workdir, run, start)
+        _write_what_it_is(experiment, workdir, run, start, resumes=resumes)
         progress = Progress(
             workdir, step=start, num_steps=experiment.method.num_steps,
             shown={f"validation_{name}": name for name in experiment.metrics},
@@ -98,20 +114,31 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
 
 def _clear(workdir: Path) -> None:
     """Removes what a run of another config left, first of all its config."""
-    for name in ("config.json", "targets.npz"):
+    for name in ("config.json", "targets.npz", known_items.FILE):
         (workdir / name).unlink(missing_ok=True)
     for picture in (workdir / "samples").glob("step_*.png"):
         picture.unlink()
 
 
-def _write_what_it_is(experiment: Experiment, workdir: Path, run: dict, step: int) -> None:
+def _write_what_it_is(
+    experiment: Experiment, workdir: Path, run: dict, step: int, *, resumes: bool
+) -> None:
     """Writes the files that say what is trained, last of all the config."""
-    save_split(experiment.split, workdir / "split.json")
+    dataset, split, config = experiment.dataset, experiment.split, experiment.config
+    # A resumed run keeps the split as it was drawn: items that are gone may come back.
+    if not (resumes and (workdir / "split.json").exists()):
+        (workdir / known_items.FILE).unlink(missing_ok=True)
+        save_split(split, workdir / "split.json")
+        save_description(
+            describe(config, experiment.signature, experiment.method.codes, split), workdir
+        )
+    if dataset.contents and not (workdir / known_items.FILE).exists():
+        known_items.save(known_items.known_items(dataset), workdir / known_items.FILE)
+    before = resuming.raised_from(workdir, config) if resumes else None
     say(*record_run(workdir / "run.json", run, step, len(experiment.devices)))
-    codes, split = experiment.method.codes, experiment.split
-    description = describe(experiment.config, experiment.signature, codes, split)
-    save_description(description, workdir)
-    write_json(workdir / "config.json", as_dict(experiment.config))
+    if before is not None:
+        resuming.record_more_steps(workdir / "run.json", step, before, config.num_steps)
+    write_json(workdir / "config.json", as_dict(config))
 
 
 def _learn_targets(experiment: Experiment, workdir: Path | None) -> Targets | None:
@@ -127,7 +154,7 @@ def _learn_targets(experiment: Experiment, workdir: Path | None) -> Targets | No
         say(f"targets     {report}; {time.monotonic() - began:.1f} s")
         return Targets(ids, codes)
     learned = targets.load(path)
-    if not np.array_equal(learned.ids, ids):
+    if not np.isin(ids, learned.ids).all():  # those of items that are gone are not used
         raise UserError(f"{path} is for other items than the split's; delete it to learn it again.")
     return learned
 

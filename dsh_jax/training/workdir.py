@@ -56,6 +56,8 @@ def check_same_config(workdir: Path, config: ConfigDict) -> bool:
 
     A run without a checkpoint does not claim its workdir: another config may be trained there.
 
+    A larger `num_steps` is the same config: the run goes on for longer.
+
     Raises:
       UserError: there is a checkpoint of another config; names the fields that differ.
     """
@@ -73,6 +75,8 @@ def check_same_config(workdir: Path, config: ConfigDict) -> bool:
         return False
     saved, new = flatten(there), flatten(as_dict(config))
     saved = {name: value for name, value in _NEW_FIELDS.items() if name in new} | saved
+    if is_raised(saved.get("num_steps"), new.get("num_steps")):
+        saved["num_steps"] = new["num_steps"]
     differing = [
         f"{field} ({saved.get(field, 'absent')!r} there, {new.get(field, 'absent')!r} now)"
         for field in sorted(saved.keys() | new.keys())
@@ -84,6 +88,11 @@ def check_same_config(workdir: Path, config: ConfigDict) -> bool:
             "choose another --workdir, or the same config to resume."
         )
     return not differing
+
+
+def is_raised(before: Any, now: Any) -> bool:
+    """Whether a number of steps became larger."""
+    return type(before) is int and type(now) is int and before < now
 
 
 def record_run(path: Path, run: dict[str, Any], step: int, num_devices: int) -> list[str]:

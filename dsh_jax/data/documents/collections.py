@@ -10,7 +10,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any, cast
@@ -50,15 +50,15 @@ MOST_MEMBERS = 100_000
 class Documents(Dataset):
     """Tagged documents in memory, each with a name."""
 
-    names: tuple[str, ...]
     texts: tuple[str, ...]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not len(self.names) == len(self.texts) == len(self):
-            raise ValueError(
-                f"{len(self.names)} names and {len(self.texts)} texts of {len(self)} documents"
-            )
+        if len(self.texts) != len(self):
+            raise ValueError(f"{len(self.texts)} texts of {len(self)} items")
+
+    def _arranged(self, rows: np.ndarray) -> dict[str, Any]:
+        return {"texts": tuple(self.texts[row] if row >= 0 else "" for row in rows)}
 
 
 def load_documents(name: str, path: Path | None) -> Documents:
@@ -257,4 +257,9 @@ def _load_jsonl(path: Path) -> Documents:
     mistakes.check()
     if not rows:
         raise _error("jsonl", f"{path} holds no documents")
-    return _multi_hot("jsonl", hashlib.sha256(content).hexdigest()[:12], list(rows.values()))
+    found = _multi_hot("jsonl", hashlib.sha256(content).hexdigest()[:12], list(rows.values()))
+    return replace(found, contents=tuple(map(_digest, found.texts)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -38,7 +38,8 @@ class TextDataset(Documents):
         """The size of the vocabulary, and how many documents have no word of it."""
         unknown = int((~self.has_words).sum())
         words = f"vocabulary  {len(self.vocabulary.words):,} words"
-        return [words + f"; {unknown:,} documents have none of them" * bool(unknown)]
+        words += f"; {unknown:,} documents have none of them" * bool(unknown)
+        return [words, *super().remarks()]
 
     @property
     def inputs(self) -> WordInputs:

@@ -2,9 +2,11 @@
 
 A cache is one ArrayRecord file: one record per image, and a last record that describes them. Up to
 `RAW_UP_TO` pixels per side a record holds raw pixels, which are several times faster to read;
-larger images are stored as JPEG of quality 95, which takes a fraction of the space.
+larger images are stored as JPEG of quality 95, which takes a fraction of the space. Where files
+have changed, or a folder has moved, only what no cache holds yet is decoded.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -15,19 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tqdm import tqdm
 
-from dsh_jax.data.images.decoding import MOST_PIXELS, allow_pixels, as_jpeg, read_image
+from dsh_jax.data.images.decoding import (
+    MOST_PIXELS,
+    allow_pixels,
+    as_jpeg,
+    read_content,
+    try_to_decode,
+)
+from dsh_jax.data.images.earlier_caches import Earlier, open_cache
 from dsh_jax.data.images.listing import Listing
 from dsh_jax.errors import UserError
 from dsh_jax.files import locked, replacing
 
-FORMAT = 1  # a cache of another format is rebuilt
+FORMAT = 1  # of the images: those of another format are decoded again
+_LAYOUT = 2  # of the last record
 RAW_UP_TO = 64
 JPEG_QUALITY = 95
-_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for random access
 
 
 class CachedImages:
@@ -37,6 +46,7 @@ class CachedImages:
       shape: `(n, size, size, 3)`.
       kept: rows of the listing that could be decoded, int64 `[n]`.
       skipped: the others, each as "name: reason".
+      contents: SHA-256 (hex) of the files of `kept`, `[n]`.
       version: identifies the images; the same on every machine.
     """
 
@@ -44,13 +54,14 @@ class CachedImages:
     ndim = 4
 
     def __init__(self, path: Path) -> None:
-        found = _open(path)
+        found = open_cache(path)
         if found is None:
             raise UserError(f"{path} holds no images, or is damaged: delete it to rebuild it.")
         self._reader, index = found
         self._path, self._raw = path, index["raw"]
         self.kept = np.array(index["kept"], np.int64)
         self.skipped = tuple(index["skipped"])
+        self.contents = tuple(index["contents"])
         self.version: str = index["version"]
         self.shape = (len(self.kept), index["size"], index["size"], 3)
         self.nbytes = int(np.prod(self.shape, dtype=np.int64))
@@ -58,7 +69,7 @@ class CachedImages:
         self._threads = ThreadPoolExecutor(_num_cores(), thread_name_prefix="images")
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self._rows)
 
     @property
     def jpeg_quality(self) -> int:
@@ -94,6 +105,14 @@ class CachedImages:
         # Not `open_image`: it parses the header in Python, which doubles the time for small images.
         return np.asarray(Image.frombytes("RGB", self.shape[1:3], record, "jpeg", "RGB", ""))
 
+    def arranged(self, rows: np.ndarray) -> "CachedImages":
+        """The images in another order, `rows` `[m]`; where a row is -1, there is none to read."""
+        other = copy.copy(self)
+        other._rows = np.where(rows < 0, -1, self._rows[rows])
+        other.shape = (len(rows), *self.shape[1:])
+        other.nbytes = int(np.prod(other.shape, dtype=np.int64))
+        return other
+
     def setflags(self, *, write: bool) -> None:
         """Does nothing, as these images are never writable; arrays have this method too."""
 
@@ -112,8 +131,9 @@ def cached_images(
 ) -> CachedImages:
     """The images of a listing in one size, from its cache, which is built if needed.
 
-    A cache is rebuilt when the files' paths, sizes or modification times have changed. If several
-    processes need it, one builds it and the others wait.
+    A cache is rebuilt when the files' paths, sizes or modification times have changed; then only
+    files of unknown content are decoded. If several processes need it, one builds it and the others
+    wait.
 
     Args:
       listing: the files.
@@ -128,13 +148,14 @@ def cached_images(
     raw = size <= RAW_UP_TO if raw is None else raw
     place = checksum(str(listing.source.resolve()))[:8]
     path = cache.expanduser() / f"{listing.source.name}-{place}-{size}px.array_record"
+    stamps = [_stamp(path) for path in listing.paths]
     limit = [] if max_pixels == MOST_PIXELS else [max_pixels]
-    key = checksum([FORMAT, size, raw, [_stamp(path) for path in listing.paths], *limit])
+    key = checksum([FORMAT, _LAYOUT, size, raw, stamps, *limit])
     try:
         if not _is_of(path, key):
             with locked(path):
                 if not _is_of(path, key):  # another process may have built it meanwhile
-                    _make(path, listing, size, raw, key, max_pixels)
+                    _make(path, listing, size, raw, key, stamps, max_pixels)
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError for a full disk
         raise UserError(
             f"The cache {path} cannot be written ({' '.join(str(error).split())[:150]}): set"
@@ -144,27 +165,50 @@ def cached_images(
 
 
 def _make(
-    path: Path, listing: Listing, size: int, raw: bool, key: str, max_pixels: int
+    path: Path,
+    listing: Listing,
+    size: int,
+    raw: bool,
+    key: str,
+    stamps: list[str],
+    max_pixels: int,
 ) -> None:
-    """Decodes all files into a new cache, which then replaces any old one."""
+    """Writes all images into a new cache, which then replaces any old one.
+
+    Files that the old one has are not read again. If there is none, as after the folder was
+    renamed, files are read, and what any cache of this size has is not decoded again.
+    """
+    allow_pixels(max_pixels)
+    limits: dict[str, Any] = {"max_pixels": max_pixels, "limited_by": "data.max_pixels"}
+    made = {"format": FORMAT, "size": size, "raw": raw, "max_pixels": max_pixels}
+    caches = [path] if path.exists() else sorted(path.parent.glob(f"*-{size}px.array_record"))
+    earlier = Earlier(caches, made)
 
     def record(row: int) -> tuple[bytes, str]:
-        """An image's record and its file's checksum; or an empty record and the reason."""
-        found = read_image(
-            listing.paths[row], (size, size), max_pixels=max_pixels, limited_by="data.max_pixels"
-        )
-        if isinstance(found, str):
-            return b"", found
-        image, content = found
-        pixels = image.tobytes() if raw else as_jpeg(image, JPEG_QUALITY)
-        return pixels, hashlib.sha256(content).hexdigest()
+        """An image's record and its file's digest; or an empty record and the reason."""
+        found = earlier.of_stamp(stamps[row])
+        if found is not None:
+            return found
+        content = read_content(listing.paths[row], **limits)
+        if isinstance(content, str):
+            return b"", content
+        digest = hashlib.sha256(content).hexdigest()
+        pixels = earlier.of_content(digest)
+        if pixels is None:
+            image = try_to_decode(content, (size, size), **limits)
+            if isinstance(image, str):
+                return b"", image
+            pixels = image.tobytes() if raw else as_jpeg(image, JPEG_QUALITY)
+        return pixels, digest
 
-    allow_pixels(max_pixels)
-    kept, sums, skipped = [], [], []
+    kept: list[int] = []
+    digests: list[str] = []
+    skipped: list[str] = []
     for stale in path.parent.glob(f".{path.name}.*.tmp"):  # left by killed processes
         stale.unlink()
-    bar = tqdm(total=len(listing), desc=f"decoding {listing.source.name}", unit="image",
-               mininterval=0.5 if sys.stderr.isatty() else 30)  # fmt: skip
+    is_new = [not earlier.knows(stamp) for stamp in stamps]
+    bar = tqdm(total=sum(is_new), desc=f"reading {listing.source.name}", unit="image",
+               disable=not any(is_new), mininterval=0.5 if sys.stderr.isatty() else 30)  # fmt: skip
     with (
         bar, replacing(path) as beside, warnings.catch_warnings(),
         ThreadPoolExecutor(_num_cores()) as threads,
@@ -177,48 +221,36 @@ def _make(
                 if content:
                     writer.write(content)
                     kept.append(row)
-                    sums.append(note)
+                    digests.append(note)
                 else:
                     skipped.append(f"{listing.names[row]}: {note}")
-                bar.update()
+                bar.update(is_new[row])
         if not kept:
             raise UserError(
                 f"None of the {len(listing)} images of {listing.source} can be decoded (the first:"
                 f" {skipped[0]}): check that they are images."
             )
         index = {
-            "key": key, "version": checksum([FORMAT, size, raw, sums]), "size": size, "raw": raw,
-            "kept": kept, "skipped": skipped,
+            "key": key, "version": checksum([FORMAT, size, raw, digests]), **made, "kept": kept,
+            "skipped": skipped, "contents": digests, "stamps": [stamps[row] for row in kept],
         }  # fmt: skip
         writer.write(json.dumps(index).encode())
         writer.close()
 
 
-def _open(path: Path) -> tuple[Any, dict[str, Any]] | None:
-    """A cache's reader and its last record; None if the cache is missing or damaged."""
-    if not path.is_file():
-        return None
-    reader = ArrayRecordReader(str(path), _OPTIONS, file_reader_buffer_size=2**15)
-    if not reader.ok() or not reader.num_records():
-        return None
-    try:
-        return reader, dict(json.loads(reader.read([reader.num_records() - 1])[0]))
-    except (RuntimeError, ValueError, TypeError):
-        return None
-
-
 def _is_of(path: Path, key: str) -> bool:
-    found = _open(path)
+    found = open_cache(path)
     return found is not None and found[1].get("key") == key
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
-    """A file's path, size and modification time."""
+def _stamp(path: Path) -> str:
+    """A digest of a file's path, size and modification time."""
     try:
         stat = path.stat()
     except OSError:  # deleted since it was listed; decoding will report it
-        return str(path), 0, 0
-    return str(path), stat.st_size, stat.st_mtime_ns
+        return ""
+    known = json.dumps([str(path.absolute()), stat.st_size, stat.st_mtime_ns])
+    return hashlib.sha256(known.encode()).hexdigest()[:16]
 
 
 def checksum(content: Any) -> str:

@@ -50,20 +50,25 @@ class ImageDataset(Dataset):
         images = self.images[ids]
         return images.reshape(len(images), -1).astype(np.float32) / 255.0
 
+    def _arranged(self, rows: np.ndarray) -> dict[str, Any]:
+        if isinstance(self.images, CachedImages):
+            return {"images": self.images.arranged(rows)}
+        images = self.images[rows]
+        images[rows < 0] = 0
+        return {"images": images}
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageFiles(ImageDataset):
     """Images read from files.
 
     Attributes:
-      names: of the images, `[n]`, as in their folder or list.
       skipped: the files left out, each as "name: reason".
       storage: where the pixels are, and why.
       roles: role -> bool `[n]`, if the lists of files also give the images' roles.
       notes: what else the user should know, a line each.
     """
 
-    names: tuple[str, ...]
     skipped: tuple[str, ...]
     storage: str
     roles: Mapping[str, np.ndarray]
@@ -72,7 +77,12 @@ class ImageFiles(ImageDataset):
     def remarks(self) -> list[str]:
         """Where the pixels are, which files were left out, and the notes."""
         first = f"; the first is {self.skipped[0]}" if self.skipped else ""
-        return [self.storage, f"left out: {len(self.skipped):,}{first}", *self.notes]
+        left_out = f"left out: {len(self.skipped):,}{first}"
+        return [self.storage, left_out, *self.notes, *super().remarks()]
+
+    def _arranged(self, rows: np.ndarray) -> dict[str, Any]:
+        roles = {role: mask[rows] & (rows >= 0) for role, mask in self.roles.items()}
+        return super()._arranged(rows) | {"roles": roles}
 
 
 def load_images(
@@ -82,6 +92,7 @@ def load_images(
     size: int,
     cache: Path,
     memory_limit_gb: float,
+    collection: str = "image_files",
     max_pixels: int = MOST_PIXELS,
 ) -> ImageFiles:
     """A listing as a data set: in memory if it is small, otherwise read from its cache.
@@ -91,6 +102,7 @@ def load_images(
       name: of the data set.
       size, cache, max_pixels: as for `cached_images`.
       memory_limit_gb: limit for pixels kept in memory, in 10^9 bytes.
+      collection: what splits and results call the data, wherever it lies.
 
     Raises:
       UserError: no image can be decoded, or the cache cannot be written or read.
@@ -104,8 +116,9 @@ def load_images(
                is_test.tobytes().hex()]  # fmt: skip
     return ImageFiles(
         name=name, version=checksum(made_of), images=images, labels=labels, is_test=is_test,
-        class_names=listing.class_names, names=names, skipped=listing.skipped + cached.skipped,
-        storage=storage, jpeg_quality=cached.jpeg_quality,
+        class_names=listing.class_names, collection=collection, names=names,
+        contents=cached.contents, skipped=listing.skipped + cached.skipped, storage=storage,
+        jpeg_quality=cached.jpeg_quality,
         roles={role: mask[kept] for role, mask in listing.roles.items()}, notes=listing.notes,
     )  # fmt: skip
 

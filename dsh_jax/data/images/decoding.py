@@ -129,8 +129,8 @@ def read_image(
     *,
     max_pixels: int = MOST_PIXELS,
     limited_by: str = "",
-) -> tuple[Image.Image, bytes] | str:
-    """A file decoded by `decode_image`, and its content; or the reason why decoding failed.
+) -> Image.Image | str:
+    """A file decoded by `decode_image`; or the reason why that failed.
 
     Args:
       path: of the file.
@@ -138,30 +138,51 @@ def read_image(
       max_pixels: the limit; above `MOST_PIXELS` a file may have three bytes for each.
       limited_by: the config field that sets the limit, for the reason; empty if none does.
     """
-    raised = f"; raise {limited_by} to read it" if limited_by else ""
-    at_most = MOST_BYTES if max_pixels <= MOST_PIXELS else 3 * max_pixels
+    content = read_content(path, max_pixels=max_pixels, limited_by=limited_by)
+    if isinstance(content, str):
+        return content
+    return try_to_decode(content, size, mode, max_pixels=max_pixels, limited_by=limited_by)
+
+
+def read_content(
+    path: Path, *, max_pixels: int = MOST_PIXELS, limited_by: str = ""
+) -> bytes | str:
+    """The bytes of an image file; or the reason why reading failed. Arguments: `read_image`."""
     try:
-        content = read_bytes(path, at_most)
+        return read_bytes(path, MOST_BYTES if max_pixels <= MOST_PIXELS else 3 * max_pixels)
     except FileNotFoundError:
         return "there is no such file"
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         too_large = "more than the limit" in str(error)
         said = getattr(error, "strerror", None) or error
-        return f"it cannot be read ({said}){raised if too_large else ''}"
-    if not content:
-        return "it is empty"
+        return f"it cannot be read ({said}){_raise(limited_by) if too_large else ''}"
+
+
+def try_to_decode(
+    content: bytes,
+    size: tuple[int, int],
+    mode: str = "RGB",
+    *,
+    max_pixels: int = MOST_PIXELS,
+    limited_by: str = "",
+) -> Image.Image | str:
+    """What `decode_image` returns; or the reason why decoding failed. Arguments: `read_image`."""
     try:
-        return decode_image(content, size, mode, max_pixels), content
+        return decode_image(content, size, mode, max_pixels) if content else "it is empty"
     except UnidentifiedImageError:
         return f"it is not an image of the formats {', '.join(FORMATS)}"
     except Exception as error:  # Pillow raises almost any type for a damaged file
         said = " ".join(str(error).split())[:100].rstrip(".")
         if said.startswith(_TOO_LARGE):
-            return f"{said}{raised}"
+            return f"{said}{_raise(limited_by)}"
         return f"it cannot be decoded ({said})"
 
 
 _TOO_LARGE = "it is too large"
+
+
+def _raise(limited_by: str) -> str:
+    return f"; raise {limited_by} to read it" if limited_by else ""
 
 
 def _too_large(found: str, max_pixels: int) -> str:

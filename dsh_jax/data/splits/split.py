@@ -83,6 +83,14 @@ class Split:
         return hashlib.sha256(self.query.astype("<i8").tobytes()).hexdigest()
 
 
+def is_of(split: Split, dataset: Dataset) -> bool:
+    """Whether a split divides this data, in this version."""
+    # The version of a user's own data is a checksum of all of it; splits of version 0.2 have the
+    # name of its folder.
+    same_data = dataset.contents or split.dataset == dataset.collection
+    return bool(same_data) and split.version == dataset.version
+
+
 def save(split: Split, path: str | os.PathLike[str]) -> None:
     """Writes a split and its checksum as JSON, atomically.
 
@@ -156,7 +164,7 @@ def load_for(dataset: Dataset, path: str | os.PathLike[str]) -> Split:
       UserError: as for `load`; or it is of another data set or version, or has ids out of range.
     """
     split = load(path)
-    if (split.dataset, split.version) != (dataset.name, dataset.version):
+    if not is_of(split, dataset):
         raise UserError(
             f"Split file {path} divides {split.dataset} {split.version}, but the data is"
             f" {dataset.name} {dataset.version}: use the split file of this data."
