@@ -1,4 +1,4 @@
-"""Your own images, 48 bits, with few labels or many: the best recipe, for two CPU cores.
+"""Your own images, 48 bits, with few labels or many: the best recipe, for a CPU.
 
     python train.py --config configs/image_folder.py --workdir runs/mine --config.data.root=DIR
 
@@ -12,12 +12,12 @@ labels for each digit its mAP is above DSH-GANs' by more than ten points (docs/r
 of 64x64 pixels, at the cost of 32x32. Other choices, each by its fields:
 
     --config.method=cnnh                                   CNNH+; add class_outputs=False for CNNH
-    --config.gan=True --config.triplets=synthetic          DSH-GANs, for sizes 8, 16, 32, 64, 128
+    --config.gan=True --config.triplets=synthetic          with the GAN; sizes 8, 16, 32, 64, 128
     --config.data.image_size=128                           any size; four times the time
     --config.representation.name=wide_resnet               or conv3, alexnet
 
-Machine: about ten minutes on two CPU cores, whatever the number of images. With thousands of
-images more steps help: `--config.num_steps=7000`.
+Machine: about 20 minutes on one CPU core, whatever the number of images. Thousands of labels are
+worth more steps: `--config.num_steps=7000`.
 """
 
 from ml_collections import ConfigDict

@@ -257,7 +257,7 @@ def nested_labels():
         (random_labels(60), {"queries_per_class": 61}, "'c0' of made has .* lower queries_per"),
         (nested_labels(), {"labeled_per_class": 12},
          r"'c2' of made has 8 images, \d of them drawn for other classes, too few for "
-         "queries_per_class=3, labeled_per_class=12, .*lower labeled_per_class"),
+         "queries_per_class=3, labeled_per_class=12 .*lower labeled_per_class"),
         (random_labels(60), {"queries_per_class": 0}, "no official test items with a label"),
     ],
 )  # fmt: skip
