@@ -93,7 +93,7 @@ class Checkpoints:
             with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
                 record = records.from_dict(reader.restore(folder / "record"))
         except Exception as error:  # Orbax raises many types for a damaged file
-            raise DamagedCheckpoint(folder, f"record: {type(error).__name__}") from error
+            raise DamagedCheckpoint(folder, "its record cannot be read") from error
         if record.step != step:
             raise DamagedCheckpoint(folder, f"it is of step {record.step}")
         return record

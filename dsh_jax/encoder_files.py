@@ -24,7 +24,7 @@ from dsh_jax.data import signature as signatures
 from dsh_jax.data.reading import open_regular
 from dsh_jax.data.signature import Signature
 from dsh_jax.data.splits.split import Split
-from dsh_jax.errors import UserError
+from dsh_jax.errors import UserError, reason
 from dsh_jax.files import read_json, replacing, write_json
 from dsh_jax.methods import METHODS
 from dsh_jax.methods.base import Network
@@ -136,7 +136,7 @@ def from_dict(content: Any) -> Description:
         origin = origins.from_dict(content["origin"]) if content["format"] == 2 else None
         return Description(*names, network, content["batch_size"], signature, origin)
     except (KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"no description ({type(error).__name__}: {error})") from error
+        raise ValueError(f"no description ({reason(error)})") from error
 
 
 def fingerprint(description: Description, variables: Mapping[str, Any]) -> str:

@@ -133,11 +133,11 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Names:
-    """A tuple of functions, each as "module:function"."""
+    """A tuple of functions, each as "module:function"; empty names, of `--config.x=`, are none."""
 
     def allows(self, value: Any) -> bool:
         return isinstance(value, tuple | list) and all(
-            Text().allows(name) and ":" in name for name in value
+            Text().allows(name) and (":" in name or not name) for name in value
         )
 
     @property

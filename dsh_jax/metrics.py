@@ -33,7 +33,7 @@ def find(names: Iterable[str], field: str = "metrics") -> dict[str, Metric]:
       UserError: one cannot be imported, is no function, or has the name of another.
     """
     found: dict[str, Metric] = {}
-    for name in names:
+    for name in filter(None, names):  # an empty one is none
         try:
             metric = _load(name)
         except (Exception, SystemExit) as error:  # a user's module may raise anything
@@ -132,7 +132,7 @@ def of_workdir(names: Any, workdir: Path) -> tuple[dict[str, Metric], list[str]]
     """
     found: dict[str, Metric] = {}
     left_out = []
-    for name in map(str, names if isinstance(names, tuple | list) else ()):
+    for name in filter(None, map(str, names if isinstance(names, tuple | list) else ())):
         try:
             if _is_of(workdir, name):
                 raise ValueError("its module is in the workdir or in a folder around it")

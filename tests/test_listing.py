@@ -256,10 +256,10 @@ def test_labels_that_differ_only_in_case(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "parts"),
     [
-        (["file;class"], ["Line 1", "header", "'file', 'class', if a semicolon is between"]),
-        (["1.jpg,a"], ["Line 1", "header", "it has '1.jpg', 'a', if a comma is between"]),
-        (["", "1.jpg\ta"], ["Line 2", "header", "if a tab is between"]),
-        (["path labels"], ["Line 1", "'path labels', if a comma is between"]),
+        (["file;class"], ["Line 1", "header", "reads 'file', 'class', with a semicolon taken"]),
+        (["1.jpg,a"], ["Line 1", "header", "reads '1.jpg', 'a', with a comma taken"]),
+        (["", "1.jpg\ta"], ["Line 2", "header", "with a tab taken"]),
+        (["path labels"], ["Line 1", "reads 'path labels', with a comma taken"]),
         (["path,labels,path"], ["Line 1", "header"]),
         ([], ["is empty"]),
         (["path,labels", "1.jpg,a", "2.jpg,a,0"], ["Line 3", "3 columns, not 2"]),

@@ -99,6 +99,10 @@ def test_names_that_lead_nowhere(mine, name):
     one_sentence(lambda: metrics.find([name], "--metrics"), f"--metrics has {name!r}")
 
 
+def test_an_empty_name_is_none(mine):
+    assert metrics.find([""]) == {} and list(metrics.find(["", "mine:share"])) == ["share"]
+
+
 def test_two_metrics_of_one_name(mine):
     one_sentence(lambda: metrics.find(["mine:share", "also:share"]), "named share already")
 
@@ -136,7 +140,7 @@ def test_a_module_that_is_gone_or_comes_with_the_workdir_is_left_out(mine, monke
     names = ["mine:share", "gone:f", "inside:f", "around.theirs:f", "around.deep.run.inside:f",
              "mine:absent", "fails:f", 3, "", ":", "..:"]  # fmt: skip
     found, left_out = metrics.of_workdir(names, workdir)
-    assert list(found) == ["share"] and len(left_out) == len(names) - 1
+    assert list(found) == ["share"] and len(left_out) == len(names) - 2  # "" is none
     assert "metric 'gone:f' is left out (No module named 'gone'); put" in left_out[0]
     assert all("in a folder around it" in line for line in left_out[1:4])
     assert not {"inside", "around.theirs", "around"} & sys.modules.keys()

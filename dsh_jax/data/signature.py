@@ -13,6 +13,7 @@ from PIL import Image
 from dsh_jax.data.documents.rows import word_rows
 from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary
 from dsh_jax.data.images.decoding import fit_image, through_jpeg
+from dsh_jax.errors import reason
 from dsh_jax.fields import Pattern
 
 LABELS = ("single", "multi")
@@ -151,4 +152,4 @@ def from_dict(content: dict[str, Any]) -> Signature:
             raise ValueError(f"unknown kind {content['kind']!r}")
         return Signature(inputs, content["labels"], tuple(content["class_names"]))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no signature ({type(error).__name__}: {error})") from error
+        raise ValueError(f"no signature ({reason(error)})") from error

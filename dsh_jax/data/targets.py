@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsh_jax.errors import UserError
+from dsh_jax.errors import UserError, reason
 from dsh_jax.files import replacing
 
 
@@ -69,5 +69,5 @@ def load(path: Path) -> Targets:
             return targets
     except Exception as error:  # NumPy and zipfile raise many types for a damaged file
         raise UserError(
-            f"{path} cannot be read ({type(error).__name__}); delete it to learn the codes again."
+            f"{path} cannot be read ({reason(error)}); delete it to learn the codes again."
         ) from error

@@ -102,9 +102,9 @@ def _header(source: Path, number: int, cells: list[str], delimiter: str) -> dict
     if sorted(names) not in (sorted(COLUMNS[:2]), sorted(COLUMNS)):
         found = ", ".join(repr(cell) for cell in cells)
         raise UserError(
-            f"Line {number} of {source} is not the header path,labels or path,labels,test: it has "
-            f"{found[:200]}, if {DELIMITERS[delimiter]} is between the columns (semicolons and "
-            "tabs may be, too)."
+            f"Line {number} of {source} reads {found[:200]}, with {DELIMITERS[delimiter]} taken as "
+            "the delimiter: write the header path,labels or path,labels,test, with commas, "
+            "semicolons or tabs."
         )
     return {name: names.index(name) for name in names}
 
