@@ -11,13 +11,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dsh_jax import encoder_files
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.items import Failure, Prepared, prepare_batches
 from dsh_jax.data.signature import Signature
-from dsh_jax.devices import Devices, compile_encode, pick_devices, replicate
+from dsh_jax.devices import Batch, Devices, compile_encode, pick_devices, replicate
 from dsh_jax.encoder_files import Description
 from dsh_jax.errors import UserError
 from dsh_jax.forward import Finish, Outputs, packed_bits, run_batches, run_dataset, sigmoid, softmax
@@ -69,7 +71,7 @@ class Encoder:
     def __init__(
         self, description: Description, variables: Mapping[str, Any], devices: Devices
     ) -> None:
-        network = description.build()
+        self._network = network = description.build()
         encoder_files.check_variables(network, variables)
         self._description = description
         self._variables = dict(variables)
@@ -78,6 +80,7 @@ class Encoder:
         self._encode = compile_encode(network.encode, devices)
         self._classify = network.classify and compile_encode(network.classify, devices)
         self._represent = network.represent and compile_encode(network.represent, devices)
+        self._both: Outputs | None = None  # compiled when first asked for
 
     @property
     def signature(self) -> Signature:
@@ -181,9 +184,7 @@ class Encoder:
         """
         if self._classify is None:
             raise ValueError(f"{self.method} has no classifier, so there are no probabilities")
-        single = self.signature.labels == "single"
-        finish = softmax if single else sigmoid
-        return self._run(self._classify, finish, items, batch_size, progress)
+        return self._run(self._classify, self._probabilities, items, batch_size, progress)
 
     def features(
         self, items: Any, *, batch_size: int | None = None, progress: bool = False
@@ -196,9 +197,34 @@ class Encoder:
         """
         return self._run(self._representation, np.asarray, items, batch_size, progress)
 
+    def features_and_probabilities(
+        self, items: Any, *, batch_size: int | None = None, progress: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `features` and `probabilities` return, by running the network once.
+
+        Raises:
+          ValueError: the method has not both of them; and as for `encode`.
+        """
+        represent, classify = self._network.represent, self._network.classify
+        if represent is None or classify is None:
+            raise ValueError(f"{self.method} has no classifier beside a representation")
+
+        def both(variables: Mapping[str, Any], inputs: Batch) -> jax.Array:
+            parts = represent(variables, inputs), classify(variables, inputs)
+            return jnp.concatenate(parts, axis=1)
+
+        # In one program, the compiler finds what the two share.
+        self._both = self._both or compile_encode(both, self._devices)
+        outputs = self._run(self._both, np.asarray, items, batch_size, progress)
+        features, logits = np.split(outputs, [-len(self.class_names)], axis=1)
+        return features, self._probabilities(logits)
+
     def represent_dataset(self, dataset: Dataset, ids: np.ndarray) -> np.ndarray:
         """Features `[n, features]` of items of a data set, as `encode_dataset` takes them."""
         return self._of_dataset(self._representation, dataset, ids, np.asarray)
+
+    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
+        return softmax(logits) if self.signature.labels == "single" else sigmoid(logits)
 
     @property
     def _representation(self) -> Outputs:

@@ -19,7 +19,7 @@ from dsh_jax.encoder import Encoder, load_encoder
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import check_classifier, graded_encoder, measure, trained_codes
 from dsh_jax.evaluation_config import move_data
-from dsh_jax.report.names import short
+from dsh_jax.fitting import classes_misfit, inputs_misfit
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.training.experiment import FIELDS, check_data_fields, load_data
 
@@ -107,47 +107,24 @@ def evaluate_encoder(
 
 def _check_source(path: Path, encoder: Encoder, data: ConfigDict) -> None:
     """Refuses what does not fit, as far as the config tells before the data is read."""
-    inputs, kind = encoder.signature.inputs, loading.kind_of(data)
-    if kind and kind != inputs.kind:
-        raise UserError(
-            f"{path} encodes {inputs.kind}, but data.source {data.source!r} gives {kind}; give the "
-            "config that it was trained with."
-        )
-    shape = loading.image_shape_of(data)
-    if shape is not None:
-        _check_shape(path, inputs, shape, f"data.source {data.source!r}")
-
-
-def _check_shape(path: Path, inputs: Any, shape: tuple[int, ...], source: str) -> None:
-    if inputs.shape != shape:
-        wanted, found = ("x".join(map(str, sizes)) for sizes in (inputs.shape, shape))
-        raise UserError(
-            f"{path} encodes images of {wanted} (height, width, channels), but {source} gives "
-            f"{found}; give the config that it was trained with."
-        )
+    kind, shape = loading.kind_of(data), loading.image_shape_of(data)
+    source = f"data.source {data.source!r}"
+    _refuse(path, inputs_misfit(encoder.signature.inputs, kind, shape, source))
 
 
 def _check_items(path: Path, encoder: Encoder, dataset: Dataset, split: Split) -> None:
     """Refuses items of another kind, images of another shape, and other classes."""
-    inputs = encoder.signature.inputs
-    if dataset.inputs.kind != inputs.kind:
-        raise UserError(
-            f"{path} encodes {inputs.kind}, but {dataset.name} has {dataset.inputs.kind}; give the "
-            "config that it was trained with."
-        )
-    if isinstance(dataset.inputs, ImageInputs):
-        _check_shape(path, inputs, dataset.inputs.shape, dataset.name)
+    found, name = dataset.inputs, dataset.name
+    shape = found.shape if isinstance(found, ImageInputs) else None
+    _refuse(path, inputs_misfit(encoder.signature.inputs, found.kind, shape, name))
     names = of_seen_classes(dataset, split.unseen).class_names
-    if encoder.class_names != names:
-        seen = "in training " if split.unseen else ""
-        raise UserError(
-            f"{path} knows {_listed(encoder.class_names)}, but {dataset.name} has {seen}"
-            f"{_listed(names)}; give the config that it was trained with."
-        )
+    source = f"{name} in training" if split.unseen else name
+    _refuse(path, classes_misfit(encoder.class_names, names, source))
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    return f"{len(names)} classes ({short(', '.join(names), 60)})"
+def _refuse(path: Path, misfit: str) -> None:
+    if misfit:
+        raise UserError(f"{path} {misfit}; give the config that it was trained with.")
 
 
 def _check_split(path: Path, encoder: Encoder, split: Split) -> None:

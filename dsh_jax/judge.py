@@ -14,10 +14,11 @@ import numpy as np
 
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.augment import as_uint8
-from dsh_jax.data.signature import Signature
+from dsh_jax.data.signature import ImageInputs, Signature
 from dsh_jax.data.splits.split import Split
 from dsh_jax.encoder import Encoder, load_encoder
 from dsh_jax.errors import UserError
+from dsh_jax.fitting import classes_misfit, inputs_misfit
 from dsh_jax.frechet import Moments, frechet_distance, moments
 from dsh_jax.rng import named_key, stream_rng
 
@@ -63,8 +64,8 @@ class Judge:
             as_uint8(draw(jax.random.fold_in(key, at), self._labels[at : at + _AT_A_TIME]))
             for at in range(0, IMAGES, _AT_A_TIME)
         ])  # fmt: skip
-        distance = frechet_distance(moments(self._encoder.features(images)), self._real)
-        probabilities = self._encoder.probabilities(images)
+        features, probabilities = self._encoder.features_and_probabilities(images)
+        distance = frechet_distance(moments(features), self._real)
         if self._encoder.signature.labels == "single":
             right = probabilities.argmax(axis=1) == self._labels.argmax(axis=1)
         else:
@@ -90,20 +91,14 @@ def load_judge(path: str, signature: Signature, *, num_devices: int) -> Encoder:
         )
     encoder = load_encoder(path, num_devices=num_devices)
     found, wanted = encoder.signature, signature
-    if not encoder.has_classifier:
-        problem = "has no class outputs"
-    elif found.inputs.kind != wanted.inputs.kind:
-        problem = f"takes {found.inputs.kind}, not {wanted.inputs.kind}"
-    elif found.image_shape != wanted.image_shape:
-        sizes = ("x".join(map(str, s.image_shape)) for s in (found, wanted))
-        problem = "takes images of {}, not {} (height, width, channels)".format(*sizes)
-    elif found.class_names != wanted.class_names:
-        problem = (
-            f"knows {len(found.class_names)} classes, which are not the data's "
-            f"{len(wanted.class_names)} in their order"
-        )
-    elif found.labels != wanted.labels:
-        problem = f"is for {found.labels}-label images, not {wanted.labels}-label ones"
-    else:
-        return encoder
-    raise UserError(f"the judge {path} {problem}; name one trained on such data.")
+    shape = wanted.image_shape if isinstance(wanted.inputs, ImageInputs) else None
+    misfit = (
+        ("" if encoder.has_classifier else "has no class outputs")
+        or inputs_misfit(found.inputs, wanted.inputs.kind, shape, "the data")
+        or classes_misfit(found.class_names, wanted.class_names, "the data")
+    )
+    if not misfit and found.labels != wanted.labels:
+        misfit = f"is for {found.labels}-label images, not {wanted.labels}-label ones"
+    if misfit:
+        raise UserError(f"the judge {path} {misfit}; name one trained on such data.")
+    return encoder

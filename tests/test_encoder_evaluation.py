@@ -182,7 +182,7 @@ def test_unseen_classes(tmp_path):
     with pytest.raises(UserError, match="knows 7 classes .* but digits has 10 classes"):
         evaluate_encoder(path, config)
     config.data.unseen_classes = 3
-    with pytest.raises(UserError, match="knows 10 classes .* digits has in training 7 classes"):
+    with pytest.raises(UserError, match="knows 10 classes .* digits in training has 7 classes"):
         evaluate_encoder(saved(tmp_path / "all"), config)
 
 

@@ -53,6 +53,12 @@ def test_features_give_the_probabilities(digits):
     logits = features @ dense["kernel"] + dense["bias"]
     wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(encoder.probabilities(images), wanted, rtol=1e-3, atol=1e-5)
+    for one, other in zip(
+        encoder.features_and_probabilities(images),
+        (features, encoder.probabilities(images)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(
         encoder.represent_dataset(digits[0], np.arange(7)), features, rtol=1e-4, atol=1e-4
     )
@@ -101,8 +107,8 @@ def test_a_judge_that_does_not_fit_is_refused(tmp_path):
     right = image_signature((8, 8, 1), 10)
     assert load_judge(EXAMPLE, right, num_devices=1).has_classifier
     for signature, problem in (
-        (image_signature((16, 16, 1), 10), "takes images of 8x8x1, not 16x16x1"),
-        (image_signature((8, 8, 1), 9), "knows 10 classes, which are not the data's 9"),
+        (image_signature((16, 16, 1), 10), r"encodes images of 8x8x1 .* the data gives 16x16x1"),
+        (image_signature((8, 8, 1), 9), r"knows 10 classes \(0, .* but the data has 9 classes"),
         (image_signature((8, 8, 1), 10, "multi"), "is for single-label images"),
     ):
         with pytest.raises(UserError, match=problem):

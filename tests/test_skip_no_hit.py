@@ -78,7 +78,8 @@ def test_the_other_measures_and_the_whole_database(seed, cut, multi):
     query, query_labels, database, labels = problem(seed, 6, 8, 4)
     database[0], labels[0] = query[0], query_labels[0]  # a hit, whatever the order
     if multi:
-        query_labels, labels = np.eye(3)[query_labels], np.eye(3)[labels]
+        query_labels, labels = np.eye(4)[query_labels], np.eye(4)[labels]
+        labels[-1, 3] = 1  # a second label, which no query has
     results = {
         words: evaluate(query, query_labels, database, labels, num_bits=4, cuts=(cut,),
                         conventions=words)

@@ -21,6 +21,7 @@ CLOCKS = {"seconds", "steps_per_second"}
 
 _NAME, _WIDTH = 320, 80  # characters of a line's name, and of a line of it
 _COLUMNS = 4
+_MOST = 60  # panels
 _FEW = 30  # points of a line, which are then drawn
 
 
@@ -80,7 +81,8 @@ def training(series: Series, step: int) -> Figure:
     """
     names = [name for name in series if name not in CLOCKS]
     names.sort(key=lambda name: (name != "validation_map", "/" in name, name))
-    last = max(max(series[name][0]) for name in names)
+    names = names[:_MOST]
+    last = max(1, *(max(series[name][0]) for name in names))
     rows = math.ceil(len(names) / _COLUMNS)
     figure = Figure(figsize=(2.7 * _COLUMNS, 1.9 * rows), layout="constrained")
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).flat
