@@ -1,0 +1,1 @@
+"""The first hour of three new users, from the docs' own commands; each step is checked."""
