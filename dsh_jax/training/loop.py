@@ -60,7 +60,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     """
     with WorkdirLock(workdir) as lock:
         lock.take(create=False)
-        is_ours = check_same_config(workdir, config)
+        is_ours = check_same_config(workdir, config, more_steps=True)
         resumes = is_ours and has_checkpoint(workdir)
         # What is not trained yet has no claim on how the data was when it began.
         experiment = prepare(config, workdir if resumes else None)
