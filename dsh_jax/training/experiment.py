@@ -13,6 +13,7 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.vocabulary import Vocabulary
 from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.data.known_items import KnownItems
 from dsh_jax.data.signature import Signature, WordInputs
 from dsh_jax.data.splits.split import ID_FIELDS, Split, is_of
 from dsh_jax.data.splits.split import load as load_split
@@ -52,6 +53,7 @@ class Experiment:
       signature: what networks must know about the data.
       method: the method to train.
       judge: of synthetic images; None for none.
+      items: what the ids stand for, with all classes; None for data that does not change.
     """
 
     config: ConfigDict
@@ -61,6 +63,7 @@ class Experiment:
     signature: Signature
     method: Method
     judge: Encoder | None = None
+    items: KnownItems | None = None
 
 
 def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> Recipe:
@@ -203,6 +206,7 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
         raise UserError(
             "data.validation_per_class is 0, so no checkpoint can be chosen; set it to 2 or more."
         )
+    items = known_items.known_items(dataset) if dataset.contents else None
     dataset = of_seen_classes(dataset, split.unseen)
     signature = signature_of(config, dataset)
     method = build_method(config, signature)
@@ -213,7 +217,7 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     judge = None
     if method.synthesize is not None and config.get("judge"):
         judge = load_judge(config.judge, signature, num_devices=len(devices))
-    return Experiment(config, devices, dataset, split, signature, method, judge)
+    return Experiment(config, devices, dataset, split, signature, method, judge, items)
 
 
 def preview(config: ConfigDict, workdir: Path) -> str:
