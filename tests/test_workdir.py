@@ -39,6 +39,16 @@ def test_only_the_place_of_the_data_may_differ(tmp_path):
         workdir.check_same_config(tmp_path, config)
 
 
+def test_more_steps_are_the_same_config_where_that_is_asked_for(tmp_path):
+    write_json(tmp_path / "config.json", {"num_steps": 5})
+    (tmp_path / "checkpoints/3").mkdir(parents=True)
+    more, fewer = ConfigDict({"num_steps": 6}), ConfigDict({"num_steps": 4})
+    assert workdir.check_same_config(tmp_path, more, more_steps=True)
+    for config, options in ((more, {}), (fewer, {"more_steps": True})):
+        with pytest.raises(UserError, match=r"num_steps \(5 there, [46] now\)"):
+            workdir.check_same_config(tmp_path, config, **options)
+
+
 def test_the_command_line_is_as_typed(monkeypatch):
     typed = ["-m", "benchmarks.evaluate", "--result", "a b.json"]
     monkeypatch.setattr("sys.orig_argv", ["/somewhere/bin/python", *typed])

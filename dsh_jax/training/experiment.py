@@ -12,6 +12,7 @@ from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.vocabulary import Vocabulary
+from dsh_jax.data.known_items import KnownItems
 from dsh_jax.data.signature import Signature, WordInputs
 from dsh_jax.data.splits.split import Split, is_of
 from dsh_jax.data.splits.split import load as load_split
@@ -55,6 +56,7 @@ class Experiment:
       method: the method to train.
       judge: of synthetic images; None for none.
       metrics: of the user's own, by name; see `dsh_jax.metrics`.
+      items: what the ids stand for, with all classes; None for data that does not change.
     """
 
     config: ConfigDict
@@ -65,6 +67,7 @@ class Experiment:
     method: Method
     judge: Encoder | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    items: KnownItems | None = None
 
 
 def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> Recipe:
@@ -218,6 +221,7 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     own = metrics.find(config.get("metrics", ()))
     dataset, split = load_data(config, workdir)
     check_validation(split)
+    items = known_items.known_items(dataset) if dataset.contents else None
     dataset = of_seen_classes(dataset, split.unseen)
     signature = signature_of(config, dataset)
     method = build_method(config, signature)
@@ -232,4 +236,4 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
         own, num_bits=config.num_bits, classes=signature.num_classes,
         multi_label=dataset.multi_label,
     )  # fmt: skip
-    return Experiment(config, devices, dataset, split, signature, method, judge, own)
+    return Experiment(config, devices, dataset, split, signature, method, judge, own, items)

@@ -73,7 +73,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     """
     with WorkdirLock(workdir) as lock:
         lock.take(create=False)
-        is_ours = check_same_config(workdir, config)
+        is_ours = check_same_config(workdir, config, more_steps=True)
         resumes = is_ours and has_checkpoint(workdir)
         # What is not trained yet has no claim on how the data was when it began.
         experiment = prepare(config, workdir if resumes else None)
@@ -124,7 +124,7 @@ def _write_what_it_is(
     experiment: Experiment, workdir: Path, run: dict, step: int, *, resumes: bool
 ) -> None:
     """Writes the files that say what is trained, last of all the config."""
-    dataset, split, config = experiment.dataset, experiment.split, experiment.config
+    split, config = experiment.split, experiment.config
     # A resumed run keeps the split as it was drawn: items that are gone may come back.
     if not (resumes and (workdir / "split.json").exists()):
         (workdir / known_items.FILE).unlink(missing_ok=True)
@@ -132,8 +132,8 @@ def _write_what_it_is(
         save_description(
             describe(config, experiment.signature, experiment.method.codes, split), workdir
         )
-    if dataset.contents and not (workdir / known_items.FILE).exists():
-        known_items.save(known_items.known_items(dataset), workdir / known_items.FILE)
+    if experiment.items is not None and not (workdir / known_items.FILE).exists():
+        known_items.save(experiment.items, workdir / known_items.FILE)
     before = resuming.raised_from(workdir, config) if resumes else None
     say(*record_run(workdir / "run.json", run, step, len(experiment.devices)))
     if before is not None:

@@ -51,12 +51,16 @@ def has_checkpoint(workdir: Path) -> bool:
     return any(path.name.isdecimal() and path.is_dir() for path in folders)
 
 
-def check_same_config(workdir: Path, config: ConfigDict) -> bool:
+def check_same_config(workdir: Path, config: ConfigDict, *, more_steps: bool = False) -> bool:
     """Whether the files of a workdir are of this config; they are not if there are none.
 
     A run without a checkpoint does not claim its workdir: another config may be trained there.
 
-    A larger `num_steps` is the same config: the run goes on for longer.
+    Args:
+      workdir: that may hold a run.
+      config: to compare with.
+      more_steps: whether one with a larger `num_steps` is the same, so that a run goes on for
+        longer.
 
     Raises:
       UserError: there is a checkpoint of another config; names the fields that differ.
@@ -75,7 +79,7 @@ def check_same_config(workdir: Path, config: ConfigDict) -> bool:
         return False
     saved, new = flatten(there), flatten(as_dict(config))
     saved = {name: value for name, value in _NEW_FIELDS.items() if name in new} | saved
-    if is_raised(saved.get("num_steps"), new.get("num_steps")):
+    if more_steps and is_raised(saved.get("num_steps"), new.get("num_steps")):
         saved["num_steps"] = new["num_steps"]
     differing = [
         f"{field} ({saved.get(field, 'absent')!r} there, {new.get(field, 'absent')!r} now)"

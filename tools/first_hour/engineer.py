@@ -55,7 +55,8 @@ def tell(steps: Steps) -> None:
         told.check(before["map"] > 0.5, f"mAP is {before['map']:.3f}; chance is about 1/3")
 
     made.photo("squares", 30_000).save(root / "unlabeled/later.png")
-    told.run("docs/extending.md", "python eval.py --workdir runs/mine", says=["1 item can be found now"])
+    told.run("docs/extending.md", "python eval.py --workdir runs/mine",
+             says=["1 item can be found now"])
     codes = dict(np.load(workdir / "codes.npz"))
     told.check("unlabeled/later.png" in codes["names"], "the new photo has a code, too")
     moved = root.rename(steps.folder / "pictures")

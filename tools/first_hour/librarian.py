@@ -38,7 +38,8 @@ def tell(steps: Steps) -> None:
     with file.open("a") as lines:
         lines.write(json.dumps({"id": "later", "text": "star comet galaxy moon"}) + "\n")
     moved = file.rename(steps.folder / "catalogue.jsonl")
-    told.call(["eval.py", f"--workdir={workdir}", f"--data_dir={moved}"], says=["1 item can be found now"])
+    told.call(["eval.py", f"--workdir={workdir}", f"--data_dir={moved}"],
+              says=["1 item can be found now"])
     told.check("later" in dict(np.load(workdir / "codes.npz"))["names"], "the new one has a code")
     after = json.loads((workdir / "eval.json").read_text())
     told.check(before["map"] == after["map"], "the measured split and its mAP are the same")
