@@ -9,7 +9,7 @@ DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 # Each is the seed of training and of the split.
 DRAWS ?= 0 1 2 3 4
 
-.PHONY: quickstart test lint attack docs example-encoder results-digits results-multi-digits \
+.PHONY: quickstart test lint first-hour attack docs example-encoder results-digits results-multi-digits \
   results-cifar10-cpu results-cifar10-best-cpu gpu-results results-documents tables benchmark clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -27,11 +27,15 @@ quickstart: $(VENV)/.installed
 	@echo "Codes: $(RUN)/codes.npz  measures: $(RUN)/eval.json  pictures: $(RUN)/report/report.html"
 
 test: lint
-	$(PY) -m pytest -q tests
+	$(PY) -m pytest -q -n auto --dist loadfile tests
 
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+# The first hour of three new users, with the docs' own commands; less than ten minutes.
+first-hour: $(VENV)/.installed
+	$(PY) -m tools.first_hour
 
 # Kills, flipped bits, races and absurd configs; about a quarter of an hour.
 attack: $(VENV)/.installed
