@@ -26,7 +26,7 @@ CREATE TABLE items (
 CREATE TABLE labels (label TEXT, key INTEGER, PRIMARY KEY (label, key)) WITHOUT ROWID;
 CREATE TABLE tombstones (key INTEGER PRIMARY KEY);  -- of deleted items that FAISS still holds
 CREATE TABLE held (size INTEGER NOT NULL);  -- FAISS holds the keys below
-CREATE TRIGGER come AFTER INSERT ON items BEGIN
+CREATE TRIGGER come AFTER INSERT ON items WHEN new.labels <> '[]' BEGIN
   INSERT INTO labels SELECT value, new.key FROM json_each(new.labels);
 END;
 CREATE TRIGGER gone AFTER DELETE ON items BEGIN
@@ -310,7 +310,8 @@ def _chunks(values: list) -> Iterator[list]:
 
 
 def _row(item: Item) -> tuple[str | bytes, ...]:
-    labels, metadata = json.dumps(item.labels), json.dumps(dict(item.metadata))
+    labels = json.dumps(item.labels) if item.labels else "[]"
+    metadata = json.dumps(dict(item.metadata)) if item.metadata else "{}"
     return item.id, item.code, item.path, item.text, labels, metadata, item.stamp
 
 
