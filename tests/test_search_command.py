@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -420,3 +422,28 @@ def test_help_is_quick_because_it_imports_nothing_slow():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+PAGE = (ROOT / "docs/search.md").read_text()
+COMMANDS = re.findall(r"^python search.py (.*?)(?: &)?$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_documented_command_is_one(line):
+    options = arguments.parse(shlex.split(line))
+    assert options.verb in command.VERBS
+
+
+def test_the_documented_lines_of_python(made, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made, "runs/mine.index")
+    shutil.copy(MODEL, "runs/mine")  # a file has the name of the workdir
+    shutil.copy(images / "3/0003.png", "a.png")
+    own, block = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    exec(block, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[0] == "0" and "'3'" in lines[0]
+    exec(own, {"codes": np.zeros((3, 2), np.uint8)})
+    printed(capsys, "index", "--codes", "codes.npz", "--index", "own.index")
+    with open_index("own.index") as index:
+        assert index.labels() == {"x": 2, "y": 1} and index.num_bits == 16

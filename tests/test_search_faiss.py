@@ -7,7 +7,6 @@ import threading
 import time
 from dataclasses import replace
 
-import faiss
 import numpy as np
 import pytest
 
@@ -22,15 +21,6 @@ from tests.search_indexes import items_of, random_codes, shown, slow_search
 
 BITS = 24
 ITEMS = items_of(random_codes(3000, BITS, centres=30), labels=("x",))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """FAISS's threads wait for each other, which is slow beside other processes."""
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    yield
-    faiss.omp_set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """An index answers as a slow search of the items in it does, on every engine."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -236,3 +237,9 @@ def test_no_index_there(tmp_path):
         one_sentence(lambda name=name: open_index(tmp_path / name), name)
         assert not (tmp_path / name).exists()
     one_sentence(lambda: open_index("ftp://x"), "ftp://x")
+
+
+def test_milvus_without_its_packages(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    monkeypatch.delitem(sys.modules, "dsh_jax.search.milvus_engine")
+    one_sentence(lambda: open_index(tmp_path / "i.db"), "pip install", "pymilvus")
