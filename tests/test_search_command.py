@@ -251,6 +251,9 @@ def test_documents_and_their_metadata(tmp_path, capsys, monkeypatch):
     refusal("query", "--index", uri, "--id", "7", "--show", tmp_path / "x.png", parts=("--show",))
     images = write_images(tmp_path / "images", [1])
     refusal("add", "--images", images, "--index", uri, parts=("documents", "images"))
+    other = tmp_path / "other"
+    refusal("index", "--images", images, "--index", other, "--model", "words", parts=("documents",))
+    assert not other.exists()
 
 
 def test_codes_of_your_own(tmp_path, capsys):

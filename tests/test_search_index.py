@@ -117,7 +117,7 @@ def check_steps(uri, steps, queries, top, radius):
         index.close()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(steps=STEPS, top=st.none() | st.integers(1, 8), radius=st.none() | st.integers(0, 9))
 def test_any_history_of_a_faiss_index(tmp_path_factory, steps, top, radius):
     check_steps(str(tmp_path_factory.mktemp("any") / "index"), steps, 2, top, radius)

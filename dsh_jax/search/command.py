@@ -53,13 +53,13 @@ def index(options: argparse.Namespace) -> int:
     exists = index_exists(options.index)
     _check_same_kind(options, exists)
     encoder, num_bits, fingerprint = _model(options, source)
+    encode = _encode(encoder, source)
     if not exists:
         model = str(Path(options.model).expanduser().absolute()) if options.model else ""
         kind, chosen = options.kind or "flat", dict(options.set or ())
         create_index(options.index, Manifest(num_bits, fingerprint, model, kind, chosen))
     with open_index(options.index, write=True) as opened:
         opened.require(num_bits=num_bits, fingerprint=fingerprint, model=_named(options, source))
-        encode = _encode(encoder, source)
         counts = mirror(opened, source, encode, batch=options.batch, progress=not options.once)
         if opened.needs_compaction():
             opened.compact()
