@@ -38,7 +38,7 @@ def _loaded_once(encoder, monkeypatch):
     def load(model):
         return encoder if str(model) == str(MODEL) else load_encoder(model)
 
-    monkeypatch.setattr(command, "_load", load)
+    monkeypatch.setattr("dsh_jax.encoder.load_encoder", load)
 
 
 def write_images(folder, rows):
@@ -66,7 +66,7 @@ def images(tmp_path_factory):
 def made(tmp_path_factory, images, encoder):
     uri = tmp_path_factory.mktemp("indexed") / "index"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "_load", lambda _: encoder)
+        patch.setattr("dsh_jax.encoder.load_encoder", lambda _: encoder)
         assert call("index", "--model", MODEL, "--images", images, "--index", uri) == 0
     return uri
 
@@ -228,7 +228,7 @@ def test_documents_and_their_metadata(tmp_path, capsys, monkeypatch):
         def encode(self, texts):
             return hamming.pack(hamming.binarize(self.relaxed(texts)))
 
-    monkeypatch.setattr(command, "_load", lambda _: Words())
+    monkeypatch.setattr("dsh_jax.encoder.load_encoder", lambda _: Words())
     lines = [
         {"id": 7, "text": "a  b\n" + "c " * 200, "tags": ["x"], "year": 1987},
         {"id": "d2", "text": "h", "labels": ["x", "y"]},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dsh_jax.errors import UserError
-from dsh_jax.search import faiss_engine, kinds, store
+from dsh_jax.search import faiss_folder, kinds, store
 from dsh_jax.search.index import create_index, open_index
 from dsh_jax.search.items import Item
 from dsh_jax.search.manifest import Manifest
@@ -199,7 +199,7 @@ def test_a_full_disk_leaves_the_last_commit(uri, monkeypatch, name):
     with open_index(uri, write=True) as index:
         with monkeypatch.context() as patch:
             if name == "manifest":
-                patch.setattr(faiss_engine, "write_json", full)
+                patch.setattr(faiss_folder, "write_json", full)
             elif name == "codes":
                 patch.setattr(kinds.os, "fsync", full)
             else:
