@@ -44,9 +44,9 @@ def tune(kind: str, index: faiss.IndexBinary, options: Mapping[str, int]) -> Non
     if kind == "ivf":
         index.nprobe = min(index.nlist, options.get("probes", max(1, index.nlist // 16)))
     elif kind == "hnsw":
-        index.hnsw.efSearch = options.get("ef_search", 128)
+        index.hnsw.efSearch = options.get("ef_search", 64)
     elif kind == "multihash":
-        index.nflip = options.get("flips", 2)
+        index.nflip = options.get("flips", 1)
 
 
 def _ivf(d: int, n: int, num_bits: int, options: Mapping[str, int]) -> faiss.IndexBinary:
