@@ -80,11 +80,12 @@ class FaissEngine:
                 snapshot = self._refresh()
                 labeled = snapshot.store.labeled(query.labels) if query.labels else None
             found = candidates(snapshot, codes, query, labeled)
+            wanted = np.unique(np.concatenate([keys for keys, _ in found]))
             with self._mutex:
                 if self._now.store is not snapshot.store:  # another thread has opened a newer one
                     continue
-                items = snapshot.store.by_key(key for keys, _ in found for key in keys)
-            if all(int(key) in items for keys, _ in found for key in keys):
+                items = snapshot.store.by_key(wanted.tolist())
+            if len(items) == len(wanted):  # else another process has deleted some meanwhile
                 return [hits_of(keys, distances, items, query.top) for keys, distances in found]
         raise UserError(f"{self._folder} changes faster than it can be searched: try again.")
 

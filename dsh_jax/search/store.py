@@ -124,11 +124,11 @@ class Store:
             rows = self._connection.execute(statement, tuple(values)).fetchall()
         return np.array([key for (key,) in rows], np.int64)
 
-    def by_key(self, keys: Iterable[int]) -> dict[int, Item]:
-        """Items by key; keys that are gone are left out."""
+    def by_key(self, keys: Sequence[int]) -> dict[int, Item]:
+        """Items by key, of different keys; those that are gone are left out."""
         found = {}
         with self._sentences():
-            for some in _chunks(sorted({int(key) for key in keys})):
+            for some in _chunks(keys):
                 wanted = ",".join(map(str, some))
                 for key, *row in self._connection.execute(
                     f"SELECT key, {_COLUMNS} FROM items WHERE key IN ({wanted})"
@@ -304,7 +304,7 @@ def _explained(error: Exception, path: Path) -> UserError:
     return UserError(f"{path} is damaged ({reason}): restore the index, or index again.")
 
 
-def _chunks(values: list) -> Iterator[list]:
+def _chunks(values: Sequence) -> Iterator[Sequence]:
     for first in range(0, len(values), _AT_ONCE):
         yield values[first : first + _AT_ONCE]
 
