@@ -37,7 +37,7 @@ lint: $(VENV)/.installed
 first-hour: $(VENV)/.installed
 	$(PY) -m tools.first_hour
 
-# Kills, flipped bits, races and absurd configs; about a quarter of an hour.
+# Kills, flipped bits, races and absurd configs; about half an hour.
 attack: $(VENV)/.installed
 	$(PY) -m tools.attack
 
@@ -127,6 +127,7 @@ benchmark: $(VENV)/.installed
 	$(PY) -m benchmarks.shttm_codes --result results/speed/shttm_codes.json
 	$(PY) -m benchmarks.evaluate --result results/speed/evaluate.json
 	$(PY) -m benchmarks.streaming --result results/speed/streaming.json
+	$(PY) -m benchmarks.search --result results/speed/search.json
 	$(PY) -m benchmarks.train_step --config configs/cifar10_48bit_cpu.py $(DATA) \
 	  --result results/speed/train_step.json
 

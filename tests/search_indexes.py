@@ -1,9 +1,12 @@
 """Indexes that the tests of search share, and the slow search that they are compared with."""
 
+import faiss
 import numpy as np
 
 from dsh_jax import hamming
 from dsh_jax.search.items import Item
+
+faiss.omp_set_num_threads(1)  # several wait for each other, which is slow beside other processes
 
 
 def random_codes(n, num_bits, seed=0, centres=0):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,7 +38,7 @@ def _loaded_once(encoder, monkeypatch):
     def load(model):
         return encoder if str(model) == str(MODEL) else load_encoder(model)
 
-    monkeypatch.setattr(command, "_load", load)
+    monkeypatch.setattr("dsh_jax.encoder.load_encoder", load)
 
 
 def write_images(folder, rows):
@@ -64,7 +66,7 @@ def images(tmp_path_factory):
 def made(tmp_path_factory, images, encoder):
     uri = tmp_path_factory.mktemp("indexed") / "index"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "_load", lambda _: encoder)
+        patch.setattr("dsh_jax.encoder.load_encoder", lambda _: encoder)
         assert call("index", "--model", MODEL, "--images", images, "--index", uri) == 0
     return uri
 
@@ -226,7 +228,7 @@ def test_documents_and_their_metadata(tmp_path, capsys, monkeypatch):
         def encode(self, texts):
             return hamming.pack(hamming.binarize(self.relaxed(texts)))
 
-    monkeypatch.setattr(command, "_load", lambda _: Words())
+    monkeypatch.setattr("dsh_jax.encoder.load_encoder", lambda _: Words())
     lines = [
         {"id": 7, "text": "a  b\n" + "c " * 200, "tags": ["x"], "year": 1987},
         {"id": "d2", "text": "h", "labels": ["x", "y"]},
@@ -249,6 +251,9 @@ def test_documents_and_their_metadata(tmp_path, capsys, monkeypatch):
     refusal("query", "--index", uri, "--id", "7", "--show", tmp_path / "x.png", parts=("--show",))
     images = write_images(tmp_path / "images", [1])
     refusal("add", "--images", images, "--index", uri, parts=("documents", "images"))
+    other = tmp_path / "other"
+    refusal("index", "--images", images, "--index", other, "--model", "words", parts=("documents",))
+    assert not other.exists()
 
 
 def test_codes_of_your_own(tmp_path, capsys):
@@ -420,3 +425,28 @@ def test_help_is_quick_because_it_imports_nothing_slow():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+PAGE = (ROOT / "docs/search.md").read_text()
+COMMANDS = re.findall(r"^python search.py (.*?)(?: &)?$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_documented_command_is_one(line):
+    options = arguments.parse(shlex.split(line))
+    assert options.verb in command.VERBS
+
+
+def test_the_documented_lines_of_python(made, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made, "runs/mine.index")
+    shutil.copy(MODEL, "runs/mine")  # a file has the name of the workdir
+    shutil.copy(images / "3/0003.png", "a.png")
+    own, block = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    exec(block, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[0] == "0" and "'3'" in lines[0]
+    exec(own, {"codes": np.zeros((3, 2), np.uint8)})
+    printed(capsys, "index", "--codes", "codes.npz", "--index", "own.index")
+    with open_index("own.index") as index:
+        assert index.labels() == {"x": 2, "y": 1} and index.num_bits == 16

@@ -7,12 +7,11 @@ import threading
 import time
 from dataclasses import replace
 
-import faiss
 import numpy as np
 import pytest
 
 from dsh_jax.errors import UserError
-from dsh_jax.search import faiss_engine, kinds, store
+from dsh_jax.search import faiss_folder, kinds, store
 from dsh_jax.search.index import create_index, open_index
 from dsh_jax.search.items import Item
 from dsh_jax.search.manifest import Manifest
@@ -22,15 +21,6 @@ from tests.search_indexes import items_of, random_codes, shown, slow_search
 
 BITS = 24
 ITEMS = items_of(random_codes(3000, BITS, centres=30), labels=("x",))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """FAISS's threads wait for each other, which is slow beside other processes."""
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    yield
-    faiss.omp_set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +199,7 @@ def test_a_full_disk_leaves_the_last_commit(uri, monkeypatch, name):
     with open_index(uri, write=True) as index:
         with monkeypatch.context() as patch:
             if name == "manifest":
-                patch.setattr(faiss_engine, "write_json", full)
+                patch.setattr(faiss_folder, "write_json", full)
             elif name == "codes":
                 patch.setattr(kinds.os, "fsync", full)
             else:

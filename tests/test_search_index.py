@@ -1,6 +1,7 @@
 """An index answers as a slow search of the items in it does, on every engine."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -116,7 +117,7 @@ def check_steps(uri, steps, queries, top, radius):
         index.close()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(steps=STEPS, top=st.none() | st.integers(1, 8), radius=st.none() | st.integers(0, 9))
 def test_any_history_of_a_faiss_index(tmp_path_factory, steps, top, radius):
     check_steps(str(tmp_path_factory.mktemp("any") / "index"), steps, 2, top, radius)
@@ -236,3 +237,9 @@ def test_no_index_there(tmp_path):
         one_sentence(lambda name=name: open_index(tmp_path / name), name)
         assert not (tmp_path / name).exists()
     one_sentence(lambda: open_index("ftp://x"), "ftp://x")
+
+
+def test_milvus_without_its_packages(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    monkeypatch.delitem(sys.modules, "dsh_jax.search.milvus_engine")
+    one_sentence(lambda: open_index(tmp_path / "i.db"), "pip install", "pymilvus")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -12,15 +11,11 @@ from typing import TYPE_CHECKING
 
 from dsh_jax import interrupt
 from dsh_jax.errors import UserError, brief
-from dsh_jax.search import arguments
+from dsh_jax.search import arguments, query_command
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from dsh_jax.encoder import Encoder
     from dsh_jax.search.building import Counts, Encode
-    from dsh_jax.search.index import Index
-    from dsh_jax.search.items import Hit, Item
     from dsh_jax.search.sources import Source
 
 
@@ -53,13 +48,13 @@ def index(options: argparse.Namespace) -> int:
     exists = index_exists(options.index)
     _check_same_kind(options, exists)
     encoder, num_bits, fingerprint = _model(options, source)
+    encode = _encode(encoder, source)
     if not exists:
         model = str(Path(options.model).expanduser().absolute()) if options.model else ""
         kind, chosen = options.kind or "flat", dict(options.set or ())
         create_index(options.index, Manifest(num_bits, fingerprint, model, kind, chosen))
     with open_index(options.index, write=True) as opened:
         opened.require(num_bits=num_bits, fingerprint=fingerprint, model=_named(options, source))
-        encode = _encode(encoder, source)
         counts = mirror(opened, source, encode, batch=options.batch, progress=not options.once)
         if opened.needs_compaction():
             opened.compact()
@@ -101,35 +96,6 @@ def encode(options: argparse.Namespace) -> int:
     counts = fill(parts, entries, _encode(encoder, source), batch=options.batch,
                   progress=not options.once)  # fmt: skip
     _report(options, source, counts, f"shard {shard} of {shards} in {options.parts}")
-    return 0
-
-
-def query(options: argparse.Namespace) -> int:
-    """Finds the nearest items."""
-    from dsh_jax.search.index import open_index
-
-    if not getattr(options, "terms", None):
-        raise UserError("nothing is asked for: name an --image, a --text, a --code or an --id.")
-    if options.radius is not None and options.max_distance is not None:
-        raise UserError("--radius and --max-distance exclude each other: leave one out.")
-    top = options.top or (None if options.radius is not None else 10)
-    radius = options.max_distance if options.radius is None else options.radius
-    with open_index(options.index) as opened:
-        code, asked = _code(options, opened)
-        [hits] = opened.search(
-            code, top=top, radius=radius, labels=options.label or (), unique=options.unique,
-            exact=options.exact,
-        )  # fmt: skip
-        if options.top and options.top > len(opened):
-            print(f"the index has {len(opened):,} items in all", file=sys.stderr)
-    if options.show:
-        from dsh_jax.search.pictures import show
-
-        found = [(hit.item.path, f"{hit.distance} bits\n{hit.item.id}") for hit in hits]
-        if not any(path for path, _ in found):
-            raise UserError("--show needs images, and what was found has none: leave it out.")
-        show(options.show.expanduser(), asked, found)
-    _print(options, hits)
     return 0
 
 
@@ -194,8 +160,8 @@ def compact(options: argparse.Namespace) -> int:
 
 
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "index": index, "add": add, "encode": encode, "query": query, "delete": delete, "info": info,
-    "check": check, "compact": compact,
+    "index": index, "add": add, "encode": encode, "query": query_command.query,
+    "delete": delete, "info": info, "check": check, "compact": compact,
 }  # fmt: skip
 
 
@@ -217,7 +183,9 @@ def _model(options: argparse.Namespace, source: Source) -> tuple[Encoder | None,
         return None, source.num_bits, source.fingerprint
     if not options.model:
         raise UserError("--model is missing: name the workdir or the encoder file to encode with.")
-    encoder = _load(options.model)
+    from dsh_jax.encoder import load_encoder
+
+    encoder = load_encoder(options.model)
     fingerprint = encoder.fingerprint
     if source.kind == "codes":
         if source.fingerprint not in ("", fingerprint) or source.num_bits != encoder.num_bits:
@@ -227,12 +195,6 @@ def _model(options: argparse.Namespace, source: Source) -> tuple[Encoder | None,
             )
         return None, source.num_bits, fingerprint
     return encoder, encoder.num_bits, fingerprint
-
-
-def _load(model: str) -> Encoder:
-    from dsh_jax.encoder import load_encoder
-
-    return load_encoder(model)
 
 
 def _encode(encoder: Encoder | None, source: Source) -> Encode:
@@ -261,70 +223,3 @@ def _report(options: argparse.Namespace, source: Source, counts: Counts, where: 
             print(f"left out: {line}", file=sys.stderr)
         if len(left_out) > 10:
             print(f"left out: {len(left_out) - 10:,} more", file=sys.stderr)
-
-
-def _code(options: argparse.Namespace, opened: Index) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """The code that is asked for, and the images that it is made of, with captions."""
-    import numpy as np
-
-    from dsh_jax import hamming
-    from dsh_jax.search.combining import combine
-
-    encoder: Encoder | None = None
-    relaxed, weights, shown = [], [], []
-    for kind, value, weight in options.terms:
-        path = ""
-        if kind in ("image", "text"):
-            encoder = encoder or _encoder_of(options, opened)
-            relaxed.append(_relaxed(encoder, kind, value))
-            path = value if kind == "image" else ""
-        else:
-            packed = _hex(value, opened) if kind == "code" else b""
-            if kind == "id":
-                item: Item = opened.get([value])[0]
-                packed, path = item.code, item.path
-            bits = hamming.unpack(np.frombuffer(packed, np.uint8)[None], opened.num_bits)
-            relaxed.append(bits[0].astype(np.float32))
-        weights.append(weight)
-        if path:
-            shown.append((path, "query" if weight == 1 else f"query, times {weight:g}"))
-    return combine(relaxed, weights), shown
-
-
-def _relaxed(encoder: Encoder, kind: str, value: str) -> np.ndarray:
-    from dsh_jax.search.building import code_of
-
-    return code_of(encoder, "images" if kind == "image" else "documents", value)
-
-
-def _encoder_of(options: argparse.Namespace, opened: Index) -> Encoder:
-    model = options.model or opened.manifest.model
-    if not model:
-        raise UserError(f"{options.index} does not say which model its codes are of: add --model.")
-    encoder = _load(model)
-    opened.require(num_bits=encoder.num_bits, fingerprint=encoder.fingerprint, model=model)
-    return encoder
-
-
-def _hex(text: str, opened: Index) -> bytes:
-    with contextlib.suppress(ValueError):
-        code = bytes.fromhex(text)
-        padding = 8 * len(code) - opened.num_bits
-        if len(code) == opened.manifest.num_bytes and not code[-1] & ((1 << padding) - 1):
-            return code
-    raise UserError(
-        f"{text!r} is not a code of {opened.num_bits} bits: give {2 * opened.manifest.num_bytes} "
-        "hexadecimal digits, with zeros for padding."
-    )
-
-
-def _print(options: argparse.Namespace, hits: Sequence[Hit]) -> None:
-    for hit in hits:
-        item = hit.item
-        if options.json:
-            print(json.dumps(hit.to_dict()))
-        elif options.paths:
-            print(item.path or item.id)
-        else:
-            print(f"{hit.distance:3}  {item.id}  {','.join(item.labels) or '-'}  "
-                  f"{item.path or item.text}".rstrip())  # fmt: skip

@@ -163,7 +163,10 @@ class Index:
           ValueError: an id, a code or labels are invalid.
           UserError: it cannot be written.
         """
-        items = [replace(item, labels=check_labels(item.labels)) for item in items]
+        items = [
+            replace(item, labels=check_labels(item.labels)) if item.labels else item
+            for item in items
+        ]
         if len({check_id(item.id) for item in items}) < len(items):
             raise ValueError("items of one commit must have different ids")
         if any(len(item.code) != self.manifest.num_bytes for item in items):

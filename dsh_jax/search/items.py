@@ -1,5 +1,6 @@
 """What an index holds, and what it answers with."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from dsh_jax.errors import UserError
 MOST_ID_BYTES = 1024
 MOST_LABELS = 256  # of an item
 MOST_LABEL_BYTES = 512
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 SNIPPET = 200  # characters of a document that are kept
 
 
@@ -60,7 +62,7 @@ def check_id(name: str) -> str:
     Raises:
       ValueError: it is empty, too long, or has control characters or parts of no character.
     """
-    if not name or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+    if not name or _CONTROL.search(name):
         raise ValueError("an id must have characters, and no control characters")
     try:
         size = len(name.encode())
@@ -77,6 +79,8 @@ def check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
       ValueError: there are too many, or one is empty, too long or not Unicode.
     """
+    if not labels:
+        return ()
     labels = tuple(dict.fromkeys(labels))
     try:
         sizes = [len(label.encode()) for label in labels]

@@ -44,9 +44,10 @@ def tune(kind: str, index: faiss.IndexBinary, options: Mapping[str, int]) -> Non
     if kind == "ivf":
         index.nprobe = min(index.nlist, options.get("probes", max(1, index.nlist // 16)))
     elif kind == "hnsw":
-        index.hnsw.efSearch = options.get("ef_search", 128)
+        index.hnsw.efSearch = options.get("ef_search", 64)
     elif kind == "multihash":
-        index.nflip = options.get("flips", 2)
+        # A near code differs by few bits in one of the tables, and by fewer if there are many.
+        index.nflip = options.get("flips", 1 if index.nhash > 2 else 2)
 
 
 def _ivf(d: int, n: int, num_bits: int, options: Mapping[str, int]) -> faiss.IndexBinary:

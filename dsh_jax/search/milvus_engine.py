@@ -31,7 +31,7 @@ try:
     from pymilvus.exceptions import MilvusException
 except ImportError as error:
     raise UserError(
-        f"Milvus needs another package ({brief(error)}): pip install 'dsh_jax[milvus]'."
+        f"Milvus needs more packages ({brief(error)}): run pip install '.[milvus]' in the checkout."
     ) from error
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {"flat": (), "ivf": ("lists", "probes")}

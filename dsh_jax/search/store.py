@@ -26,7 +26,7 @@ CREATE TABLE items (
 CREATE TABLE labels (label TEXT, key INTEGER, PRIMARY KEY (label, key)) WITHOUT ROWID;
 CREATE TABLE tombstones (key INTEGER PRIMARY KEY);  -- of deleted items that FAISS still holds
 CREATE TABLE held (size INTEGER NOT NULL);  -- FAISS holds the keys below
-CREATE TRIGGER come AFTER INSERT ON items BEGIN
+CREATE TRIGGER come AFTER INSERT ON items WHEN new.labels <> '[]' BEGIN
   INSERT INTO labels SELECT value, new.key FROM json_each(new.labels);
 END;
 CREATE TRIGGER gone AFTER DELETE ON items BEGIN
@@ -124,11 +124,11 @@ class Store:
             rows = self._connection.execute(statement, tuple(values)).fetchall()
         return np.array([key for (key,) in rows], np.int64)
 
-    def by_key(self, keys: Iterable[int]) -> dict[int, Item]:
-        """Items by key; keys that are gone are left out."""
+    def by_key(self, keys: Sequence[int]) -> dict[int, Item]:
+        """Items by key, of different keys; those that are gone are left out."""
         found = {}
         with self._sentences():
-            for some in _chunks(sorted({int(key) for key in keys})):
+            for some in _chunks(keys):
                 wanted = ",".join(map(str, some))
                 for key, *row in self._connection.execute(
                     f"SELECT key, {_COLUMNS} FROM items WHERE key IN ({wanted})"
@@ -304,13 +304,14 @@ def _explained(error: Exception, path: Path) -> UserError:
     return UserError(f"{path} is damaged ({reason}): restore the index, or index again.")
 
 
-def _chunks(values: list) -> Iterator[list]:
+def _chunks(values: Sequence) -> Iterator[Sequence]:
     for first in range(0, len(values), _AT_ONCE):
         yield values[first : first + _AT_ONCE]
 
 
 def _row(item: Item) -> tuple[str | bytes, ...]:
-    labels, metadata = json.dumps(item.labels), json.dumps(dict(item.metadata))
+    labels = json.dumps(item.labels) if item.labels else "[]"
+    metadata = json.dumps(dict(item.metadata)) if item.metadata else "{}"
     return item.id, item.code, item.path, item.text, labels, metadata, item.stamp
 
 
