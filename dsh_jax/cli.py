@@ -130,10 +130,10 @@ def run(
         # Orbax logs every detail of every checkpoint, and tracebacks of what it raises anyway.
         logging.set_verbosity(logging.FATAL)
         try:
-            interrupt.stop_in_order()
             from dsh_jax import compilation_cache  # imports JAX, which --help does without
 
             compilation_cache.enable()
+            interrupt.stop_in_order()
             main(argv)
             sys.stdout.flush()
             interrupt.stop_at_once()

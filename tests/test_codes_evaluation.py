@@ -137,7 +137,7 @@ def test_files_that_are_refused(tmp_path, arrays):
 def test_the_commands_of_the_documentation(tmp_path, arrays, expected, monkeypatch):
     text = (ROOT / "docs/evaluation.md").read_text()
     lines = re.findall(r"^python (eval.py --codes .*)$", text, re.M)
-    (saving,) = re.findall(r"```python\n(import numpy as np\n.*?)```", text, re.S)
+    (saving,) = re.findall(r"```python\n(import numpy as np\n\nnp\.savez.*?)```", text, re.S)
     monkeypatch.chdir(tmp_path)
     exec(saving, dict(arrays))
     for name in NAMES:

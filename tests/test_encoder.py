@@ -101,8 +101,8 @@ def test_images_of_another_size_are_resized(encoder, images):
     large = np.stack([enlarged(pixels) for pixels in images[:40]])
     relaxed, wanted = encoder.relaxed(large), encoder.relaxed(images[:40])
     # Resizing is not exact, so a unit near 0.5 may move far; hardly any does.
-    assert np.abs(relaxed - wanted).mean() < 0.02
-    assert (np.abs(relaxed - wanted) > 0.2).mean() < 0.02
+    assert np.abs(relaxed - wanted).mean() < 0.05
+    assert (np.abs(relaxed - wanted) > 0.3).mean() < 0.02
     # Only the square in the middle counts, but for what the filter sees across its edge.
     wide = np.pad(large, ((0, 0), (0, 0), (30, 30), (0, 0)))
     assert np.abs(encoder.relaxed(wide) - relaxed).mean() < 0.02

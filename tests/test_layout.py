@@ -10,7 +10,7 @@ from dsh_jax.data.images.dataset import ImageFiles
 from dsh_jax.data.images.listing import list_images
 from dsh_jax.data.loading import draw_split, load_dataset
 from dsh_jax.errors import UserError
-from dsh_jax.training.experiment import preview
+from dsh_jax.training.preview import preview
 from tests.image_files import touch
 from tests.messages import one_sentence
 
@@ -123,7 +123,7 @@ def test_a_divided_folder_with_classes_in_one_part_only(tmp_path):
     assert {dataset.names[row].split("/")[0] for row in split.query} == {"test"}
     assert len(split.query) == 5 and len(split.database) == 31
     assert np.bincount(dataset.labels[split.validation]).tolist() == [2, 2, 2]
-    text = preview(config, tmp_path / "run")
+    text, _ = preview(config, tmp_path / "run")
     assert "Test holds" not in text and "test holds the queries" in text
     assert "classes without an image are left out: 'empty'" in text
     assert "none: 'new', 2 images" in text

@@ -209,7 +209,7 @@ def test_labels_may_be_missing_in_jsonl(tmp_path):
     rows = [{"path": "1.jpg", "labels": ["a"]}, {"path": "2.jpg"},
             {"path": "3.jpg", "labels": None, "test": None}]  # fmt: skip
     listing = list_images(write(tmp_path / "x.jsonl", *map(json.dumps, rows)))
-    assert listing.labels.tolist() == [[1], [0], [0]] and not listing.is_test.any()
+    assert listing.labels.tolist() == [0, -1, -1] and not listing.is_test.any()
 
 
 def test_jsonl_is_read_as_csv_is(tmp_path):

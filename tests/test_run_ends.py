@@ -190,7 +190,10 @@ def test_output_that_nobody_reads(finished, tmp_path, config_file):
 @pytest.mark.parametrize("script", ["train.py", "eval.py"])
 @pytest.mark.parametrize("module", ["absl", "numpy"])
 def test_an_interrupt_while_modules_are_imported(tmp_path, script, module):
-    process = subprocess.Popen([sys.executable, "-X", "importtime", script], cwd=ROOT,
+    arguments = [f"--workdir={tmp_path / 'run'}"]
+    if script == "train.py":
+        arguments.append("--config=configs/smoke.py")
+    process = subprocess.Popen([sys.executable, "-X", "importtime", script, *arguments], cwd=ROOT,
                                stderr=subprocess.PIPE, text=True)  # fmt: skip
     for line in process.stderr:  # each names a module that has been imported
         if line.split()[-1] == module:

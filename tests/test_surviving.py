@@ -73,7 +73,8 @@ def decodings(monkeypatch):
     calls = []
     decode = image_cache.try_to_decode
     monkeypatch.setattr(
-        image_cache, "try_to_decode", lambda *args: calls.append(None) or decode(*args)
+        image_cache, "try_to_decode",
+        lambda *args, **limits: calls.append(None) or decode(*args, **limits),
     )
     return calls
 

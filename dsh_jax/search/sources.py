@@ -8,12 +8,13 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from dsh_jax.data.images.listing import ENDINGS, UNLABELED, list_images
+from dsh_jax.data.images.layout import UNLABELED, Layout, find_layout
+from dsh_jax.data.images.listing import ENDINGS, list_images
 from dsh_jax.data.reading import read_text
 from dsh_jax.errors import UserError, brief
 from dsh_jax.search.items import SNIPPET, Item, check_id, check_labels
@@ -71,7 +72,8 @@ def of_images(source: Path) -> Source:
     """Images below a folder, or those that a CSV or JSONL file names.
 
     An image's id is its path relative to the folder, and its label the sub-folder of the folder
-    that it is in, unless that is named "unlabeled".
+    that it is in, unless that is named "unlabeled"; in a folder divided into train/CLASS and
+    test/CLASS it is CLASS.
 
     Raises:
       UserError: there is no such folder or file, or no image in it.
@@ -79,12 +81,15 @@ def of_images(source: Path) -> Source:
     source = source.expanduser()
     if source.is_dir():
         names, skipped = _walk(source), []
-        found = [(name, source / name, _label_of(name)) for name in names]
+        layout = _layout(source, names)
+        found = [(name, source / name, _label_of(name, layout)) for name in names]
     else:
         listing = list_images(source)
         skipped = list(listing.skipped)
         labels = listing.labels
-        rows = labels[:, None] if labels.ndim == 1 else [np.flatnonzero(row) for row in labels]
+        one = labels.ndim == 1  # then -1 is an image without a label
+        rows = [row[row >= 0] if one else np.flatnonzero(row)
+                for row in (labels[:, None] if one else labels)]  # fmt: skip
         found = [
             (name, path, tuple(listing.class_names[label] for label in row))
             for name, path, row in zip(listing.names, listing.paths, rows, strict=True)
@@ -180,9 +185,18 @@ def stamp_of(content: str, labels: Iterable[str], metadata: Mapping[str, Any]) -
     return hashlib.sha256(kept.encode()).hexdigest()[:16]
 
 
-def _label_of(name: str) -> tuple[str, ...]:
-    first, slash, _ = name.partition("/")
-    return (first,) if slash and first.casefold() != UNLABELED else ()
+def _layout(root: Path, names: Iterable[str]) -> Layout:
+    """Whether a folder is divided into train/CLASS and so on; one half divided is not."""
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    try:
+        return find_layout(root, folders - {"."})
+    except UserError:
+        return Layout({})
+
+
+def _label_of(name: str, layout: Layout) -> tuple[str, ...]:
+    folder = layout.class_of(name)
+    return (folder,) if folder and folder.casefold() not in UNLABELED else ()
 
 
 def _walk(root: Path) -> list[str]:

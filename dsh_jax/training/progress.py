@@ -70,7 +70,7 @@ class Progress:
         yield
         self._bar.set_description(name, refresh=False)
         self._bar.initial = self._bar.n
-        self._bar.start_t = time.time()
+        self._bar.start_t = self._bar.last_print_t = time.time()
 
     def advance(self) -> None:
         """Counts one finished step."""
