@@ -260,7 +260,7 @@ def test_the_command(trained, tmp_path):
         (["--encoder={path}", SMOKE, "--checkpoint=latest"], "--checkpoint is for a workdir"),
         (["--encoder={path}", SMOKE, "--report"], "add --output DIR"),
         (["--encoder={path}", SMOKE], "was trained on another split"),
-        (["--encoder={path}", SMOKE, "--config.data.sorce=digits"], "write data.source"),
+        (["--encoder={path}", SMOKE, "--config.data.sorce=digits"], "did you mean data.source?"),
         (["--encoder={path}.no", SMOKE], "there is no workdir and no encoder file"),
         ([], "--workdir is missing"),
     ],

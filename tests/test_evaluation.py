@@ -19,6 +19,7 @@ from dsh_jax.encoder_files import describe, save_description
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.files import write_json
+from dsh_jax.report import page
 from dsh_jax.retrieval import evaluate
 from dsh_jax.training.experiment import prepare
 from dsh_jax.training.saving import CheckpointWriter
@@ -169,7 +170,7 @@ def test_the_report_is_made_from_the_counts_of_the_evaluation(made, monkeypatch)
 
     monkeypatch.setattr(evaluation, "distance_counts", record)
     monkeypatch.setattr(
-        evaluation, "write_report", lambda folder, **rest: reported.update(rest, folder=folder)
+        page, "write_report", lambda folder, **rest: reported.update(rest, folder=folder)
     )
     result = measure(workdir, baseline="lsh", report=True)
     assert len(counted) == 1 and reported["counts"] is counted[0]
