@@ -1,4 +1,4 @@
-"""A trained model for programs without this package: a StableHLO program, or the encoder file.
+"""A trained model for programs without this package: StableHLO, ONNX, or the encoder file.
 
 A StableHLO file is a zip of two files: `encode.bin`, which `jax.export.deserialize` reads, and
 `about.json`, which says what goes in and what comes out. It is for serving: JAX promises to read it
@@ -7,21 +7,24 @@ for some months. The encoder file is the archive.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from dsh_jax import hamming
+from dsh_jax import export_onnx, hamming
 from dsh_jax.data.signature import ImageInputs
 from dsh_jax.encoder import Encoder, load_encoder
 from dsh_jax.errors import UserError, brief
 from dsh_jax.files import replacing
 
+FORMS = ("stablehlo", "safetensors", "onnx")
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, ABOUT = "encode.bin", "about.json"
 """The files in a StableHLO file."""
@@ -34,7 +37,7 @@ def export_model(model: str | Path, to: str, output: str | Path) -> Path:
 
     Args:
       model: a workdir or an encoder file.
-      to: "stablehlo" or "safetensors".
+      to: one of `FORMS`.
       output: the file to write; one that is there is replaced.
 
     Returns:
@@ -42,19 +45,23 @@ def export_model(model: str | Path, to: str, output: str | Path) -> Path:
 
     Raises:
       UserError: there is no such model, it cannot be exported, or the file cannot be written.
-      ValueError: `to` is neither.
+      ValueError: `to` is none of them.
     """
     output = Path(output).expanduser()
-    if to not in ("stablehlo", "safetensors"):
-        raise ValueError(f"to is 'stablehlo' or 'safetensors', not {to!r}")
+    if to not in FORMS:
+        raise ValueError(f"to is one of {FORMS}, not {to!r}")
     _check_output(output, Path(model).expanduser())
     if to == "stablehlo" and importlib.util.find_spec("flatbuffers") is None:
         raise UserError("JAX writes StableHLO with flatbuffers: pip install flatbuffers.")
+    if to == "onnx":
+        export_onnx.check_installed()
     encoder = load_encoder(model, num_devices=1)
     if to == "safetensors":
         encoder.save(output)
-    else:
+    elif to == "stablehlo":
         save_stablehlo(encoder, output)
+    else:
+        save_onnx(encoder, output)
     return output
 
 
@@ -72,12 +79,7 @@ def save_stablehlo(encoder: Encoder, path: Path) -> None:
     Raises:
       UserError: the encoder is of documents, JAX cannot export it, or the file cannot be written.
     """
-    inputs = encoder.signature.inputs
-    if not isinstance(inputs, ImageInputs):
-        raise UserError(
-            f"{encoder.method} encodes documents, and StableHLO has no strings: export it with "
-            "--to safetensors, which keeps the vocabulary."
-        )
+    inputs = _image_inputs(encoder)
 
     def encode(images: jax.Array) -> tuple[jax.Array, jax.Array]:
         relaxed = encoder.relaxed_of({"image": images})
@@ -97,12 +99,39 @@ def save_stablehlo(encoder: Encoder, path: Path) -> None:
         ) from error
     finally:
         jax.config.update(_LOCATIONS, locations)
-    about = json.dumps(_about(encoder, inputs, exported), indent=2) + "\n"
+    about = _about(encoder, inputs) | {
+        "jax": {
+            "version": jax.__version__,
+            "platforms": list(exported.platforms),
+            "calling_convention_version": exported.calling_convention_version,
+        }
+    }
+    with _writing(path) as beside, zipfile.ZipFile(beside, "w") as file:
+        # Without the time of writing, so that one model gives the same bytes again.
+        file.writestr(zipfile.ZipInfo(ABOUT), json.dumps(about, indent=2) + "\n")
+        file.writestr(zipfile.ZipInfo(PROGRAM), bytes(program))
+
+
+def save_onnx(encoder: Encoder, path: Path) -> None:
+    """Writes an ONNX file, which maps images as that of `save_stablehlo` does.
+
+    Args:
+      encoder: of images.
+      path: of the file.
+
+    Raises:
+      UserError: the encoder is of documents, it cannot be converted, or the file cannot be written.
+    """
+    content = export_onnx.onnx_model(encoder, _about(encoder, _image_inputs(encoder)))
+    with _writing(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[Path]:
     try:
-        with replacing(path) as beside, zipfile.ZipFile(beside, "w") as file:
-            # Without the time of writing, so that one model gives the same bytes again.
-            file.writestr(zipfile.ZipInfo(ABOUT), about)
-            file.writestr(zipfile.ZipInfo(PROGRAM), bytes(program))
+        with replacing(path) as beside:
+            yield beside
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror or brief(error)}): name a file in a folder "
@@ -110,13 +139,21 @@ def save_stablehlo(encoder: Encoder, path: Path) -> None:
         ) from error
 
 
-def _about(
-    encoder: Encoder, inputs: ImageInputs, exported: jax.export.Exported
-) -> dict[str, Any]:
+def _image_inputs(encoder: Encoder) -> ImageInputs:
+    inputs = encoder.signature.inputs
+    if not isinstance(inputs, ImageInputs):
+        raise UserError(
+            f"{encoder.method} encodes documents, and a program has no vocabulary: export it with "
+            "--to safetensors, which keeps it."
+        )
+    return inputs
+
+
+def _about(encoder: Encoder, inputs: ImageInputs) -> dict[str, Any]:
     """What goes into a program and what comes out, ready for JSON."""
     origin = encoder.origin
     return {
-        "kind": "dsh_jax stablehlo",
+        "kind": "dsh_jax export",
         "format": FORMAT,
         "fingerprint": encoder.fingerprint,
         "method": encoder.method,
@@ -142,11 +179,6 @@ def _about(
         },
         "class_names": list(encoder.class_names),
         "origin": None if origin is None else origin.to_dict(),
-        "jax": {
-            "version": jax.__version__,
-            "platforms": list(exported.platforms),
-            "calling_convention_version": exported.calling_convention_version,
-        },
     }
 
 

@@ -16,6 +16,7 @@ from dsh_jax import encoder_files, export, hamming, load_encoder
 from dsh_jax.data.documents.vocabulary import Vocabulary
 from dsh_jax.data.signature import ImageInputs, Signature, WordInputs
 from dsh_jax.encoder import Encoder
+from dsh_jax.export_onnx import on_any_platform
 from dsh_jax.search import arguments, command
 from tests.commands import ROOT, only_sentence, run
 from tests.messages import one_sentence
@@ -61,7 +62,7 @@ def assert_same_bits(encoder, images, codes, relaxed):
 
 
 def test_the_documented_script_runs_without_this_package(exported, encoder, tmp_path):
-    [block] = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    block, _ = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     # The first size by the script itself, the others by its function.
     code = "import importlib.util\nassert importlib.util.find_spec('dsh_jax') is None\n" + block
     code += "".join(f"np.savez('{n}.npz', *encode(np.load('{n}.npy')))\n" for n in SIZES[1:])
@@ -144,6 +145,30 @@ def test_every_network_can_be_exported(changes, tmp_path):
     assert_same_bits(encoder, images, np.asarray(codes), np.asarray(relaxed))
 
 
+def test_a_function_for_any_platform_has_the_default_branches(encoder):
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
+    plain = on_any_platform(lambda images: {"a": encoder.relaxed_of({"image": images})})
+    with_all = jax.make_jaxpr(lambda images: encoder.relaxed_of({"image": images}))(images)
+    assert "platform_index" in str(with_all)
+    traced = jax.make_jaxpr(plain)(images)
+    assert not any(name in str(traced) for name in ("platform_index", "cond[", "custom_vjp"))
+    found = jax.jit(plain)(images)["a"]
+    np.testing.assert_allclose(found, encoder.relaxed(images), atol=1e-5)
+
+
+def test_onnx_runtime_gets_the_same_bits(encoder, tmp_path):
+    pytest.importorskip("jax2onnx")  # the extra "export"; its import takes a minute
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "mine.onnx"
+    assert call("export", "--model", MODEL, "--to", "onnx", "--output", path) == 0
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["about"])
+    assert about["fingerprint"] == encoder.fingerprint
+    for n in SIZES:
+        images = np.random.default_rng(n).integers(0, 256, (n, 8, 8, 1), np.uint8)
+        assert_same_bits(encoder, images, *session.run(["codes", "relaxed"], {"images": images}))
+
+
 def test_safetensors_is_the_encoder_file(tmp_path, encoder):
     path = tmp_path / "mine.safetensors"
     assert call("export", "--model", MODEL, "--to", "safetensors", "--output", path) == 0
@@ -175,8 +200,8 @@ def test_what_is_refused(model, output, words, tmp_path, monkeypatch):
 
 def test_a_refusal_ends_with_2(tmp_path):
     options = ["export", "--model", MODEL, "--output", tmp_path / "x", "--to"]
-    _, stderr = run("search.py", *options, "onnx", expected=2)
-    assert "'onnx'" in only_sentence(2, stderr)
+    _, stderr = run("search.py", *options, "pickle", expected=2)
+    assert "'pickle'" in only_sentence(2, stderr)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -187,7 +212,12 @@ def test_documents_and_other_networks_are_refused(tmp_path, encoder, monkeypatch
     class Words:
         method, signature = "shttm", Signature(WordInputs(words), "multi", ("a",))
 
-    one_sentence(lambda: export.save_stablehlo(Words(), path), "documents", "safetensors")
+    for save in (export.save_stablehlo, export.save_onnx):
+        one_sentence(lambda save=save: save(Words(), path), "documents", "safetensors")
+
+    for changes in ({"mirrored": True}, {"dtype": "bfloat16"}):
+        other = of_network((8, 8, 1), **changes)
+        one_sentence(lambda other=other: export.save_onnx(other, path), "mirrored", "bfloat16")
 
     def fails(_):
         raise ValueError("a dimension is unknown\nand more")
@@ -210,13 +240,13 @@ def test_nothing_half_written_is_left_where_writing_fails(tmp_path, encoder, mon
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
-def test_without_flatbuffers(tmp_path, monkeypatch):
+def test_without_the_packages_that_write(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    one_sentence(
-        lambda: export.export_model(MODEL, "stablehlo", tmp_path / "x"), "pip install flatbuffers"
-    )
+    for to, words in (("stablehlo", "pip install flatbuffers"), ("onnx", "'.[export]'")):
+        one_sentence(lambda to=to: export.export_model(MODEL, to, tmp_path / "x"), words)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_form_is_an_argument_error(tmp_path):
-    with pytest.raises(ValueError, match="'onnx'"):
-        export.export_model(MODEL, "onnx", tmp_path / "x")
+    with pytest.raises(ValueError, match="'pickle'"):
+        export.export_model(MODEL, "pickle", tmp_path / "x")

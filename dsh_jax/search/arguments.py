@@ -167,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
 
     export = verb("export", "write a model for programs without this package")
     export.add_argument("--model", required=True, help="a workdir or an encoder file")
-    export.add_argument("--to", required=True, choices=("stablehlo", "safetensors"))
+    export.add_argument("--to", required=True, choices=("stablehlo", "safetensors", "onnx"))
     export.add_argument("--output", type=Path, required=True, metavar="FILE", help="what to write")
     return top
 
