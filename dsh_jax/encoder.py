@@ -219,6 +219,18 @@ class Encoder:
         features, logits = np.split(outputs, [-len(self.class_names)], axis=1)
         return features, self._probabilities(logits)
 
+    def relaxed_of(self, inputs: Batch) -> jax.Array:
+        """Relaxed codes of prepared items, to be called in a function that JAX compiles or exports.
+
+        Args:
+          inputs: of images `{"image": uint8 [batch, height, width, channels]}`, as
+            `signature.inputs` says.
+
+        Returns:
+          `[batch, num_bits]`.
+        """
+        return self._network.encode(self._variables, inputs)
+
     def represent_dataset(self, dataset: Dataset, ids: np.ndarray) -> np.ndarray:
         """Features `[n, features]` of items of a data set, as `encode_dataset` takes them."""
         return self._of_dataset(self._representation, dataset, ids, np.asarray)

@@ -66,6 +66,6 @@ def log_odds(logits: jax.Array, *, single: bool) -> jax.Array:
     """`log(p / (1 - p))` of each class's probability, `[batch, classes]`."""
     if not single:
         return logits
-    is_self = jnp.eye(logits.shape[-1], dtype=bool)
+    is_self = np.eye(logits.shape[-1], dtype=bool)  # ONNX Runtime can make none of its own
     others = jnp.where(is_self, -jnp.inf, logits[:, None, :])
     return logits - jax.nn.logsumexp(others, axis=-1)

@@ -89,7 +89,7 @@ class Conv3(nn.Module):
             conv = _SpectralConv(self.width * 2**block, size, self.spectral_norm, self.dtype)
             x = conv(x, train)
             x = max_pool(nn.relu(_Norm(self.norm, self.dtype)(x)))
-        x = nn.Dense(self.features, kernel_init=_HE, dtype=self.dtype)(x.reshape(len(x), -1))
+        x = nn.Dense(self.features, kernel_init=_HE, dtype=self.dtype)(x.reshape(x.shape[0], -1))
         return nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
 
 
@@ -128,7 +128,7 @@ class AlexNet(nn.Module):
             )
             x = nn.relu(_Norm(self.norm, self.dtype)(x))
             x = max_pool(x) if pool else x
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for _ in range(2):
             x = nn.relu(nn.Dense(self.features, kernel_init=_HE, dtype=self.dtype)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -164,6 +164,11 @@ def parser() -> argparse.ArgumentParser:
     compact = verb("compact", "free what deleted items took, or change the kind")
     _add_index(compact)
     _add_kind(compact)
+
+    export = verb("export", "write a model for programs without this package")
+    export.add_argument("--model", required=True, help="a workdir or an encoder file")
+    export.add_argument("--to", required=True, choices=("stablehlo", "safetensors", "onnx"))
+    export.add_argument("--output", type=Path, required=True, metavar="FILE", help="what to write")
     return top
 
 

@@ -159,9 +159,19 @@ def compact(options: argparse.Namespace) -> int:
     return 0
 
 
+def export(options: argparse.Namespace) -> int:
+    """Writes a model for programs without this package."""
+    from dsh_jax.export import export_model
+
+    path = export_model(options.model, options.to, options.output)
+    print(f"{path} ({path.stat().st_size:,} bytes, {options.to})")
+    return 0
+
+
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "index": index, "add": add, "encode": encode, "query": query_command.query,
     "delete": delete, "info": info, "check": check, "compact": compact,
+    "export": export,
 }  # fmt: skip
 
 
