@@ -327,7 +327,7 @@ def test_the_page_loads_nothing_from_elsewhere(client):
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     named = re.findall(r'(?:src|href)="([^"]*)"', page.text)
-    assert {*named} == {"page.css", "page.js", "docs"}
+    assert {*named} == {"page.css", "page.js", "docs", "data:,"}
     script = client.get("/page.js").text
     assert "innerHTML" not in script and "://" not in script
     assert client.get("/", params={"content": "x", "page": "x"}).text == page.text

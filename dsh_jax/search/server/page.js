@@ -86,7 +86,7 @@ const search = async () => {
   const found = answers.filter((each) => each.status === "fulfilled").map((each) => each.value);
   const what = query.by === "image" ? query.value.name || "the image" : `${query.by} ${query.value.slice(0, 80)}`;
   const counts = found.map((each) => `${each.hits.length} ${each.hits.length === 1 ? "item" : "items"}${each.note ? ` (${each.note.replace(/\.$/, "")})` : ""}`);
-  say(failed.length ? failed.join(" ") : `Nearest to ${what}: ${counts.join(" and ")}`, failed.length > 0);
+  say(failed.length ? [...new Set(failed)].join(" ") : `Nearest to ${what}: ${counts.join(" and ")}`, failed.length > 0);
   $("answers").replaceChildren(...found.map(section));
 };
 
