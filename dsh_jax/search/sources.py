@@ -182,7 +182,7 @@ def stamp_of(content: str, labels: Iterable[str], metadata: Mapping[str, Any]) -
 
 def _label_of(name: str) -> tuple[str, ...]:
     first, slash, _ = name.partition("/")
-    return (first,) if slash and first.casefold() != UNLABELED else ()
+    return (first,) if slash and first.casefold() not in UNLABELED else ()
 
 
 def _walk(root: Path) -> list[str]:
