@@ -1,5 +1,6 @@
 """`search.py serve`: every endpoint, every refusal, and answers that are the index's."""
 
+import asyncio
 import io
 import json
 import re
@@ -367,6 +368,26 @@ def test_too_many_at_once_and_too_long(services, folder, monkeypatch):
     free.set()
     monkeypatch.undo()
     assert client.post("/search/id", json={"id": "words"}).status_code == 200
+
+
+@pytest.mark.parametrize("message, status", [
+    ({"type": "http.request", "body": b"{", "more_body": True}, 503),
+    ({"type": "http.disconnect"}, None),
+])  # fmt: skip
+def test_a_body_that_never_ends_or_whose_sender_goes(services, folder, message, status):
+    app = made(services, folder, Limits(seconds=0.2)).app
+    sent, waiting = [], [message]
+
+    async def receive():
+        return waiting.pop() if waiting else await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/search/id", "query_string": b"",
+             "headers": [], "http_version": "1.1", "root_path": ""}  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    assert [each["status"] for each in sent if "status" in each] == [status] * bool(status)
 
 
 def test_what_fails_inside_is_a_sentence(services, folder, monkeypatch, caplog):

@@ -100,8 +100,10 @@ class Guard:
         except TimeoutError:
             if not timer.expired() or status:
                 raise
-            sentence = f"it took more than {self._limits.seconds:g} seconds: ask for less."
-            refused = refused or Refused(503, sentence)
+            limit = f"{self._limits.seconds:g} seconds"
+            refused = refused or Refused(
+                503, f"it took more than {limit}: ask for less, or send it faster."
+            )
         finally:
             if refused:
                 await refusal(refused)(scope, receive, noting_status)
