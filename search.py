@@ -1,8 +1,8 @@
 """Searches codes: `python search.py VERB --help`.
 
 `index` fills an index from images, documents or codes; `query` asks it; `add`, `delete`, `info`,
-`check` and `compact` keep it; `encode` makes parts of an index in several processes; `export`
-writes a model for programs without this package.
+`check` and `compact` keep it; `encode` makes parts of an index in several processes; `serve`
+answers over HTTP, with a page; `export` writes a model for programs without this package.
 """
 
 # ruff: noqa: E402

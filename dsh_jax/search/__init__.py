@@ -6,5 +6,6 @@
         [hits] = index.search(encoder.encode("a.png"), top=10)
 
 `index` is the face of every engine; `faiss_engine` and `milvus_engine` are the engines; `building`
-fills an index from a folder, a file or parts; `command` is `search.py`.
+fills an index from a folder, a file or parts; `command` is `search.py`, and `server` its page
+and API.
 """

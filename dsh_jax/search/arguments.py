@@ -41,6 +41,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
+    return int(text)
+
+
 def _bits(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of bits, 0 or more")
@@ -100,6 +106,26 @@ def _add_kind(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", type=_option, metavar="NAME=NUMBER", help="an option of the kind"
     )
+
+
+def _add_serve(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--index", action="append", required=True, metavar="URI",
+                       help="may be repeated")  # fmt: skip
+    serve.add_argument("--model", action="append", help="of the first --index, and so on, if moved")
+    serve.add_argument("--host", default="127.0.0.1", help="%(default)s; 0.0.0.0 is every network")
+    serve.add_argument("--port", type=_port, default=8000, help="%(default)s; 0 takes a free one")
+    serve.add_argument("--token-file", type=Path, metavar="FILE",
+                       help="the bearer token that requests need; or DSH_JAX_TOKEN")  # fmt: skip
+    serve.add_argument("--thumbnails", type=Path, metavar="DIR", help="where they are kept")
+    for name, default, text in (
+        ("--max-upload", 2**24, "bytes of a request"),
+        ("--max-pixels", 25_000_000, "pixels of its image"),
+        ("--max-top", 1000, "items that it may ask for"),
+        ("--timeout", 10, "seconds that it may take"),
+        ("--concurrency", 32, "requests at once"),
+    ):
+        serve.add_argument(name, type=_positive, default=default, metavar="NUMBER",
+                           help=f"{text} (%(default)s)")  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -164,6 +190,7 @@ def parser() -> argparse.ArgumentParser:
     compact = verb("compact", "free what deleted items took, or change the kind")
     _add_index(compact)
     _add_kind(compact)
+    _add_serve(verb("serve", "answer over HTTP, with a page; several indexes are compared"))
 
     export = verb("export", "write a model for programs without this package")
     export.add_argument("--model", required=True, help="a workdir or an encoder file")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dsh_jax import interrupt
 from dsh_jax.errors import UserError, brief
-from dsh_jax.search import arguments, query_command
+from dsh_jax.search import arguments, query_command, serve_command
 
 if TYPE_CHECKING:
     from dsh_jax.encoder import Encoder
@@ -171,6 +171,7 @@ def export(options: argparse.Namespace) -> int:
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "index": index, "add": add, "encode": encode, "query": query_command.query,
     "delete": delete, "info": info, "check": check, "compact": compact,
+    "serve": serve_command.serve,
     "export": export,
 }  # fmt: skip
 

@@ -93,6 +93,10 @@ def check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     return labels
 
 
-def unknown_id(name: str, uri: str) -> UserError:
+class UnknownItem(UserError):
+    """An id that is not in an index."""
+
+
+def unknown_id(name: str, uri: str) -> UnknownItem:
     """The error for an id that is not in an index."""
-    return UserError(f"there is no item {name!r} in {uri}: take an id that a query has printed.")
+    return UnknownItem(f"there is no item {name!r} in {uri}: take an id that a query has printed.")

@@ -64,7 +64,7 @@ def _code(options: argparse.Namespace, opened: Index) -> tuple[np.ndarray, list[
             relaxed.append(_relaxed(encoder, kind, value))
             path = value if kind == "image" else ""
         else:
-            packed = _hex(value, opened) if kind == "code" else b""
+            packed = code_of_hex(value, opened) if kind == "code" else b""
             if kind == "id":
                 item: Item = opened.get([value])[0]
                 packed, path = item.code, item.path
@@ -93,7 +93,12 @@ def _encoder_of(options: argparse.Namespace, opened: Index) -> Encoder:
     return encoder
 
 
-def _hex(text: str, opened: Index) -> bytes:
+def code_of_hex(text: str, opened: Index) -> bytes:
+    """The packed code that is written in hexadecimal digits.
+
+    Raises:
+      UserError: it is none, or not as long as those of the index.
+    """
     with contextlib.suppress(ValueError):
         code = bytes.fromhex(text)
         padding = 8 * len(code) - opened.num_bits
