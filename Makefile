@@ -20,11 +20,16 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PY) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
 	@touch $@
 
-# Learns and evaluates codes on a data set that needs no download.
+# Learns, evaluates and searches codes on a data set that needs no download.
 quickstart: $(VENV)/.installed
 	$(PY) train.py --config configs/digits_16bit.py --workdir $(RUN)
 	$(PY) eval.py --workdir $(RUN) --report
+	$(PY) -m tools.digits_folder $(RUN)/digits
+	$(PY) search.py index --model $(RUN) --images $(RUN)/digits --index $(RUN)/index
+	$(PY) search.py query --index $(RUN)/index --image examples/digits/3a.png --top 6 \
+	  --show $(RUN)/answer.png
 	@echo "Codes: $(RUN)/codes.npz  measures: $(RUN)/eval.json  pictures: $(RUN)/report/report.html"
+	@echo "The answer to a query: $(RUN)/answer.png"
 
 test: lint
 	$(PY) -m pytest -q -n auto --dist loadfile tests
