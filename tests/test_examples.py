@@ -69,6 +69,16 @@ def test_the_example_has_the_measures_beside_it():
     assert measures["num_bits"] == encoder.num_bits and measures["map"] > 0.9
 
 
+def test_the_encoder_of_photos_is_the_one_that_was_measured():
+    encoder = load_encoder(ROOT / "examples/cifar10_48bit.safetensors")
+    measures = json.loads((ROOT / "examples/cifar10_48bit.json").read_text())
+    row = json.loads((ROOT / "results/cifar10_48bit_best_cpu_draw0.json").read_text())
+    assert measures["encoder"] == encoder.fingerprint
+    assert measures["map"] == pytest.approx(row["map"], abs=1e-3)
+    assert measures["query_checksum"] == row["query_checksum"]
+    assert encoder.class_names[:2] == ("airplane", "automobile")
+
+
 def test_the_example_is_small_and_its_digits_are_never_trained_on():
     assert 80_000 < (ROOT / "examples/digits_16bit.safetensors").stat().st_size < 150_000
     dataset, split = load_data(digits_16bit.get_config(), ROOT / "none")
