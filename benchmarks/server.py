@@ -80,7 +80,8 @@ def main() -> None:
         load(search, image, clients=options.clients, seconds=5)  # warm
         before = resident_mib(server.pid)
         found = {
-            "search by image": load(search, image, clients=options.clients, seconds=options.seconds),
+            "search by image": load(search, image, clients=options.clients,
+                                    seconds=options.seconds),
             "search by image, alone": load(search, image, clients=1, seconds=options.seconds / 6),
             "HTTP without a search": load(f"{address}/health", None, clients=options.clients,
                            seconds=options.seconds / 6),
