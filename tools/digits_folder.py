@@ -7,17 +7,18 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from sklearn.datasets import load_digits
+
+from dsh_jax.data.images import built_in
 
 
 def write(folder: Path) -> None:
     """Writes DIGIT/NUMBER.png, 8 x 8 pixels each; images that are there already stay."""
-    digits = load_digits()
-    for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+    digits = built_in.load("digits")
+    for number, (pixels, label) in enumerate(zip(digits.images, digits.labels, strict=True)):
         path = folder / str(label) / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            Image.fromarray((pixels * 255 / 16).round().astype("uint8")).save(path)
+            Image.fromarray(pixels[..., 0]).save(path)
 
 
 if __name__ == "__main__":

@@ -207,6 +207,21 @@ def check_validation(split: Split) -> None:
         )
 
 
+def equip(
+    config: ConfigDict, method: Method, signature: Signature
+) -> tuple[Devices, Encoder | None]:
+    """The devices of a run, and the judge of its synthetic images if its config names one.
+
+    Raises:
+      UserError: a batch cannot be shared out among the devices, or the judge does not fit.
+    """
+    shared = {**method.shared, "encode_batch_size": config.encode_batch_size}
+    devices = pick_devices(config.num_devices, shared)
+    if method.synthesize is None or not config.get("judge"):
+        return devices, None
+    return devices, load_judge(config.judge, signature, num_devices=len(devices))
+
+
 def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     """Checks everything and reads the data; writes nothing.
 
@@ -227,11 +242,7 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     method = build_method(config, signature)
     for stage in method.stages:
         check_split(dataset, split, stage.batch)
-    shared = {**method.shared, "encode_batch_size": config.encode_batch_size}
-    devices = pick_devices(config.num_devices, shared)
-    judge = None
-    if method.synthesize is not None and config.get("judge"):
-        judge = load_judge(config.judge, signature, num_devices=len(devices))
+    devices, judge = equip(config, method, signature)
     metrics.try_on(
         own, num_bits=config.num_bits, classes=signature.num_classes,
         multi_label=dataset.multi_label,

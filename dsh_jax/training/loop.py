@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -289,10 +289,7 @@ class _Trainer:
         )
         self._speed.pause()
         for step, batch in enumerate(batches, start=first + 1):
-            if step == first + 1:
-                with self._progress.stage(stage.name):
-                    stacked, metrics = step_fn(stacked, batch)
-            else:
+            with self._progress.stage(stage.name) if step == first + 1 else nullcontext():
                 stacked, metrics = step_fn(stacked, batch)
             if not in_flight_is_safe:
                 jax.block_until_ready(stacked)

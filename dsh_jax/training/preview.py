@@ -17,9 +17,7 @@ from dsh_jax.data.documents.topics import check_num_topics
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.splits.split import ID_FIELDS, Split
 from dsh_jax.data.splits.unseen import of_seen_classes
-from dsh_jax.devices import pick_devices
 from dsh_jax.errors import UserError, UserErrors, as_user_error
-from dsh_jax.judge import load_judge
 from dsh_jax.methods import METHODS
 from dsh_jax.report.preview import write_document_preview, write_preview, write_problems
 from dsh_jax.training.experiment import (
@@ -27,6 +25,7 @@ from dsh_jax.training.experiment import (
     build_method,
     check_data_fields,
     check_validation,
+    equip,
     find_recipe,
     signature_of,
 )
@@ -130,10 +129,7 @@ def _check_the_rest(
         with problems.noted():
             check_split(dataset, split, stage.batch)
     with problems.noted():
-        shared = {**method.shared, "encode_batch_size": config.encode_batch_size}
-        devices = pick_devices(config.num_devices, shared)
-        if method.synthesize is not None and config.get("judge"):
-            load_judge(config.judge, signature, num_devices=len(devices))
+        equip(config, method, signature)
 
 
 def _shown(
