@@ -1,5 +1,6 @@
 """`conv2d` and `Conv` against XLA's convolution, Flax's layer and a sum written out."""
 
+import math
 import re
 import subprocess
 import sys
@@ -69,6 +70,24 @@ def assert_same_convolution(x, kernel, strides, padding, rtol=1e-4):
 )
 def test_values_and_gradients_are_the_native_ones(size, strides, channels, padding):
     x, kernel = normal(0, (2, 9, 8, channels[0])), normal(1, (size, size, *channels))
+    assert_same_convolution(x, kernel, strides, padding)
+
+
+@pytest.mark.parametrize(
+    "batch, image, size, strides, padding, channels",
+    [
+        (129, (8, 8), (3, 3), (1, 1), "SAME", (3, 16)),
+        (40, (15, 17), (3, 5), (1, 1), "SAME", (4, 17)),
+        (43, (18, 16), (5, 3), (1, 1), "VALID", (2, 16)),
+        (36, (32, 33), (4, 4), (2, 2), "SAME", (3, 16)),
+        (17, (45, 67), (3, 3), (2, 3), "VALID", (2, 18)),
+    ],
+)
+def test_gradients_of_many_pixels_are_the_native_ones(
+    batch, image, size, strides, padding, channels
+):
+    x, kernel = normal(0, (batch, *image, channels[0])), normal(1, (*size, *channels))
+    assert batch * math.prod(native(x, kernel, strides=strides, padding=padding).shape[1:3]) > 8192
     assert_same_convolution(x, kernel, strides, padding)
 
 

@@ -10,6 +10,7 @@ XLA's own convolutions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +23,10 @@ from jax import lax
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _Pair = tuple[int, int]
 _Pads = Sequence[_Pair]
+
+# Of the kernel's gradient on the CPU, measured with 3x3 and 5x5 kernels:
+_MANY = 8192  # from so many pixels of a batch on, products of blocks are the fastest, 2 to 4 times,
+_THIN = 16  # if there are at least so many output channels.
 
 
 def _native(x: jax.Array, kernel: jax.Array, strides: _Pair, padding: str | _Pads) -> jax.Array:
@@ -96,6 +101,42 @@ def _products(
     return jnp.stack(products).reshape(*kernel_size, x.shape[-1], dy.shape[-1])
 
 
+def _products_of_blocks(
+    x: jax.Array, dy: jax.Array, kernel_size: _Pair, strides: _Pair, pads: _Pads
+) -> jax.Array:
+    """The same sums, by one matrix product per row of the kernel and block of images.
+
+    Patches of two images stay in the CPU's cache, where those of a whole batch do not.
+    """
+    (height, width), (rows, columns) = kernel_size, dy.shape[1:3]
+    channels, outputs = x.shape[-1], dy.shape[-1]
+    tall, wide = (rows - 1) * strides[0] + 1, (columns - 1) * strides[1] + 1
+    even = (0, len(x) % 2)
+    x = jnp.pad(x, (even, *pads, (0, 0)))
+    dy = jnp.pad(dy, (even, (0, 0), (0, 0), (0, 0)))
+
+    def add(total: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        images, gradients = block
+        gradients = gradients.reshape(-1, outputs)
+        offsets = [images[:, :, j : j + wide : strides[1]] for j in range(width)]
+        patches = jnp.concatenate(offsets, axis=-1)
+        products = [
+            lax.dot_general(
+                patches[:, i : i + tall : strides[0]].reshape(-1, width * channels),
+                gradients,
+                (((0,), (0,)), ((), ())),
+                preferred_element_type=jnp.float32,
+            )
+            for i in range(height)
+        ]
+        return total + jnp.stack(products), None
+
+    blocks = [array.reshape(-1, 2, *array.shape[1:]) for array in (x, dy)]
+    total = jnp.zeros((height, width * channels, outputs), jnp.float32)
+    total, _ = lax.scan(add, total, (blocks[0], blocks[1]))
+    return total.reshape(height, width, channels, outputs)
+
+
 def _kernel_gradient_cpu(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, strides: _Pair, padding: str
 ) -> jax.Array:
@@ -104,6 +145,8 @@ def _kernel_gradient_cpu(
     low = [before for before, _ in pads]
     if size[0] * size[1] <= 4:  # 1x1 and 2x2: few products, faster than a convolution
         gradient = _products(x, dy, size, strides, pads)
+    elif math.prod(dy.shape[:3]) >= _MANY and dy.shape[-1] >= _THIN:
+        gradient = _products_of_blocks(x, dy, size, strides, pads)
     elif dy.shape[-1] < x.shape[-1] and dy.shape[1:3] == x.shape[1:3]:
         # Few output channels make a thin matrix product: swap x and dy. Not where x is larger
         # than dy: it becomes the kernel, and a kernel larger than its image has no fast path.
