@@ -188,4 +188,6 @@ def get_config() -> ConfigDict:
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 1000  # steps between validations, sample grids and checkpoints
     config.keep_checkpoints = 2  # latest ones to keep, in addition to the best by validation mAP
+    # Training saves and ends after so many minutes; the same command goes on. 0 is no limit.
+    config.max_minutes = 0.0
     return config

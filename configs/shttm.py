@@ -91,4 +91,6 @@ def documents(source: str, num_bits: int) -> ConfigDict:
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 100  # steps between validations and checkpoints
     config.keep_checkpoints = 2  # latest ones to keep, in addition to the best by validation mAP
+    # Training saves and ends after so many minutes; the same command goes on. 0 is no limit.
+    config.max_minutes = 0.0
     return config

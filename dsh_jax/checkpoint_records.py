@@ -17,18 +17,24 @@ class Record:
     Attributes:
       step: steps done.
       seconds: training time.
-      validation_map: the score that decides which checkpoint is the best.
+      validation_map: the score that decides which checkpoint is the best; None for one that was
+        saved because training was stopped.
       leaves: path of each array of the state -> its type, shape and SHA-256.
     """
 
     step: int
     seconds: float
-    validation_map: float
+    validation_map: float | None
     leaves: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON, with a checksum of everything else in it."""
         return asdict(self) | {"checksum": self._checksum}
+
+    @property
+    def score(self) -> float:
+        """The validation mAP; below any other where there is none."""
+        return -1.0 if self.validation_map is None else self.validation_map
 
     @property
     def _checksum(self) -> str:

@@ -61,10 +61,12 @@ class Checkpoints:
     def best(self) -> int | None:
         """Step of the checkpoint with the best validation mAP; of equals, the latest.
 
+        One without a score is the best only where no other is.
+
         Raises:
           DamagedCheckpoint: the score of one is damaged.
         """
-        scores = {step: self.record(step).validation_map for step in self.steps()}
+        scores = {step: self.record(step).score for step in self.steps()}
         return max(scores, key=lambda step: (scores[step], step), default=None)
 
     def find(self, which: str) -> int:

@@ -141,6 +141,8 @@ def run(
             _fail(_on_lines(error))
         except OSError as error:
             _fail(_about_files(error))
+        except interrupt.Stopped as stopped:
+            interrupt.end(0, str(stopped))
         except KeyboardInterrupt:
             interrupt.end(130, interrupt.STOPPED)
 

@@ -1,12 +1,23 @@
-"""Ctrl-C ends a command with one line, even while it still imports its modules."""
+"""Ctrl-C ends a command with one line, even while it still imports its modules.
+
+While training takes steps, Ctrl-C and SIGTERM are requests: it saves a checkpoint, and then ends.
+"""
 
 import contextlib
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TextIO
 
-STOPPED = "stopped; run the same command again to resume."
+RESUME = "run the same command again to resume."
+STOPPED = f"stopped; {RESUME}"
+STOPPED_AT = "stopped at step"
+
+
+class Stopped(Exception):
+    """Training ended before its last step, with all that it had done saved."""
 
 
 def stop_at_once() -> None:
@@ -17,6 +28,30 @@ def stop_at_once() -> None:
 def stop_in_order() -> None:
     """From now on Ctrl-C raises `KeyboardInterrupt`, as usual."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def requests() -> Iterator[Callable[[], bool]]:
+    """Within the block the first Ctrl-C or SIGTERM is a request; the next Ctrl-C ends the process.
+
+    Yields:
+      A function that says whether there was one. Outside of the main thread, where Python takes no
+      signals, there is none.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, _: Any) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, _stop)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, ask) for number in numbers} if is_main else {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end(code: int, line: str = "", file: TextIO | None = None) -> NoReturn:

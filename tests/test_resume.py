@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import jax
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from configs import smoke
+from dsh_jax import interrupt
 from dsh_jax.checkpoints import Checkpoints, DamagedCheckpoint
 from dsh_jax.errors import UserError
 from dsh_jax.training import loop, progress
@@ -128,6 +131,45 @@ def test_a_resumed_run_keeps_the_fitted_kernel_and_the_shares_of_classes(tmp_pat
     assert_same_state(resumed, whole)
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     assert "validation_accuracy" in metrics(tmp_path / "whole")[-1]
+
+
+def test_a_run_out_of_time_saves_its_step_and_goes_on_from_it(finished, tmp_path):
+    # Without a score: step 1 is not one of those that are evaluated.
+    with pytest.raises(interrupt.Stopped, match="stopped at step 1 of 6, which is saved"):
+        train(tmp_path, max_minutes=1e-9)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.steps() == [1] and checkpoints.record(1).validation_map is None
+    assert checkpoints.find("best") == 1
+    assert_same_state(train(tmp_path), finished[1])
+    assert checkpoints.find("best") in (3, NUM_STEPS)
+    scored = [line for line in metrics(tmp_path) if "validation_map" in line]
+    assert scored == [line for line in metrics(finished[0]) if "validation_map" in line]
+
+
+def test_a_request_at_an_evaluated_step_saves_it_once(finished, tmp_path, monkeypatch):
+    def ask(self, step, stacked):
+        evaluate(self, step, stacked)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    evaluate = loop._Trainer._evaluate
+    with monkeypatch.context() as patched, pytest.raises(interrupt.Stopped, match="at step 3 of"):
+        patched.setattr(loop._Trainer, "_evaluate", ask)
+        train(tmp_path)
+    assert Checkpoints(tmp_path / "checkpoints").record(3).validation_map is not None
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert_same_state(train(tmp_path), finished[1])
+    assert metrics(tmp_path) == metrics(finished[0])
+
+
+def test_a_request_at_the_last_step_is_not_needed(finished, tmp_path, monkeypatch):
+    def ask(self, step, stacked):
+        evaluate(self, step, stacked)
+        if step == NUM_STEPS:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    evaluate = loop._Trainer._evaluate
+    monkeypatch.setattr(loop._Trainer, "_evaluate", ask)
+    assert_same_state(train(tmp_path), finished[1])
 
 
 def test_a_finished_run_is_left_as_it_is(finished, copy):

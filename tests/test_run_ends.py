@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -201,3 +202,24 @@ def test_an_interrupt_while_modules_are_imported(tmp_path, script, module):
     process.send_signal(signal.SIGINT)
     rest = [line for line in process.stderr.read().splitlines() if "import time:" not in line]
     assert process.wait() == 130 and rest == ["stopped; run the same command again to resume."]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_steps_are_taken_saves_and_ends(tmp_path, config_file, number):
+    workdir = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "train.py", config_file, f"--workdir={workdir}",
+         "--config.num_steps=99999", "--config.eval_every_steps=99999",
+         "--config.log_every_steps=1"],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    log = workdir / "metrics.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 3):
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=120)
+    (step,) = Checkpoints(workdir / "checkpoints").steps()
+    assert process.returncode == 0 and stderr.splitlines()[-1] == (
+        f"stopped at step {step:,} of 99,999, which is saved; run the same command again to resume."
+    )
+    assert step > 3 and json.loads(log.read_text().splitlines()[-1])["step"] == step

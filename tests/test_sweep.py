@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dsh_jax import interrupt
 from dsh_jax.files import write_json
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.training.workdir import as_dict
@@ -261,6 +262,9 @@ def test_a_command_that_fails_is_named_with_its_last_words(tmp_path):
         with pytest.raises(processes.Died, match=words):
             processes.call([str(script)], log)
     assert log.read_text().count("$ python ") == 4
+    script.write_text(f"print('{interrupt.STOPPED_AT} 3 of 6, which is saved')")
+    with pytest.raises(processes.Died, match="stopped at step 3 of 6, which is saved; log:"):
+        processes.call([str(script)], log)
     script.write_text("import sys\nsys.exit(130)")
     with pytest.raises(KeyboardInterrupt):
         processes.call([str(script)], log)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dsh_jax import interrupt
 from dsh_jax.errors import UserError, brief
-from dsh_jax.interrupt import STOPPED
 
 
 class Died(Exception):
@@ -23,7 +23,7 @@ def call(command: Sequence[str], log: Path) -> None:
       log: gets the command and its output, after what it holds already.
 
     Raises:
-      Died: the exit code is not 0.
+      Died: the exit code is not 0, or it is a training that stopped before its last step.
       KeyboardInterrupt: Ctrl-C stopped the script.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -38,6 +38,9 @@ def call(command: Sequence[str], log: Path) -> None:
         raise KeyboardInterrupt
     if code:
         raise Died(f"exit code {code}: {_last_words(log)}; log: {log}")
+    words = _last_words(log)
+    if words.startswith(interrupt.STOPPED_AT):  # by SIGTERM or its time limit
+        raise Died(f"{words}; log: {log}")
 
 
 def _last_words(log: Path) -> str:
@@ -80,5 +83,5 @@ def guarded(main: Callable[[], int]) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\n{STOPPED}", file=sys.stderr)
+        print(f"\n{interrupt.STOPPED}", file=sys.stderr)
         return 130

@@ -22,7 +22,7 @@ from dsh_jax.devices import Devices, pick_devices
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_files import SIGNATURE, load_description
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.fields import SEED, Integer, Names, Rules
+from dsh_jax.fields import SEED, Integer, Names, Number, Rules
 from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
 from dsh_jax.methods import METHODS
@@ -39,7 +39,7 @@ FIELDS: Rules = {
 }
 """The fields of the training loop, which all configs have."""
 
-OPTIONAL: Rules = {"metrics": Names()}
+OPTIONAL: Rules = {"metrics": Names(), "max_minutes": Number(least=0)}
 """Those that configs of version 0.2 do not have."""
 
 

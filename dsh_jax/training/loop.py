@@ -1,18 +1,20 @@
 """The training loop: any method's stages, with validation, checkpoints and resumption."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax import hamming
+from dsh_jax import hamming, interrupt
 from dsh_jax.checkpoints import METRIC
 from dsh_jax.data import known_items, loading, targets
 from dsh_jax.data.batches import make_batch
@@ -56,6 +58,9 @@ IN_FLIGHT = 4
 def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     """Trains, or resumes where an earlier call with the same workdir stopped.
 
+    After Ctrl-C, SIGTERM or `max_minutes` it saves a checkpoint at the next step and ends; a run
+    that is then resumed ends like one that never stopped.
+
     Args:
       config: of an experiment.
       workdir: gets `config.json`, `split.json`, `items.json`, `run.json`, `metrics.jsonl`,
@@ -70,7 +75,9 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
       UserError: before anything is written, a mistake in the config, the data or the workdir, or
         another training that is running there; later, a loss or parameter that is not finite,
         named with its step, a workdir that was deleted, or a disk that is full.
+      Stopped: it was asked to stop, or its time was up; what was done is saved.
     """
+    began = time.monotonic()
     with WorkdirLock(workdir) as lock:
         lock.take(create=False)
         is_ours = check_same_config(workdir, config, more_steps=True)
@@ -109,7 +116,12 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         progress.text(start, "config", table(("field", "value"), flatten(as_dict(config)).items()))
         with lock.checked(), closing(checkpoints), closing(progress):
             trainer = _Trainer(experiment, workdir, checkpoints, progress, lock, seconds, learned)
-            return trainer.fit(state) if experiment.method.fit else trainer.run(state, start)
+            if experiment.method.fit:
+                return trainer.fit(state)
+            minutes = config.get("max_minutes", 0)
+            ends = began + 60 * minutes if minutes else math.inf
+            with interrupt.requests() as asked:
+                return trainer.run(state, start, lambda: asked() or time.monotonic() >= ends)
 
 
 def _clear(workdir: Path) -> None:
@@ -269,17 +281,23 @@ class _Trainer:
             self._evaluate(int(state.step), stacked)
         return state
 
-    def run(self, state: State, start: int) -> State:
-        """Takes the steps from `start` on; neither `state` nor the result has a device axis."""
+    def run(self, state: State, start: int, stops: Callable[[], bool]) -> State:
+        """Takes the steps from `start` on; neither `state` nor the result has a device axis.
+
+        Raises:
+          Stopped: `stops()` was true after a step that was not the last.
+        """
         stacked = replicate(state, self._experiment.devices)
         end = 0
         for stage in self._experiment.method.stages:
             first, end = max(start, end), end + stage.num_steps
             if first < end:
-                stacked = self._run_stage(stage, stacked, first, end)
+                stacked = self._run_stage(stage, stacked, first, end, stops)
         return unreplicate(stacked)
 
-    def _run_stage(self, stage: Stage, stacked: State, first: int, end: int) -> State:
+    def _run_stage(
+        self, stage: Stage, stacked: State, first: int, end: int, stops: Callable[[], bool]
+    ) -> State:
         config, devices = self._experiment.config, self._experiment.devices
         step_fn = compile_step(stage.step, config.seed, devices)
         # Simulated CPU devices can deadlock when several steps are in flight.
@@ -303,7 +321,21 @@ class _Trainer:
                 self._evaluate(step, stacked)
             elif log:
                 self._log()
+            if not last and stops():
+                self._stop(step, stacked, saved=evaluate)
         return stacked
+
+    def _stop(self, step: int, stacked: State, *, saved: bool) -> NoReturn:
+        """Saves a checkpoint, unless there is one of this step, and ends the training."""
+        self._wait(0)
+        self._log()
+        if not saved:
+            self._save(step, unreplicate(stacked), None)
+        self._checkpoints.wait()
+        num_steps = self._experiment.method.num_steps
+        raise interrupt.Stopped(
+            f"{interrupt.STOPPED_AT} {step:,} of {num_steps:,}, which is saved; {interrupt.RESUME}"
+        )
 
     def _wait(self, most: int) -> None:
         """Waits until at most so many steps are not finished, and counts those that are."""
@@ -351,10 +383,12 @@ class _Trainer:
             grid = self._sample_grid(state)
             save_png(self._workdir / "samples" / f"step_{step:07d}.png", grid)
             self._progress.image(step, "samples", grid)
-        self._checkpoints.save(
-            step, state, seconds=time.monotonic() - self._began, validation_map=validation_map
-        )
+        self._save(step, state, validation_map)
         self._speed.pause()
+
+    def _save(self, step: int, state: State, validation_map: float | None) -> None:
+        seconds = time.monotonic() - self._began
+        self._checkpoints.save(step, state, seconds=seconds, validation_map=validation_map)
 
     def _validate(self, stacked: State) -> tuple[float, dict[str, float]]:
         """mAP of the validation items among themselves, each left out of its own ranking.

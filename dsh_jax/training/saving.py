@@ -33,14 +33,16 @@ class CheckpointWriter(Checkpoints):
         self._scores: dict[int, float] = {}
         self._manager: ocp.CheckpointManager | None = None
 
-    def save(self, step: int, state: Any, *, seconds: float, validation_map: float) -> None:
+    def save(
+        self, step: int, state: Any, *, seconds: float, validation_map: float | None
+    ) -> None:
         """Starts writing a checkpoint.
 
         Args:
           step: steps done.
           state: the tree, without a device axis.
           seconds: training time so far, from which a resumed run counts on.
-          validation_map: the score that decides which is the best.
+          validation_map: the score that decides which is the best; None if it was not measured.
 
         Raises:
           UserError: parameters, statistics or averages are not finite; or this checkpoint or the
@@ -55,14 +57,15 @@ class CheckpointWriter(Checkpoints):
                     "rate or set clip_norm, and start again in another --workdir."
                 )
         digests = {name: records.digest(leaf) for name, leaf in leaves.items()}
-        record = Record(step, float(seconds), float(validation_map), digests)
+        score = None if validation_map is None else float(validation_map)
+        record = Record(step, float(seconds), score, digests)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record.to_dict())
         )
         with self._writing():
             if self._manager is None:
                 self._manager = self._open()
-            self._scores[step] = record.validation_map
+            self._scores[step] = record.score
             self._manager.save(step, args=items)
 
     def resume(self, like: Any) -> tuple[int, Any, float, list[DamagedCheckpoint]]:
@@ -134,7 +137,7 @@ class CheckpointWriter(Checkpoints):
         damaged = []
         for step in reversed(self.steps()):
             try:
-                self._scores[step] = self.record(step).validation_map
+                self._scores[step] = self.record(step).score
             except DamagedCheckpoint as error:
                 damaged.append(error)
         return damaged

@@ -20,7 +20,8 @@ from dsh_jax.files import read_json, write_json
 
 # These may differ between a run and its resumption: they do not change what is learned.
 FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
-               "data.memory_limit_gb", "data.dry_run", "judge", "metrics")  # fmt: skip
+               "data.memory_limit_gb", "data.dry_run", "judge", "metrics",
+               "max_minutes")  # fmt: skip
 # Fields that configs of version 0.2 do not have, and what training did without them.
 _NEW_FIELDS = {
     "data.stop_words": "english",
