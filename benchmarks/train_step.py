@@ -31,7 +31,8 @@ from dsh_jax.files import write_json
 from dsh_jax.methods.base import Stage, State
 from dsh_jax.training import workdir
 from dsh_jax.training.experiment import Experiment, prepare
-from dsh_jax.training.loop import stage_batches, training_ids
+from dsh_jax.training.loop import training_ids
+from dsh_jax.training.trainer import stage_batches
 
 WARM_UP = 3  # steps before each measurement: more than the pipeline prefetches during a pause
 

@@ -17,10 +17,11 @@ from dsh_jax.data.splits.from_lists import split_by_roles
 from dsh_jax.encoder import load_encoder
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
-from dsh_jax.training import loop
+from dsh_jax.training import trainer
 from dsh_jax.training.experiment import prepare
-from dsh_jax.training.loop import stage_batches, train
+from dsh_jax.training.loop import train
 from dsh_jax.training.preview import preview
+from dsh_jax.training.trainer import stage_batches
 from tests import corpus
 from tests.commands import ROOT, only_sentence, run_forked
 
@@ -106,7 +107,7 @@ def test_without_unlabeled_images_one_label_each_is_one_label(folder, tmp_path):
 
 def test_streamed_images_give_the_same_batches(folder, tmp_path, monkeypatch):
     streamed = []
-    monkeypatch.setattr(loop, "stream", lambda *a: streamed.append(a) or stream(*a))
+    monkeypatch.setattr(trainer, "stream", lambda *a: streamed.append(a) or stream(*a))
     batches, datasets = [], []
     for limit in (4.0, 1e-9):
         config = config_of(folder, tmp_path, **{"data.memory_limit_gb": limit})

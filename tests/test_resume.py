@@ -15,8 +15,9 @@ import pytest
 from configs import smoke
 from dsh_jax import interrupt
 from dsh_jax.checkpoints import Checkpoints, DamagedCheckpoint
+from dsh_jax.devices import unreplicate
 from dsh_jax.errors import UserError
-from dsh_jax.training import loop, progress
+from dsh_jax.training import loop, progress, trainer
 
 NUM_STEPS = 6  # two of stage 1, four of stage 2; checkpoints at 3 and 6
 
@@ -151,9 +152,9 @@ def test_a_request_at_an_evaluated_step_saves_it_once(finished, tmp_path, monkey
         evaluate(self, step, stacked)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    evaluate = loop._Trainer._evaluate
+    evaluate = trainer.Trainer._evaluate
     with monkeypatch.context() as patched, pytest.raises(interrupt.Stopped, match="at step 3 of"):
-        patched.setattr(loop._Trainer, "_evaluate", ask)
+        patched.setattr(trainer.Trainer, "_evaluate", ask)
         train(tmp_path)
     assert Checkpoints(tmp_path / "checkpoints").record(3).validation_map is not None
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -167,8 +168,8 @@ def test_a_request_at_the_last_step_is_not_needed(finished, tmp_path, monkeypatc
         if step == NUM_STEPS:
             os.kill(os.getpid(), signal.SIGINT)
 
-    evaluate = loop._Trainer._evaluate
-    monkeypatch.setattr(loop._Trainer, "_evaluate", ask)
+    evaluate = trainer.Trainer._evaluate
+    monkeypatch.setattr(trainer.Trainer, "_evaluate", ask)
     assert_same_state(train(tmp_path), finished[1])
 
 
@@ -279,13 +280,13 @@ def test_where_all_checkpoints_are_damaged_nothing_is_written(copy):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
-    compile_step = loop.compile_step
+    compile_step = trainer.compile_step
 
     def breaking(step, seed, devices):
         inner = compile_step(step, seed, devices)
 
         def run(state, batch):
-            count = int(loop.unreplicate(state.step)) + 1
+            count = int(unreplicate(state.step)) + 1
             state, metrics = inner(state, batch)
             if count >= 5:
                 metrics["hash/triplet"] = metrics["hash/triplet"] * jnp.nan
@@ -293,7 +294,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
 
         return run
 
-    monkeypatch.setattr(loop, "compile_step", breaking)
+    monkeypatch.setattr(trainer, "compile_step", breaking)
     with pytest.raises(UserError, match=r"loss.triplet .* became NaN at step 5; lower a learning"):
         train(tmp_path)
     assert saved_steps(tmp_path) == [3]

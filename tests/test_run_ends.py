@@ -18,7 +18,7 @@ from configs import cnnh_plus_digits_16bit, smoke
 from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.encoder import load_encoder
 from dsh_jax.errors import UserError
-from dsh_jax.training import lock, loop
+from dsh_jax.training import lock, loop, trainer
 from tests.commands import ROOT, only_sentence, refused, run_forked
 from tests.messages import one_sentence
 
@@ -70,12 +70,12 @@ def config_file(tmp_path):
 
 def each_evaluation(monkeypatch, action):
     """Calls `action(trainer, step, state)` before each evaluation, to act or to change it."""
-    evaluate = loop._Trainer._evaluate
+    evaluate = trainer.Trainer._evaluate
 
     def acting(self, step, stacked):
         return evaluate(self, step, action(self, step, stacked) or stacked)
 
-    monkeypatch.setattr(loop._Trainer, "_evaluate", acting)
+    monkeypatch.setattr(trainer.Trainer, "_evaluate", acting)
 
 
 def test_a_second_training_changes_nothing(finished, tmp_path, config_file):

@@ -218,7 +218,7 @@ def test_what_was_not_trained_yet_takes_the_data_as_it_is(first, copy, monkeypat
     def stop(*_):
         raise Stopped
 
-    monkeypatch.setattr(loop, "_Trainer", stop)
+    monkeypatch.setattr(loop, "Trainer", stop)
     shutil.rmtree(copy / "run/checkpoints")
     draw(copy / "photos/blue/00.png", COLORS["blue"], 90)
     with pytest.raises(Stopped):
