@@ -90,7 +90,7 @@ def main() -> None:
     finally:
         server.terminate()
         server.wait()
-    size = f"{Image.open(options.image).width} x {Image.open(options.image).height}"
+    size = "{} x {}".format(*Image.open(options.image).size)
     figures = {
         f"{title}, {numbers['clients']} clients, {numbers['per_second']:,.0f} requests/s": (
             f"median {numbers['p50_ms']:.1f} ms, 99th percentile {numbers['p99_ms']:.1f} ms; "

@@ -31,6 +31,7 @@ from dsh_jax.search.server.limits import Limits
 from dsh_jax.search.server.service import Service
 from dsh_jax.search.server.thumbnails import Thumbnails
 from tests.commands import ROOT
+from tests.search_indexes import Words
 
 MODEL = ROOT / "examples/digits_16bit.safetensors"
 QUERY = ROOT / "examples/digits/3a.png"
@@ -159,16 +160,6 @@ def test_top_above_the_size_gives_all(services, folder, index):
 
 
 def test_documents_are_asked_with_text(folder):
-    class Words:
-        class signature:  # noqa: N801
-            class inputs:  # noqa: N801
-                kind = "documents"
-
-        num_bits, fingerprint = 8, "d" * 64
-
-        def relaxed(self, texts):
-            return np.array([[float("abcdefgh"[k] in text) for k in range(8)] for text in texts])
-
     uri = folder / "documents"
     create_index(uri, Manifest(8, "d" * 64))
     with open_index(uri, write=True) as index:
