@@ -72,7 +72,7 @@ def main() -> None:
     try:
         for _ in range(600):
             try:
-                requests.get(f"{address}/health", timeout=1)
+                requests.get(f"{address}/health", timeout=60)
                 break
             except requests.ConnectionError:
                 time.sleep(0.1)

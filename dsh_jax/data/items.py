@@ -97,8 +97,10 @@ def prepare_batches(
                 return _documents(chunk, inputs, first, batch_size, multiple_of)
             return _images(chunk, inputs, first, batch_size, multiple_of, threads)
 
+        # What is one batch needs no thread that works ahead.
+        is_one = total is not None and total <= batch_size
         with bar:
-            for prepared in prefetch(make, chunks):
+            for prepared in map(make, chunks) if is_one else prefetch(make, chunks):
                 yield prepared
                 bar.update(len(prepared.positions) + len(prepared.failures))
     if not position:
