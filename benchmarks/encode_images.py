@@ -79,9 +79,9 @@ def index(encoder: Encoder, source: Source, uri: Path) -> None:
 
 def throughput(
     config: ConfigDict, num_batches: int, rounds: int, folder: Path
-) -> tuple[float, dict[str, tuple[float, float]]]:
-    """Images/s of the bare forward pass; and of each way to encode, with the median ratio of the
-    time on the CPU that the bare pass and this way take."""
+) -> tuple[float, dict[str, tuple[float, float, float]]]:
+    """Images/s of the bare forward pass; and of each way to encode, with its median ratio to the
+    bare pass, and that of the time on the CPU."""
     size, devices = config.encode_batch_size, pick_devices(0, {})
     images = np.random.default_rng(0).integers(0, 256, (num_batches * size, 32, 32, 3), np.uint8)
     for number, image in enumerate(images):
@@ -112,8 +112,9 @@ def throughput(
     times = [[seconds(run) for run in (bare, *ways.values())] for _ in range(rounds)]
     wall, cpu = np.moveaxis(np.array(times), -1, 0)
     speeds = len(images) / np.median(wall, axis=0)
-    ratios = np.median(cpu[:, :1] / cpu, axis=0)
-    return speeds[0], dict(zip(ways, zip(speeds[1:], ratios[1:], strict=True), strict=True))
+    beside, cpu_beside = (np.median(each[:, :1] / each, axis=0) for each in (wall, cpu))
+    rows = zip(speeds[1:], beside[1:], cpu_beside[1:], strict=True)
+    return speeds[0], dict(zip(ways, rows, strict=True))
 
 
 def start_up(config: ConfigDict, rounds: int) -> dict[str, tuple[float, float]]:
@@ -152,9 +153,9 @@ def main() -> None:
         bare, ways = throughput(config, options.batches, options.rounds, Path(folder))
     loading = start_up(config, options.rounds)
     figures = {"the compiled forward pass alone": f"{bare:,.0f} images/s"}
-    for way, (speed, ratio) in ways.items():
+    for way, (speed, ratio, cpu) in ways.items():
         figures[f"encoding images {way}"] = (
-            f"{speed:,.0f} images/s; the forward pass takes {ratio:.1%} of its CPU time"
+            f"{speed:,.0f} images/s, {ratio:.1%} of that; {cpu:.1%} by CPU time"
         )
     figures |= {
         "process to first code, encoder file": "{:.2f} s".format(loading["an encoder file"][0]),
