@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -21,7 +21,7 @@ class Batches(Generic[S, T]):
       most: items of a batch.
     """
 
-    def __init__(self, run: Callable[[Sequence[S]], Sequence[T]], most: int) -> None:
+    def __init__(self, run: Callable[[Sequence[S]], Iterable[T]], most: int) -> None:
         self._run = run
         self._most = most
         self._waiting: deque[tuple[Future[T], S]] = deque()
