@@ -1,7 +1,8 @@
 """Times an encoder beside its bare compiled forward pass: `python -m benchmarks.encode_images`.
 
-- Images/s of `encoder.encode` on an array in memory, and of the compiled forward pass alone, on one
-  batch that stays on the device; alternating, with the median ratio.
+- Images/s of `encoder.encode` on an array in memory, of `search.py index` on a folder of PNG files
+  with the same images, and of the compiled forward pass alone, on one batch that stays on the
+  device; alternating, with the median ratios of the time on the CPU.
 - Seconds from the start of a process to the code of one image, from an encoder file, beside a
   process that imports JAX and Flax, builds the same network and compiles it.
 
@@ -15,11 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from configs import cifar10_48bit_cpu
 from dsh_jax.data.signature import ImageInputs, Signature
@@ -27,6 +31,10 @@ from dsh_jax.devices import compile_encode, pick_devices, replicate, shard
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_files import describe
 from dsh_jax.files import write_json
+from dsh_jax.search.building import encode_with, fill
+from dsh_jax.search.index import create_index, open_index
+from dsh_jax.search.manifest import Manifest
+from dsh_jax.search.sources import Source, of_images
 from dsh_jax.training import workdir
 
 SIGNATURE = Signature(ImageInputs(32, 32, 3), "single", tuple(map(str, range(10))))
@@ -61,10 +69,24 @@ def untrained(config: ConfigDict, signature: Signature) -> Encoder:
     return Encoder(description, jax.tree.map(np.asarray, variables), pick_devices(0, {}))
 
 
-def throughput(config: ConfigDict, num_batches: int, rounds: int) -> tuple[float, float, float]:
-    """(images/s of the encoder, images/s of the bare forward pass, median ratio)."""
+def index(encoder: Encoder, source: Source, uri: Path) -> None:
+    """As `search.py index` does it."""
+    create_index(uri, Manifest(encoder.num_bits))
+    with open_index(uri, write=True) as opened:
+        encode = encode_with(encoder, "images")
+        fill(opened, source.entries, encode, batch=1024, progress=False)
+
+
+def throughput(
+    config: ConfigDict, num_batches: int, rounds: int, folder: Path
+) -> tuple[float, dict[str, tuple[float, float, float]]]:
+    """Images/s of the bare forward pass; and of each way to encode, with its median ratio to the
+    bare pass, and that of the time on the CPU."""
     size, devices = config.encode_batch_size, pick_devices(0, {})
     images = np.random.default_rng(0).integers(0, 256, (num_batches * size, 32, 32, 3), np.uint8)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{number:06}.png")
+    source = of_images(folder)
     encoder = untrained(config, SIGNATURE)
     network = describe(config, SIGNATURE, "untrained").build()
     variables = replicate(jax.jit(network.init)(jax.random.key(0)), devices)
@@ -75,17 +97,24 @@ def throughput(config: ConfigDict, num_batches: int, rounds: int) -> tuple[float
         outputs = [compiled(variables, batch) for _ in range(num_batches)]
         jax.block_until_ready(outputs)
 
-    def seconds(run) -> float:
-        began = time.perf_counter()
-        run()
-        return time.perf_counter() - began
+    def indexed() -> None:
+        with tempfile.TemporaryDirectory() as place:
+            index(encoder, source, Path(place) / "index")
 
-    bare()
-    encoder.encode(images)
-    pairs = [(seconds(lambda: encoder.encode(images)), seconds(bare)) for _ in range(rounds)]
-    ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
-    ratio = statistics.median(their / our for our, their in pairs)
-    return len(images) / ours, len(images) / theirs, ratio
+    def seconds(run: Callable[[], Any]) -> np.ndarray:
+        began = time.perf_counter(), time.process_time()
+        run()
+        return np.array([time.perf_counter() - began[0], time.process_time() - began[1]])
+
+    ways = {"in memory": lambda: encoder.encode(images), "of PNG files into an index": indexed}
+    for run in (bare, *ways.values()):
+        run()
+    times = [[seconds(run) for run in (bare, *ways.values())] for _ in range(rounds)]
+    wall, cpu = np.moveaxis(np.array(times), -1, 0)
+    speeds = len(images) / np.median(wall, axis=0)
+    beside, cpu_beside = (np.median(each[:, :1] / each, axis=0) for each in (wall, cpu))
+    rows = zip(speeds[1:], beside[1:], cpu_beside[1:], strict=True)
+    return speeds[0], dict(zip(ways, rows, strict=True))
 
 
 def start_up(config: ConfigDict, rounds: int) -> dict[str, tuple[float, float]]:
@@ -116,14 +145,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--batches", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--note", default="", help="kept in the result")
     parser.add_argument("--result", type=Path, help="also write a JSON file")
     options = parser.parse_args()
     config = cifar10_48bit_cpu.get_config()
-    ours, bare, ratio = throughput(config, options.batches, options.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        bare, ways = throughput(config, options.batches, options.rounds, Path(folder))
     loading = start_up(config, options.rounds)
-    figures = {
-        "encoding images in memory": f"{ours:,.0f} images/s",
-        "the compiled forward pass alone": f"{bare:,.0f} images/s; encoding reaches {ratio:.1%}",
+    figures = {"the compiled forward pass alone": f"{bare:,.0f} images/s"}
+    for way, (speed, ratio, cpu) in ways.items():
+        figures[f"encoding images {way}"] = (
+            f"{speed:,.0f} images/s, {ratio:.1%} of that; {cpu:.1%} by CPU time"
+        )
+    figures |= {
         "process to first code, encoder file": "{:.2f} s".format(loading["an encoder file"][0]),
         "importing JAX and compiling the network alone": "{:.2f} s; the encoder takes {:.2f} x as "
         "long".format(loading["bare"][0], loading["an encoder file"][1]),
@@ -133,6 +167,7 @@ def main() -> None:
         print(f"{label:{width}}  {text}")
     if options.result:
         run = workdir.describe_run(workdir.command_line(), [])
+        run |= {"note": options.note} if options.note else {}
         write_json(options.result, {"title": "Encoding images", "figures": figures, "run": run})
 
 

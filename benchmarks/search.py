@@ -1,19 +1,18 @@
 """Search beside FAISS alone, in one run: `python -m benchmarks.search`.
 
 - Seconds of an index's answer with items, and of `faiss.IndexBinaryFlat` returning numbers, on the
-  same codes; alternating, with the median ratio.
+  same codes, of one thread each; alternating, with the median ratio.
 - Recall and speed of the approximate kinds beside the flat index of FAISS, on codes around real
   ones: a hit counts if it is as near as the last of the exact ones.
 - Seconds to open the index and to answer the first query, in a process of its own.
 - The share of 100 queries whose hits in Milvus Lite are those of FAISS, item by item.
 
-Codes are synthetic: each is a centre with bits flipped, and centres are real codes, if given as
-`--codes`, or random ones, 50 codes around each.
+The first codes are real, if there are some in `--codes`; the others are synthetic. Each of these is
+a centre with bits flipped, and centres are the real codes or random ones, 50 codes around each.
 """
 
 import argparse
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -60,21 +59,32 @@ def codes_around(centres: np.ndarray, n: int, seed: int) -> np.ndarray:
     return rows
 
 
-def seconds(call: Callable[[], Any]) -> float:
+def seconds(call: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
     """Of one call."""
-    began = time.perf_counter()
+    began = clock()
     call()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def ratio(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Median seconds of `ours`, and the median of its ratios to `theirs`, called in turns."""
+    """Median seconds of `ours`, and the median of its ratios to `theirs`, called in turns.
+
+    Both have one thread, and its time on the CPU counts, whatever else the machine does.
+    """
     ours(), theirs()
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
+    pairs = [tuple(seconds(each, time.thread_time) for each in (ours, theirs))
+             for _ in range(rounds)]  # fmt: skip
     return statistics.median(a for a, _ in pairs), statistics.median(a / b for a, b in pairs)
 
 
-def fill(uri: Path, codes: np.ndarray, compact: bool = True) -> float:
+def real_codes(path: Path) -> np.ndarray:
+    """Codes `[n, num_bytes]` of a file, or of a workdir's codes.npz."""
+    with np.load(path) as content:
+        codes = content["database_codes" if "database_codes" in content else "codes"]
+    return np.unique(hamming.check_packed(codes, BITS), axis=0)
+
+
+def fill(uri: Path, codes: np.ndarray, kind: str = "flat", compact: bool = True) -> float:
     """Makes an index of codes; returns the seconds that it takes."""
 
     def items() -> Iterator[list[Item]]:
@@ -82,7 +92,7 @@ def fill(uri: Path, codes: np.ndarray, compact: bool = True) -> float:
             block = codes[first : first + 20_000]
             yield [Item(f"{first + row:09}", code.tobytes()) for row, code in enumerate(block)]
 
-    create_index(uri, Manifest(BITS))
+    create_index(uri, Manifest(BITS, kind=kind))
     began = time.perf_counter()
     with open_index(uri, write=True) as index:
         for block in items():
@@ -99,6 +109,31 @@ def recall(index: Index, queries: np.ndarray) -> float:
         sum(hit.distance <= far[-1].distance for hit in near) / len(far)
         for far, near in zip(exact, found, strict=True)
     ]))  # fmt: skip
+
+
+def measure(
+    kind: str, index: Index, uri: Path, bare: faiss.IndexBinaryFlat, queries: np.ndarray,
+    rounds: int,
+) -> dict[str, str]:  # fmt: skip
+    """Speed and recall of an index beside FAISS' flat one."""
+
+    def flat() -> Any:
+        return bare.search(queries, 10)
+
+    took, above = ratio(lambda: index.search(queries), flat, rounds)
+    if kind == "flat":
+        return {"flat: 100 queries, top 10, with their items":
+                f"{took:.3f} s; {above:.3f} x FAISS alone"}  # fmt: skip
+    fast = kinds.read(next(uri.glob(f"{kind}-*.faiss")))
+    kinds.tune(kind, fast, index.manifest.options)
+    alone, beside = ratio(lambda: fast.search(queries, 10), flat, rounds)
+    return {
+        f"{kind}: recall@10": f"{recall(index, queries):.3f}",
+        f"{kind}: 100 queries, top 10, with their items":
+            f"{took:.4f} s; FAISS' flat index takes {1 / above:.1f} x that time",
+        f"{kind}: 100 queries, top 10, FAISS alone":
+            f"{alone:.4f} s; FAISS' flat index takes {1 / beside:.1f} x that time",
+    }  # fmt: skip
 
 
 def agreement(codes: np.ndarray, queries: np.ndarray, folder: Path) -> float:
@@ -124,57 +159,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--kinds", default="multihash,ivf,hnsw")
+    parser.add_argument("--kinds", default="flat,multihash,ivf,hnsw")
     parser.add_argument("--milvus", type=int, default=59_000, help="codes in Milvus; 0 for none")
     parser.add_argument("--codes", type=Path, help="an NPZ file with codes of 64 bits")
     parser.add_argument("--note", default="", help="kept in the result")
     parser.add_argument("--result", type=Path, help="also write the figures to this JSON file")
     options = parser.parse_args()
+    faiss.omp_set_num_threads(1)  # several wait for each other where other processes run
     shape = (max(1, options.items // 50), BITS // 8)
-    centres = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    centres, real = np.random.default_rng(0).integers(0, 256, shape, np.uint8), 0
     if options.codes:
-        centres = hamming.check_packed(np.load(options.codes)["codes"], BITS)
-    codes, queries = codes_around(centres, options.items, 1), codes_around(centres, 100, 2)
+        centres = real_codes(options.codes)
+        real = min(len(centres), options.items)
+    codes = np.concatenate([centres[:real], codes_around(centres, options.items - real, 1)])
+    queries = codes_around(centres, 100, 2)
     bare = faiss.IndexBinaryFlat(BITS)
     bare.add(codes)
-    real = "real codes" if options.codes else "random centres"
-    size = f"{options.items:,} codes of {BITS} bits around {len(centres):,} {real}"
-    figures = {}
+    around = f"synthetic, around {len(centres):,} random centres"
+    if real:
+        around = f"{real:,} are real, and the others synthetic around these"
+    figures = {f"{options.items:,} codes of {BITS} bits": around}
     with tempfile.TemporaryDirectory() as folder:
         uri = Path(folder) / "index"
-        figures[f"{size}: to index them"] = f"{fill(uri, codes):.1f} s"
-        with open_index(uri) as index:
-            took, above = ratio(
-                lambda: index.search(queries), lambda: bare.search(queries, 10), options.rounds
-            )
-        figures["100 queries, top 10, flat, with their items"] = (
-            f"{took:.3f} s; {above:.3f} x FAISS alone"
-        )
-        figures["opening, flat"] = "{:.3f} s; {:.3f} s to the first answer".format(*opening(uri))
         for kind in filter(None, options.kinds.split(",")):
-            with open_index(uri, write=True) as index:
-                built = seconds(lambda: index.compact(kind))  # noqa: B023
-                took, above = ratio(
-                    lambda: index.search(queries),  # noqa: B023
-                    lambda: bare.search(queries, 10), options.rounds,
-                )  # fmt: skip
-                figures[f"{kind}: recall@10"] = f"{recall(index, queries):.3f}"
-                fast = kinds.read(next(uri.glob(f"{kind}-*.faiss")))
-                kinds.tune(kind, fast, index.manifest.options)
-                _, alone = ratio(
-                    lambda: fast.search(queries, 10),  # noqa: B023
-                    lambda: bare.search(queries, 10), options.rounds,
-                )  # fmt: skip
-                figures[f"{kind}: 100 queries, FAISS alone"] = (
-                    f"FAISS' flat index takes {1 / alone:.1f} x that time"
-                )
-            figures[f"{kind}: 100 queries, with their items"] = (
-                f"{took:.4f} s; FAISS' flat index takes {1 / above:.1f} x that time"
+            if not uri.exists():
+                took = fill(uri, codes, kind)
+                figures[f"{kind}: to index them"] = f"{took:.1f} s"
+            else:
+                with open_index(uri, write=True) as index:
+                    took = seconds(lambda: index.compact(kind))  # noqa: B023
+                figures[f"{kind}: to build from another kind"] = f"{took:.1f} s"
+            with open_index(uri) as index:
+                figures |= measure(kind, index, uri, bare, queries, options.rounds)
+            figures[f"{kind}: to open"] = "{:.3f} s; {:.3f} s to the first answer".format(
+                *opening(uri)
             )
-            opened = "{:.3f} s; {:.3f} s to the first answer".format(*opening(uri))
-            figures[f"{kind}: to build, to open"] = f"{built:.1f} s, {opened}"
-        figures["on disk, last kind"] = f"{_size(uri) / 2**20:,.0f} MiB"
-        shutil.rmtree(uri)
+            figures[f"{kind}: on disk, with their items"] = f"{_size(uri) / 2**20:,.0f} MiB"
         if options.milvus:
             same = agreement(codes[: options.milvus], queries, Path(folder))
             figures[f"Milvus Lite, {options.milvus:,} of the codes, 100 queries, top 10"] = (
@@ -186,7 +206,8 @@ def main() -> None:
         print(f"{name:60} {value}")
     if options.result:
         run = describe_run(command_line(), []) | ({"note": options.note} if options.note else {})
-        write_json(options.result, {"title": "Search", "figures": figures, "run": run})
+        title = f"Search among {options.items:,} codes"
+        write_json(options.result, {"title": title, "figures": figures, "run": run})
 
 
 def _size(folder: Path) -> int:

@@ -1,20 +1,23 @@
 """Load on a warm server: `python -m benchmarks.server --index URI --image FILE`.
 
 Starts `search.py serve`, and lets several clients on this machine ask with an image, each again as
-soon as it has its answer. Prints the latencies, the failures and the server's memory. The same
-requests to `/health` show what HTTP alone takes beside as many clients.
+soon as it has its answer. Prints the latencies, the failures, and the server's time on the CPU and
+memory. The same requests to `/health` show what HTTP alone takes beside as many clients. The
+clients prepare their request once, because they share the cores with the server.
 """
 
 import argparse
+import http.client
+import os
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import requests
 from PIL import Image
 
 from dsh_jax.files import write_json
@@ -29,21 +32,46 @@ def resident_mib(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def load(url: str, image: bytes | None, *, clients: int, seconds: float) -> dict[str, Any]:
-    """Latencies in milliseconds of clients that ask without a pause."""
+def cpu_seconds(pid: int) -> float:
+    """Time that a process has had on the CPU, from Linux' /proc."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def form(image: bytes) -> tuple[bytes, dict[str, str]]:
+    """The body and the headers of an upload."""
+    boundary = "8b1f6a0c"
+    head = (f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="query.png"'
+            "\r\nContent-Type: image/png\r\n\r\n")  # fmt: skip
+    body = head.encode() + image + f"\r\n--{boundary}--\r\n".encode()
+    return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def load(
+    pid: int, port: int, path: str, image: bytes | None, *, clients: int, seconds: float
+) -> dict[str, Any]:
+    """Latencies in milliseconds of clients that ask without a pause, and the server's CPU time."""
+    body, headers = form(image) if image else (None, {})
+    before = cpu_seconds(pid)
     until = time.monotonic() + seconds
     latencies: list[float] = []
     failed: list[int] = []
 
     def ask() -> None:
-        with requests.Session() as session:
-            while time.monotonic() < until:
-                began = time.perf_counter()
-                files = {"file": ("query.png", image)} if image else None
-                answer = session.post(url, files=files) if files else session.get(url)
-                latencies.append(1000 * (time.perf_counter() - began))
-                if answer.status_code != 200:
-                    failed.append(answer.status_code)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while time.monotonic() < until:
+            began = time.perf_counter()
+            try:
+                connection.request("POST" if body else "GET", path, body, headers)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    failed.append(answer.status)
+            except OSError:
+                failed.append(0)
+                connection.close()  # the next request opens it again
+            latencies.append(1000 * (time.perf_counter() - began))
+        connection.close()
 
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     for thread in threads:
@@ -52,7 +80,8 @@ def load(url: str, image: bytes | None, *, clients: int, seconds: float) -> dict
         thread.join()
     p50, p99 = np.percentile(latencies, [50, 99])
     return {"clients": clients, "requests": len(latencies), "failed": len(failed),
-            "per_second": len(latencies) / seconds, "p50_ms": p50, "p99_ms": p99}  # fmt: skip
+            "per_second": len(latencies) / seconds, "p50_ms": p50, "p99_ms": p99,
+            "cpu_ms": 1000 * (cpu_seconds(pid) - before) / len(latencies)}  # fmt: skip
 
 
 def main() -> None:
@@ -62,39 +91,37 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--port", type=int, default=8123)
+    parser.add_argument("--note", default="", help="kept in the result")
     parser.add_argument("--result", type=Path)
     options = parser.parse_args()
-    image, address = options.image.read_bytes(), f"http://127.0.0.1:{options.port}"
     server = subprocess.Popen(
         [sys.executable, "search.py", "serve", f"--index={options.index}",
-         f"--port={options.port}"], stderr=subprocess.DEVNULL
+         f"--port={options.port}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )  # fmt: skip
+    assert server.stdout is not None
+    server.stdout.readline()  # it is written when the server listens
+    asked = partial(load, server.pid, options.port)
+    search, image, clients = "/search/image?top=10", options.image.read_bytes(), options.clients
     try:
-        for _ in range(600):
-            try:
-                requests.get(f"{address}/health", timeout=1)
-                break
-            except requests.ConnectionError:
-                time.sleep(0.1)
-        search = f"{address}/search/image?top=10"
-        load(search, image, clients=options.clients, seconds=5)  # warm
+        asked(search, image, clients=clients, seconds=5)  # warm
         before = resident_mib(server.pid)
         found = {
-            "search by image": load(search, image, clients=options.clients,
-                                    seconds=options.seconds),
-            "search by image, alone": load(search, image, clients=1, seconds=options.seconds / 6),
-            "HTTP without a search": load(f"{address}/health", None, clients=options.clients,
-                           seconds=options.seconds / 6),
-        }  # fmt: skip
+            "search by image": asked(search, image, clients=clients, seconds=options.seconds),
+            "search by image, alone": asked(search, image, clients=1, seconds=options.seconds / 6),
+            "HTTP without a search": asked(
+                "/health", None, clients=clients, seconds=options.seconds / 6
+            ),
+        }
         memory = {"before_mib": before, "after_mib": resident_mib(server.pid)}
     finally:
         server.terminate()
         server.wait()
-    size = f"{Image.open(options.image).width} x {Image.open(options.image).height}"
+    size = "{} x {}".format(*Image.open(options.image).size)
     figures = {
         f"{title}, {numbers['clients']} clients, {numbers['per_second']:,.0f} requests/s": (
             f"median {numbers['p50_ms']:.1f} ms, 99th percentile {numbers['p99_ms']:.1f} ms; "
-            f"{numbers['failed']} of {numbers['requests']:,} failed"
+            f"{numbers['failed']} of {numbers['requests']:,} failed; "
+            f"{numbers['cpu_ms']:.1f} ms of the server's CPU time each"
         )
         for title, numbers in found.items()
     }
@@ -105,7 +132,7 @@ def main() -> None:
         print(f"{name}: {text}")
     if options.result:
         title = f"Server, an image of {size} as the query, clients on the same cores"
-        run = describe_run(command_line(), [])
+        run = describe_run(command_line(), []) | ({"note": options.note} if options.note else {})
         write_json(options.result, {"title": title, "figures": figures, "run": run})
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jax
 
+from dsh_jax.files import user_cache
+
 MOST_BYTES = 2 * 1024**3
 
 
@@ -22,8 +24,7 @@ def enable() -> None:
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation")
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = home / "dsh_jax" / "compiled" / machine()
+    folder = user_cache() / "compiled" / machine()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

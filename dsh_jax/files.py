@@ -1,4 +1,4 @@
-"""Atomic writes, locks and JSON files."""
+"""Atomic writes, locks, JSON files and the cache folder."""
 
 import contextlib
 import fcntl
@@ -65,6 +65,28 @@ def locked(path: Path) -> Iterator[None]:
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def try_lock(path: Path) -> int | None:
+    """Locks a file against other processes without waiting; it is made if there is none.
+
+    Returns:
+      A file descriptor, closing which releases the lock, as does being killed; None if another
+      process holds it.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return file
+
+
+def user_cache() -> Path:
+    """The folder for what can be made again: `dsh_jax` in the user's cache folder."""
+    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(root).expanduser() / "dsh_jax"
 
 
 def refuse_links_out(folder: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import numpy as np
 from PIL import Image
 
+from dsh_jax.data.images import cache as image_cache
 from dsh_jax.data.images.cache import cached_images
 from dsh_jax.data.images.decoding import decode_image
 from dsh_jax.data.images.listing import list_images
@@ -54,3 +55,14 @@ def change_time(folder):
 
 def change_content(folder):
     Image.new("RGB", (8, 8), RED).save(folder / "a/0000.png")
+
+
+def decodings_from_now(monkeypatch):
+    """The number of images that will have been decoded, as the length of a list."""
+    calls = []
+    decode = image_cache.try_to_decode
+    monkeypatch.setattr(
+        image_cache, "try_to_decode",
+        lambda *args, **limits: calls.append(None) or decode(*args, **limits),
+    )
+    return calls

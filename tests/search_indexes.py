@@ -49,3 +49,19 @@ def slow_search(items, code, num_bits, top=None, radius=None, labels=(), unique=
 def shown(hits):
     """(distance, id) of hits."""
     return [(hit.distance, hit.item.id) for hit in hits]
+
+
+class Words:
+    """An encoder of documents: bit k of 8 is whether letter k of the alphabet is in the text."""
+
+    class signature:  # noqa: N801
+        class inputs:  # noqa: N801
+            kind = "documents"
+
+    num_bits, fingerprint = 8, "d" * 64
+
+    def relaxed(self, texts):
+        return np.array([[float("abcdefgh"[k] in text) for k in range(8)] for text in texts])
+
+    def encode(self, texts):
+        return hamming.pack(hamming.binarize(self.relaxed(texts)))

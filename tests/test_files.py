@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsh_jax.files import locked, remove_abandoned, replacing, write_json
+from dsh_jax.files import locked, remove_abandoned, replacing, try_lock, write_json
 
 
 def test_the_file_is_replaced_and_nothing_left_beside(tmp_path):
@@ -39,6 +39,18 @@ def test_a_path_is_locked_during_the_block_only(tmp_path):
     with locked(path):
         pass
     assert not path.exists()
+
+
+def test_a_lock_that_is_held_is_not_waited_for(tmp_path):
+    held = try_lock(tmp_path / "lock")
+    assert held is not None and try_lock(tmp_path / "lock") is None
+    os.close(held)
+    again = try_lock(tmp_path / "lock")
+    assert again is not None
+    os.close(again)
+    (tmp_path / "link").symlink_to("lock")
+    with pytest.raises(OSError):
+        try_lock(tmp_path / "link")
 
 
 def test_temporary_files_of_dead_processes_are_removed(tmp_path):

@@ -21,6 +21,7 @@ from tests.image_files import (
     change_content,
     change_time,
     decoded,
+    decodings_from_now,
     random_pixels,
     saved,
     write_folder,
@@ -110,22 +111,11 @@ def test_a_cache_is_rebuilt_when_a_file_changes(folder, made, change):
     assert np.array_equal(again[:], expected)
 
 
-@pytest.fixture
-def decodings(monkeypatch):
-    """The number of images that were decoded, as the length of a list."""
-    calls = []
-    decode = image_cache.try_to_decode
-    monkeypatch.setattr(
-        image_cache, "try_to_decode",
-        lambda *args, **limits: calls.append(None) or decode(*args, **limits),
-    )
-    return calls
-
-
 @pytest.mark.parametrize(
     ("change", "number"), [(change_time, 0), (change_content, 1), (change_names, 0), (add_one, 1)]
 )
-def test_only_new_content_is_decoded(folder, decodings, change, number):
+def test_only_new_content_is_decoded(folder, monkeypatch, change, number):
+    decodings = decodings_from_now(monkeypatch)
     cache_of(folder)
     assert len(decodings) == 4
     change(folder)
@@ -136,9 +126,8 @@ def test_only_new_content_is_decoded(folder, decodings, change, number):
     assert (again.version, again.contents) == (fresh.version, fresh.contents)
 
 
-def test_a_renamed_folder_is_not_decoded_again_and_one_less_is_not_read(
-    folder, decodings, monkeypatch
-):
+def test_a_renamed_folder_is_not_decoded_again_and_one_less_is_not_read(folder, monkeypatch):
+    decodings = decodings_from_now(monkeypatch)
     before = cache_of(folder)
     moved = folder.rename(folder.with_name("renamed"))
     again = cache_of(moved)
@@ -149,7 +138,8 @@ def test_a_renamed_folder_is_not_decoded_again_and_one_less_is_not_read(
     assert np.array_equal(cache_of(moved)[:], np.delete(before[:], 1, axis=0))
 
 
-def test_a_damaged_record_is_decoded_again(folder, made, decodings):
+def test_a_damaged_record_is_decoded_again(folder, made, monkeypatch):
+    decodings = decodings_from_now(monkeypatch)
     expected = cache_of(folder)[:]
     with made[0].open("r+b") as file:
         file.seek(300)

@@ -21,7 +21,7 @@ from dsh_jax.search.combining import combine
 from dsh_jax.search.index import open_index
 from tests.commands import FORKS, ROOT, only_sentence, run_forked
 from tests.messages import one_sentence
-from tests.search_indexes import shown, slow_search
+from tests.search_indexes import Words, shown, slow_search
 
 MODEL = ROOT / "examples/digits_16bit.safetensors"
 DIGITS = load_digits()
@@ -215,19 +215,6 @@ def test_info_check_delete_and_compact(uri, capsys):
 
 
 def test_documents_and_their_metadata(tmp_path, capsys, monkeypatch):
-    class Words:
-        class signature:  # noqa: N801
-            class inputs:  # noqa: N801
-                kind = "documents"
-
-        num_bits, fingerprint = 8, "d" * 64
-
-        def relaxed(self, texts):
-            return np.array([[float("abcdefgh"[k] in text) for k in range(8)] for text in texts])
-
-        def encode(self, texts):
-            return hamming.pack(hamming.binarize(self.relaxed(texts)))
-
     monkeypatch.setattr("dsh_jax.encoder.load_encoder", lambda _: Words())
     lines = [
         {"id": 7, "text": "a  b\n" + "c " * 200, "tags": ["x"], "year": 1987},

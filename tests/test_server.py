@@ -1,6 +1,7 @@
 """`search.py serve`: every endpoint, every refusal, and answers that are the index's."""
 
 import asyncio
+import base64
 import io
 import json
 import re
@@ -12,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from dsh_jax import load_encoder
+from dsh_jax import hamming, load_encoder
 from dsh_jax.errors import UserError
 from dsh_jax.search import arguments, command
 from dsh_jax.search.combining import combine
@@ -31,6 +33,7 @@ from dsh_jax.search.server.limits import Limits
 from dsh_jax.search.server.service import Service
 from dsh_jax.search.server.thumbnails import Thumbnails
 from tests.commands import ROOT
+from tests.search_indexes import Words
 
 MODEL = ROOT / "examples/digits_16bit.safetensors"
 QUERY = ROOT / "examples/digits/3a.png"
@@ -143,6 +146,31 @@ def test_answers_are_those_of_the_index(client, index, encoder, asked, options):
     assert response.json()["hits"] == wanted(index, own, **options)
 
 
+def test_several_queries_are_a_weighted_sum(client, index, encoder):
+    item = index.search(encoder.encode(PIXELS[3:4, ..., None]))[0][0].item
+    bits = hamming.unpack(np.frombuffer(item.code, np.uint8)[None], 16)[0]
+    relaxed = [encoder.relaxed(str(QUERY))[0], bits, [1] * 8 + [0] * 8]
+    asked = [
+        {"image": base64.b64encode(QUERY.read_bytes()).decode()},
+        {"id": item.id, "weight": -0.75}, {"code": "ff00", "weight": 0.5},
+    ]  # fmt: skip
+    answer = client.post("/search/several", json={"queries": asked}, params={"top": 7}).json()
+    code = combine([np.array(each, np.float32) for each in relaxed], [1, -0.75, 0.5])
+    assert answer["code"] == code[0].tobytes().hex()
+    assert answer["hits"] == wanted(index, code, top=7)
+
+
+def test_codes_of_images_asked_together_are_those_of_each(services, folder, encoder):
+    client = made(services, folder, Limits())
+    files = [(folder / f"{row:02}.png").read_bytes() for row in range(24) if row != 7]
+    with ThreadPoolExecutor(12) as clients:
+        answers = list(clients.map(
+            lambda file: client.post("/search/image", files={"file": file}).json()["code"], files
+        ))  # fmt: skip
+    codes = encoder.encode([Image.open(io.BytesIO(file)) for file in files])
+    assert answers == [code.tobytes().hex() for code in codes]
+
+
 def test_an_answer_says_why_it_is_short(client, index):
     def note(**asked):
         return client.post("/search/id", params=asked, json={"id": "words"}).json()["note"]
@@ -159,16 +187,6 @@ def test_top_above_the_size_gives_all(services, folder, index):
 
 
 def test_documents_are_asked_with_text(folder):
-    class Words:
-        class signature:  # noqa: N801
-            class inputs:  # noqa: N801
-                kind = "documents"
-
-        num_bits, fingerprint = 8, "d" * 64
-
-        def relaxed(self, texts):
-            return np.array([[float("abcdefgh"[k] in text) for k in range(8)] for text in texts])
-
     uri = folder / "documents"
     create_index(uri, Manifest(8, "d" * 64))
     with open_index(uri, write=True) as index:
@@ -231,6 +249,16 @@ def test_images_that_are_refused(client, content, status, part):
     ("image", {"data": {"file": "a.png"}}, 422, "file"),
     ("image", {"files": {"picture": b"x"}}, 422, "file"),
     ("image", {"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "."),
+    ("several", {"json": {"queries": []}}, 422, "queries"),
+    ("several", {"json": {"queries": [{"id": "words"}] * 17}}, 422, "16"),
+    ("several", {"json": {"queries": [{"weight": 2}]}}, 422, "one of image"),
+    ("several", {"json": {"queries": [{"id": "words", "code": "0000"}]}}, 422, "one of image"),
+    ("several", {"json": {"queries": [{"id": "words", "weight": 1e6}]}}, 422, "weight"),
+    ("several", {"content": b'{"queries": [{"id": "words", "weight": NaN}]}', "headers": JSON},
+     422, "weight"),
+    ("several", {"json": {"queries": [{"id": "words"}, {"id": "none"}]}}, 404, "'none'"),
+    ("several", {"json": {"queries": [{"image": "a"}]}}, 422, "image"),
+    ("several", {"json": {"queries": [{"image": "aaaa"}]}}, 400, "not an image"),
     ("none", {"json": {}}, 404, "Not Found"),
 ])  # fmt: skip
 def test_requests_that_are_refused(client, path, options, status, part):
@@ -315,8 +343,8 @@ def test_health_and_metrics_and_description(client, services):
     assert "dsh_jax_requests_in_hand 0.0" in text and "process_resident_memory_bytes" in text
     description = client.get("/openapi.json").json()
     assert {*description["paths"]} == {
-        "/search/image", "/search/text", "/search/id", "/search/code", "/indexes", "/thumbnail",
-        "/health", "/metrics",
+        "/search/image", "/search/text", "/search/id", "/search/code", "/search/several",
+        "/indexes", "/thumbnail", "/health", "/metrics",
     }  # fmt: skip
     assert "top" in {each["name"] for each in
                      description["paths"]["/search/id"]["post"]["parameters"]}  # fmt: skip

@@ -13,13 +13,13 @@ from PIL import Image
 
 from configs import image_folder, smoke
 from dsh_jax.data import known_items
-from dsh_jax.data.images import cache as image_cache
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.encoder import load_encoder
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import codes_path, evaluate_workdir
 from dsh_jax.training import loop, resuming
 from tests import corpus
+from tests.image_files import decodings_from_now
 from tests.messages import one_sentence
 
 COLORS = {"blue": (30, 30, 210), "green": (20, 180, 40), "red": (200, 30, 30)}
@@ -67,18 +67,6 @@ def copy(first, tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def decodings(monkeypatch):
-    """The number of images that were decoded, as the length of a list."""
-    calls = []
-    decode = image_cache.try_to_decode
-    monkeypatch.setattr(
-        image_cache, "try_to_decode",
-        lambda *args, **limits: calls.append(None) or decode(*args, **limits),
-    )
-    return calls
-
-
 def evaluated(workdir, photos, baseline="lsh"):
     """The result of a baseline, which compiles little, and its codes."""
     result = evaluate_workdir(workdir, baseline=baseline, data_dir=str(photos))
@@ -108,7 +96,8 @@ def test_every_item_has_a_code_and_a_name(first):
     assert "changes" not in result
 
 
-def test_the_folder_is_renamed(first, copy, decodings):
+def test_the_folder_is_renamed(first, copy, monkeypatch):
+    decodings = decodings_from_now(monkeypatch)
     renamed = (copy / "photos").rename(copy / "pictures")
     before, codes = evaluated(first / "run", first / "photos")
     after, again = evaluated(copy / "run", renamed)
@@ -116,7 +105,8 @@ def test_the_folder_is_renamed(first, copy, decodings):
     assert all(np.array_equal(codes[name], again[name]) for name in codes)
 
 
-def test_photos_are_added(first, copy, decodings):
+def test_photos_are_added(first, copy, monkeypatch):
+    decodings = decodings_from_now(monkeypatch)
     draw(copy / "photos/blue/00.png", COLORS["blue"], 90)  # the second in order
     draw(copy / "photos/unlabeled/x.png", COLORS["blue"], 91)
     before, codes = evaluated(first / "run", first / "photos")
@@ -132,7 +122,8 @@ def test_photos_are_added(first, copy, decodings):
     assert not any(again[f"is_{role}"][28:].any() for role in ROLES)
 
 
-def test_a_photo_is_removed(first, copy, decodings):
+def test_a_photo_is_removed(first, copy, monkeypatch):
+    decodings = decodings_from_now(monkeypatch)
     split = load_split(copy / "run/split.json")
     names = known_items.load(copy / "run/items.json").names
     (copy / "photos" / names[split.query[0]]).unlink()

@@ -16,6 +16,8 @@ from dsh_jax.data.images.decoding import read_image
 from dsh_jax.data.prefetch import prefetch
 from dsh_jax.data.signature import ImageInputs, WordInputs
 
+_AT_ONCE = 16  # images that a thread decodes
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -97,8 +99,10 @@ def prepare_batches(
                 return _documents(chunk, inputs, first, batch_size, multiple_of)
             return _images(chunk, inputs, first, batch_size, multiple_of, threads)
 
+        # What is one batch needs no thread that works ahead.
+        is_one = total is not None and total <= batch_size
         with bar:
-            for prepared in prefetch(make, chunks):
+            for prepared in map(make, chunks) if is_one else prefetch(make, chunks):
                 yield prepared
                 bar.update(len(prepared.positions) + len(prepared.failures))
     if not position:
@@ -159,7 +163,10 @@ def _images(
         pixels, read = chunk, list(range(len(chunk)))
         failures: list[Failure] = []
     else:
-        results = list(threads.map(lambda item: _pixels(item, inputs), chunk))
+        # Several a time: small images take hardly longer than to hand one to a thread.
+        parts = threads.map(lambda part: [_pixels(item, inputs) for item in part],
+                            _chunks(chunk, _AT_ONCE))  # fmt: skip
+        results = [result for part in parts for result in part]
         read = [row for row, result in enumerate(results) if isinstance(result, np.ndarray)]
         failures = [
             Failure(first + row, _name(item), result)
@@ -179,7 +186,9 @@ def _pixels(item: Any, inputs: ImageInputs) -> np.ndarray | str:
     if isinstance(item, str | Path):
         # Unlike `Path.expanduser`, it leaves a name like "~a.png" as it is.
         found = read_image(Path(os.path.expanduser(item)), size, mode)
-        return found if isinstance(found, str) else inputs.pixels(found)
+        if isinstance(found, str) or inputs.jpeg_quality:
+            return found if isinstance(found, str) else inputs.pixels(found)
+        return np.asarray(found).reshape(inputs.shape)  # it has its size and mode already
     if hasattr(item, "__array__"):
         array = np.asarray(item)
         check_pixels(array, inputs, ndim=3)

@@ -16,6 +16,7 @@ from dsh_jax.search import arguments, query_command, serve_command
 if TYPE_CHECKING:
     from dsh_jax.encoder import Encoder
     from dsh_jax.search.building import Counts, Encode
+    from dsh_jax.search.index import Index
     from dsh_jax.search.sources import Source
 
 
@@ -56,9 +57,7 @@ def index(options: argparse.Namespace) -> int:
     with open_index(options.index, write=True) as opened:
         opened.require(num_bits=num_bits, fingerprint=fingerprint, model=_named(options, source))
         counts = mirror(opened, source, encode, batch=options.batch, progress=not options.once)
-        if opened.needs_compaction():
-            opened.compact()
-        _report(options, source, counts, f"{len(opened):,} items in {options.index}")
+        _finish(options, source, counts, opened)
     return 0
 
 
@@ -74,9 +73,7 @@ def add(options: argparse.Namespace) -> int:
         opened.require(num_bits=num_bits, fingerprint=fingerprint, model=_named(options, source))
         counts = fill(opened, source.entries, _encode(encoder, source), batch=options.batch,
                       progress=not options.once)  # fmt: skip
-        if opened.needs_compaction():
-            opened.compact()
-        _report(options, source, counts, f"{len(opened):,} items in {options.index}")
+        _finish(options, source, counts, opened)
     return 0
 
 
@@ -171,8 +168,7 @@ def export(options: argparse.Namespace) -> int:
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "index": index, "add": add, "encode": encode, "query": query_command.query,
     "delete": delete, "info": info, "check": check, "compact": compact,
-    "serve": serve_command.serve,
-    "export": export,
+    "serve": serve_command.serve, "export": export,
 }  # fmt: skip
 
 
@@ -224,6 +220,12 @@ def _check_same_kind(options: argparse.Namespace, exists: bool) -> None:
             f"{options.index} is there already, and --kind and --set are for a new index: change "
             "its kind with search.py compact."
         )
+
+
+def _finish(options: argparse.Namespace, source: Source, counts: Counts, opened: Index) -> None:
+    if opened.needs_compaction():
+        opened.compact()
+    _report(options, source, counts, f"{len(opened):,} items in {options.index}")
 
 
 def _report(options: argparse.Namespace, source: Source, counts: Counts, where: str) -> None:

@@ -1,7 +1,6 @@
 """The folder of a FAISS index: its lock, and the manifest that names one generation of files."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dsh_jax.errors import UserError
-from dsh_jax.files import remove_abandoned, write_json
+from dsh_jax.files import remove_abandoned, try_lock, write_json
 from dsh_jax.search import kinds, manifest, store
 from dsh_jax.search.manifest import Manifest
 
@@ -72,15 +71,12 @@ def take_lock(folder: Path) -> int:
     """
     if not folder.is_dir():
         raise UserError(f"there is no index {folder}: make one with search.py index.")
-    file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(file)
+    lock = try_lock(folder / _LOCK)
+    if lock is None:
         raise UserError(
             f"another process is writing the index {folder}: wait for its end, or stop it."
-        ) from error
-    return file
+        )
+    return lock
 
 
 def write_manifest(

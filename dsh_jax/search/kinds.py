@@ -23,6 +23,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Kinds -> the options that each takes; their defaults depend on the number of items."""
 _FEW = 1000  # codes, below which every kind is searched exactly
+_PER_LIST = 64  # codes that the centre of each list of "ivf" is fitted to
 
 
 def build(
@@ -34,7 +35,8 @@ def build(
     codes = codes_of(flat)
     makers = {"ivf": _ivf, "hnsw": _hnsw, "multihash": _multihash}
     index = makers[kind](flat.d, len(codes), num_bits, options)
-    index.train(codes)
+    if kind == "ivf":  # FAISS would make floats of all codes, and then take some of them
+        index.train(np.ascontiguousarray(codes[:: max(1, len(codes) // (_PER_LIST * index.nlist))]))
     index.add(codes)
     return index
 
@@ -42,7 +44,7 @@ def build(
 def tune(kind: str, index: faiss.IndexBinary, options: Mapping[str, int]) -> None:
     """Sets what a search reads and a file does not keep."""
     if kind == "ivf":
-        index.nprobe = min(index.nlist, options.get("probes", max(1, index.nlist // 16)))
+        index.nprobe = min(index.nlist, options.get("probes", ceil(sqrt(index.nlist))))
     elif kind == "hnsw":
         index.hnsw.efSearch = options.get("ef_search", 64)
     elif kind == "multihash":

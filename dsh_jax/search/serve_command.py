@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsh_jax.errors import UserError
+from dsh_jax.files import user_cache
 
 if TYPE_CHECKING:
     from dsh_jax.search.server.service import Service
@@ -42,8 +43,8 @@ def serve(options: argparse.Namespace) -> int:
         listening = opened.enter_context(_listen(options.host, options.port))
         services = _services(options, opened)
         app = create_app(
-            services, Thumbnails(options.thumbnails or _cache()), limits=limits, token=token,
-            hosts=_HERE if is_here and not token else (),
+            services, Thumbnails(options.thumbnails or user_cache() / "thumbnails"), limits=limits,
+            token=token, hosts=_HERE if is_here and not token else (),
         )  # fmt: skip
         server = uvicorn.Server(uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
@@ -115,8 +116,3 @@ def _services(options: argparse.Namespace, opened: contextlib.ExitStack) -> dict
         services[name] = Service(name, index, encoder, str(model))
         services[name].warm()
     return services
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if home else Path("~/.cache").expanduser()) / "dsh_jax/thumbnails"

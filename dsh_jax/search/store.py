@@ -37,6 +37,7 @@ END;
 _COLUMNS = "id, code, path, text, labels, metadata, stamp"
 _LABELS = "SELECT one.value, items.key FROM items, json_each(items.labels) AS one"
 _AT_ONCE = 5000
+_CACHE_KIB = 2**16  # of pages that a reader keeps; in SQLite's 2 MiB few items are found again
 
 
 class Store:
@@ -71,6 +72,7 @@ class Store:
             return connection
         try:
             connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         except sqlite3.OperationalError:  # a folder that may only be read
             connection.close()
@@ -130,10 +132,10 @@ class Store:
         with self._sentences():
             for some in _chunks(keys):
                 wanted = ",".join(map(str, some))
-                for key, *row in self._connection.execute(
-                    f"SELECT key, {_COLUMNS} FROM items WHERE key IN ({wanted})"
+                for row in self._connection.execute(
+                    f"SELECT {_COLUMNS}, key FROM items WHERE key IN ({wanted})"
                 ):
-                    found[key] = _item(row)
+                    found[row[-1]] = _item(row[:-1])
         return found
 
     def by_id(self, ids: Iterable[str]) -> dict[str, Item]:

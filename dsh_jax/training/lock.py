@@ -1,12 +1,12 @@
 """One training at a time in a workdir."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from dsh_jax.errors import UserError
+from dsh_jax.files import try_lock
 
 NAME = ".train.lock"
 
@@ -44,16 +44,12 @@ class WorkdirLock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         elif not self._path.exists():
             return
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(file)
+        self._file = try_lock(self._path)
+        if self._file is None:
             raise UserError(
                 f"another training is running in {self._workdir}: wait for its end, stop it, or "
                 "choose another --workdir."
-            ) from error
-        self._file = file
+            )
 
     def check(self) -> None:
         """Checks that the workdir is still there.

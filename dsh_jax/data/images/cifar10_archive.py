@@ -6,7 +6,6 @@ in red, then the same in green and in blue.
 """
 
 import gzip
-import os
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.reading import Limited, open_regular
 from dsh_jax.errors import UserError
+from dsh_jax.files import user_cache
 
 NAME = "cifar-10-binary.tar.gz"
 ADDRESSES = (
@@ -44,8 +44,7 @@ _MAX_OVERHEAD_BYTES = 2**16
 
 def default_cache() -> Path:
     """The folder for the downloaded archive: `dsh_jax/cifar10` in the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "dsh_jax/cifar10"
+    return user_cache() / "cifar10"
 
 
 def fetch(cache: Path, *, addresses: Sequence[str] = ADDRESSES, checksum: str = CHECKSUM) -> Path:

@@ -17,12 +17,23 @@ from prometheus_client import exposition as prometheus
 from pydantic import BaseModel, ConfigDict, Field
 
 from dsh_jax import __version__
+from dsh_jax.search.combining import combine
 from dsh_jax.search.items import MOST_ID_BYTES, MOST_LABELS
 from dsh_jax.search.server.guard import Guard, Metrics
 from dsh_jax.search.server.limits import Limits, Refused
 from dsh_jax.search.server.responses import as_json, explain_errors
-from dsh_jax.search.server.schemas import Answer, Code, Failure, Id, Label, Served, Text
-from dsh_jax.search.server.service import Service
+from dsh_jax.search.server.schemas import (
+    Answer,
+    Code,
+    Failure,
+    Id,
+    Label,
+    Served,
+    Several,
+    Term,
+    Text,
+)
+from dsh_jax.search.server.service import Relaxed, Service
 from dsh_jax.search.server.thumbnails import Thumbnails
 
 _PAGE = {"/": ("page.html", "text/html"), "/page.css": ("page.css", "text/css"),
@@ -91,9 +102,22 @@ def create_app(
             raise Refused(404, f"there is no index {name!r}: name one of {', '.join(services)}.")
         return services[name]
 
-    def answer(options: Options, code_of: Callable[[Service], np.ndarray]) -> Response:
+    ways: dict[str, Callable[[Service, Any], Relaxed]] = {
+        "image": lambda service, content: service.of_image(content, limits.pixels),
+        "text": Service.of_text, "id": Service.of_id, "code": Service.of_code,
+    }  # fmt: skip
+
+    async def answer(options: Options, *terms: Term) -> Response:
         service = service_of(options.index)
-        code = code_of(service)
+
+        async def relaxed(way: str, value: str | bytes) -> np.ndarray:
+            return await asyncio.wrap_future(await work(ways[way], service, value))
+
+        codes = await asyncio.gather(*(relaxed(way, value) for way, value, _ in terms))
+        code = combine(codes, [weight for _, _, weight in terms])
+        return await work(nearest, service, options, code)
+
+    def nearest(service: Service, options: Options, code: np.ndarray) -> Response:
         top = options.top or (10 if options.radius is None else limits.top)
         hits = service.search(
             code, top=top, radius=options.radius, labels=options.label, unique=options.unique
@@ -122,25 +146,27 @@ def create_app(
         options: Wanted, file: Annotated[UploadFile, File(description="an image file")]
     ) -> Response:
         """Items near an image."""
-        content = await file.read()
-        return await work(
-            answer, options, lambda service: service.of_image(content, limits.pixels)
-        )
+        return await answer(options, ("image", await file.read(), 1.0))
 
     @app.post("/search/text", response_model=Answer)
     async def search_by_text(options: Wanted, query: Text) -> Response:
         """Items near a document."""
-        return await work(answer, options, lambda service: service.of_text(query.text))
+        return await answer(options, ("text", query.text, 1.0))
 
     @app.post("/search/id", response_model=Answer)
     async def search_by_id(options: Wanted, query: Id) -> Response:
         """Items near an item of the index, which is one of them."""
-        return await work(answer, options, lambda service: service.of_id(query.id))
+        return await answer(options, ("id", query.id, 1.0))
 
     @app.post("/search/code", response_model=Answer)
     async def search_by_code(options: Wanted, query: Code) -> Response:
         """Items near a code."""
-        return await work(answer, options, lambda service: service.of_code(query.code))
+        return await answer(options, ("code", query.code, 1.0))
+
+    @app.post("/search/several", response_model=Answer)
+    async def search_by_several(options: Wanted, query: Several) -> Response:
+        """Items near the weighted sum of some queries, and far from those of negative weight."""
+        return await answer(options, *(each.term() for each in query.queries))
 
     @app.get("/indexes", response_model=list[Served])
     async def indexes() -> Response:

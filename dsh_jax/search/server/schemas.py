@@ -1,8 +1,8 @@
 """What requests and answers hold, for the API's description."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 from dsh_jax.search.items import MOST_ID_BYTES, MOST_LABEL_BYTES
 
@@ -65,6 +65,43 @@ class Code(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     code: str = Field(description="hexadecimal digits, with zeros for padding", max_length=2**14)
+
+
+Term = tuple[str, str | bytes, float]
+"""A query: which way it asks, with what, and its weight."""
+
+
+class Weighted(BaseModel):
+    """A query among others: an image, a document, an item of the index or a code."""
+
+    model_config = ConfigDict(extra="forbid")
+    image: Base64Bytes | None = Field(None, description="an image file, in Base64")
+    text: str | None = None
+    id: str | None = Field(None, max_length=MOST_ID_BYTES)
+    code: str | None = Field(None, max_length=2**14)
+    weight: float = Field(1.0, gt=-1e6, lt=1e6)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self._ways()) != 1:
+            raise ValueError("name one of image, text, id and code")
+        return self
+
+    def term(self) -> Term:
+        """The same as a tuple."""
+        [(way, value)] = self._ways().items()
+        return way, value, self.weight
+
+    def _ways(self) -> dict[str, str | bytes]:
+        ways = {"image": self.image, "text": self.text, "id": self.id, "code": self.code}
+        return {way: value for way, value in ways.items() if value is not None}
+
+
+class Several(BaseModel):
+    """Queries that are asked as one."""
+
+    model_config = ConfigDict(extra="forbid")
+    queries: list[Weighted] = Field(min_length=1, max_length=16)
 
 
 Label = Annotated[str, Field(max_length=MOST_LABEL_BYTES)]

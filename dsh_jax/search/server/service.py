@@ -1,23 +1,29 @@
 """Answers for one index: from an image, a text, an id or a code to the nearest items.
 
-Nothing here knows HTTP but the status of a refusal. Several threads may ask at once.
+Nothing here knows HTTP but the status of a refusal. Several threads may ask at once; what they ask
+to be encoded goes through the network together.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from dsh_jax import hamming
 from dsh_jax.data.images.decoding import try_to_decode
 from dsh_jax.data.signature import ImageInputs
-from dsh_jax.encoder import Encoder, UnreadableItems
+from dsh_jax.encoder import Encoder
 from dsh_jax.errors import UserError
-from dsh_jax.search.combining import combine
 from dsh_jax.search.index import Index
 from dsh_jax.search.items import Hit, Item, UnknownItem
 from dsh_jax.search.query_command import code_of_hex
+from dsh_jax.search.server.batches import Batches
 from dsh_jax.search.server.limits import Refused
+
+Relaxed = Future[np.ndarray]
+"""A relaxed code `[num_bits]`, in [0, 1]; of a known code its bits."""
+_SIZES = (1, 2, 4, 8)  # of the batches that the network is compiled for
 
 
 class Service:
@@ -36,6 +42,7 @@ class Service:
         self._encoder = encoder
         self._fingerprint = encoder.fingerprint if encoder else ""  # reads all parameters: once
         self._model = model
+        self._batches: Batches[np.ndarray | str, np.ndarray] = Batches(self._relaxed, _SIZES[-1])
 
     @property
     def kind(self) -> str:
@@ -43,17 +50,16 @@ class Service:
         return self._encoder.signature.inputs.kind if self._encoder else ""
 
     def warm(self) -> None:
-        """Compiles what a query needs, so that no request waits for it."""
+        """Compiles what queries need, so that no request waits for it."""
         if self._encoder is None:
             return
         inputs = self._encoder.signature.inputs
-        if isinstance(inputs, ImageInputs):
-            self._encoded(Image.new("RGB", (inputs.width, inputs.height)))
-        else:
-            self._encoded("")
+        blank = np.zeros(inputs.shape, np.uint8) if isinstance(inputs, ImageInputs) else ""
+        for size in _SIZES:
+            self._relaxed([blank] * size)
 
-    def of_image(self, content: bytes, max_pixels: int) -> np.ndarray:
-        """The packed code `[1, num_bytes]` of an image file's content.
+    def of_image(self, content: bytes, max_pixels: int) -> Relaxed:
+        """Of an image file's content.
 
         Raises:
           Refused: it is no image, or too large, or the model takes none.
@@ -65,33 +71,33 @@ class Service:
         if isinstance(found, str):
             status = 413 if found.startswith("it is too large") else 400
             raise Refused(status, f"the image cannot be read: {found}; send another one.")
-        return self._encoded(found)
+        return self._batches.submit(np.asarray(found).reshape(inputs.shape))
 
-    def of_text(self, text: str) -> np.ndarray:
-        """The packed code `[1, num_bytes]` of a document.
+    def of_text(self, text: str) -> Relaxed:
+        """Of a document.
 
         Raises:
           Refused: the model takes no documents.
         """
         self._asked("documents")
-        return self._encoded(text)
+        return self._batches.submit(text)
 
-    def of_id(self, name: str) -> np.ndarray:
-        """The packed code `[1, num_bytes]` of an item of the index.
+    def of_id(self, name: str) -> Relaxed:
+        """Of an item of the index.
 
         Raises:
           Refused: there is none.
         """
-        return np.frombuffer(self.item(name).code, np.uint8)[None]
+        return self._of_packed(self.item(name).code)
 
-    def of_code(self, text: str) -> np.ndarray:
-        """A packed code `[1, num_bytes]` in hexadecimal digits.
+    def of_code(self, text: str) -> Relaxed:
+        """Of a packed code in hexadecimal digits.
 
         Raises:
           Refused: it is none, or of another length.
         """
         try:
-            return np.frombuffer(code_of_hex(text, self.index), np.uint8)[None]
+            return self._of_packed(code_of_hex(text, self.index))
         except UserError as error:
             raise Refused(400, str(error)) from error
 
@@ -142,10 +148,12 @@ class Service:
         )
         return self._encoder
 
-    def _encoded(self, content: Image.Image | str) -> np.ndarray:
+    def _of_packed(self, code: bytes) -> Relaxed:
+        [bits] = hamming.unpack(np.frombuffer(code, np.uint8)[None], self.index.num_bits)
+        known: Relaxed = Future()
+        known.set_result(bits.astype(np.float32))
+        return known
+
+    def _relaxed(self, items: Sequence[np.ndarray | str]) -> np.ndarray:
         assert self._encoder is not None
-        try:
-            return combine([self._encoder.relaxed([content])[0]], [1.0])
-        except UnreadableItems as error:
-            reason = error.failures[0].reason
-            raise Refused(400, f"the query cannot be read: {reason}; send another one.") from error
+        return self._encoder.relaxed(np.stack(items) if self.kind == "images" else items)
