@@ -72,7 +72,8 @@ def slow_vit(t, images):
         x = np.concatenate([t["cls_token"][0], patches.reshape(len(patches), -1).T])
         x = norm("norm_pre", x + t["pos_embed"][0])
         for block in ("blocks.0", "blocks.1"):
-            query, key, value = np.split(dense(f"{block}.attn.qkv", norm(f"{block}.norm1", x)), 3, 1)
+            qkv = dense(f"{block}.attn.qkv", norm(f"{block}.norm1", x))
+            query, key, value = np.split(qkv, 3, axis=1)
             heads = []
             for head in (slice(0, 8), slice(8, 16)):
                 logits = query[:, head] @ key[:, head].T / np.sqrt(8)

@@ -1,5 +1,6 @@
 """Files of weights: names of other libraries, mistakes, the hub."""
 
+import json
 import re
 import sys
 import types
@@ -11,9 +12,11 @@ import requests
 import safetensors.numpy
 
 from dsh_jax.errors import UserError
+from dsh_jax.networks.backbones import BACKBONES
 from dsh_jax.pretrained import hub, weights
 from dsh_jax.pretrained.dialects import in_timms_names
 from tests.pretrained_files import random_tensors, shapes, write
+from tools import parity
 
 QKV = ("query", "key", "value")
 BLOCK = {
@@ -113,7 +116,7 @@ def refused(path, name="tiny_resnet"):
 def test_weights_of_another_network_are_refused(tmp_path):
     path = write(tmp_path / "a.safetensors", "tiny_vit")
     message = refused(path)
-    assert "the first missing is bn1.bias; the first unexpected is blocks.0.attn.proj.bias" in message
+    assert "(the first missing is bn1.bias; the first unexpected is blocks.0.attn.proj" in message
     assert "give those of tiny_resnet, or set representation.name" in message
 
 
@@ -194,3 +197,11 @@ def test_without_the_library_or_with_a_wrong_place(monkeypatch):
     for place in ("hf://timm", "hf://", "hf://a/b/../../c d"):
         with pytest.raises(UserError, match="write hf://OWNER/NAME"):
             hub.fetch(place)
+
+
+def test_the_parity_table_is_up_to_date_and_within_its_limit():
+    rows = json.loads((parity.tables.ROOT / parity.RESULT).read_text())
+    assert parity.rows_of(rows) in (parity.tables.ROOT / parity.PAGE).read_text()
+    assert max(row["largest_difference"] for row in rows) <= parity.LIMIT
+    # Networks without published weights are there for tests.
+    assert {row["network"] for row in rows} >= {n for n, b in BACKBONES.items() if b.hub}

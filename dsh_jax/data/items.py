@@ -178,7 +178,9 @@ def _pixels(item: Any, inputs: ImageInputs) -> np.ndarray | str:
     size, mode = (inputs.width, inputs.height), "L" if inputs.channels == 1 else "RGB"
     if isinstance(item, str | Path):
         # Unlike `Path.expanduser`, it leaves a name like "~a.png" as it is.
-        found = read_image(Path(os.path.expanduser(item)), size, mode)
+        found = read_image(
+            Path(os.path.expanduser(item)), size, mode, interpolation=inputs.interpolation
+        )
         return found if isinstance(found, str) else inputs.pixels(found)
     if hasattr(item, "__array__"):
         array = np.asarray(item)

@@ -34,8 +34,10 @@ from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.rng import named_key
 from dsh_jax.training import resuming
+from dsh_jax.training.automatic import settled
 from dsh_jax.training.blame import check_finite
 from dsh_jax.training.experiment import Experiment, prepare
+from dsh_jax.training.features import with_features
 from dsh_jax.training.lock import WorkdirLock
 from dsh_jax.training.progress import Progress, image_grid, save_png, say
 from dsh_jax.training.saving import CheckpointWriter
@@ -71,6 +73,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         another training that is running there; later, a loss or parameter that is not finite,
         named with its step, a workdir that was deleted, or a disk that is full.
     """
+    config = settled(config)
     with WorkdirLock(workdir) as lock:
         lock.take(create=False)
         is_ours = check_same_config(workdir, config, more_steps=True)
@@ -91,6 +94,9 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         if resumes and start < experiment.method.num_steps:
             say(*resuming.about_lost_items(workdir, experiment.split))
         learned = _learn_targets(experiment, workdir if is_ours else None)
+        if start < experiment.method.num_steps:
+            experiment, lines = with_features(experiment, state)
+            say(*lines)
 
         lock.take(create=True)
         if (checkpoints.latest() or 0) > start and not damaged:

@@ -14,18 +14,28 @@ import jax
 from ml_collections import ConfigDict
 
 from dsh_jax.data.documents.vocabulary import LETTERS
-from dsh_jax.data.images.decoding import MOST_PIXELS
+from dsh_jax.data.images.decoding import LANCZOS, MOST_PIXELS
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, write_json
 
 # These may differ between a run and its resumption: they do not change what is learned.
 FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
                "data.memory_limit_gb", "data.dry_run", "judge", "metrics")  # fmt: skip
-# Fields that configs of version 0.2 do not have, and what training did without them.
+# Fields that configs of earlier versions do not have, and what training did without them.
 _NEW_FIELDS = {
     "data.stop_words": "english",
     "data.token_pattern": LETTERS,
     "data.max_pixels": MOST_PIXELS,
+    "data.interpolation": LANCZOS,
+    "generator.image_size": -1,
+    "augment.least_area": 1.0,
+    "augment.colour": 0.0,
+    # Without a network that has pretrained weights they do nothing.
+    "pretrained.weights": "default",
+    "pretrained.frozen": False,
+    "pretrained.frozen_batch_norm": True,
+    "pretrained.learning_rate_scale": 0.1,
+    "pretrained.layer_decay": 1.0,
 }
 
 
