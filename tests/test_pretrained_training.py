@@ -13,6 +13,7 @@ from dsh_jax import load_encoder
 from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.data.images.augment import augment
 from dsh_jax.data.signature import ImageInputs, from_dict
+from dsh_jax.devices import AXIS
 from dsh_jax.errors import UserError
 from dsh_jax.methods import optimizers
 from dsh_jax.methods.dsh_gan_generator import build_generator
@@ -21,7 +22,8 @@ from dsh_jax.pretrained import weights
 from dsh_jax.pretrained.settings import Settings, check, of_config
 from dsh_jax.training import loop
 from dsh_jax.training.automatic import settled
-from dsh_jax.training.experiment import find_recipe
+from dsh_jax.training.experiment import build_method, find_recipe, load_data
+from dsh_jax.training.features import with_known_features
 from tests.pretrained_files import shapes, write
 
 
@@ -82,6 +84,37 @@ def test_its_features_are_kept_beside_the_images(trained):
     standardised = (features - stats["mean"]) / stats["std"] * (3 / 4)
     found = encoder.features(files)
     np.testing.assert_allclose(found, standardised.mean(1), atol=1e-3)
+
+
+def test_evaluation_takes_the_features_that_are_kept(trained, monkeypatch):
+    root, config, _ = trained
+    encoder = load_encoder(root / "run")
+    dataset, split = load_data(config, root / "run")
+    known = with_known_features(settled(config), dataset, encoder.variables)
+    taken = []
+    take = type(known).take
+    monkeypatch.setattr(type(known), "take", lambda self, ids: taken.append(ids) or take(self, ids))
+    codes = [encoder.encode_dataset(items, split.database, finish=np.asarray)
+             for items in (known, dataset)]  # fmt: skip
+    np.testing.assert_allclose(*codes, atol=1e-3)
+    assert taken and known.take(split.query)["image"].shape == (4, 2, 16)
+    # Rows may be others, of a data set that says it is the same.
+    moved = dataset.arranged(np.arange(16)[::-1], labels=dataset.labels,
+                             contents=dataset.contents[::-1])  # fmt: skip
+    assert with_known_features(settled(config), moved, encoder.variables) is moved
+
+
+def test_features_that_are_cut_off_are_not_used(trained):
+    root, config, _ = trained
+    (path,) = (root / "cache").glob("photos-*.npy")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-8])
+    try:
+        dataset, _ = load_data(config, root / "run")
+        encoder = load_encoder(root / "run")
+        assert with_known_features(settled(config), dataset, encoder.variables) is dataset
+    finally:
+        path.write_bytes(whole)
 
 
 def test_an_encoder_file_and_a_longer_run_need_the_weights_no_more(trained, tmp_path):
@@ -239,3 +272,45 @@ def test_signatures_say_how_images_are_resized_and_normalised():
     found = ImageInputs(8, 8, 3, 0, "bilinear").pixels(image)
     np.testing.assert_array_equal(found, wanted)
     assert np.any(found != ImageInputs(8, 8, 3).pixels(image))
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [("dsh_gan", {"gan": True, "triplets": "synthetic"}), ("dsh_gan", {"triplets": "real"}),
+     ("dsh_gan", {"gan": True, "triplets": "real", "consistency.batch_size": 8}), ("cnnh", {})],
+)  # fmt: skip
+@pytest.mark.parametrize("frozen", [True, False])
+def test_steps_take_features_of_a_frozen_network_for_images(method, more, frozen):
+    # Traced, not compiled: that finds what does not fit.
+    config = settled(config_of(
+        **more, **{"pretrained.frozen": frozen, "unlabeled_batch_size": 4},
+    ))  # fmt: skip
+    config.representation.name = "tiny_resnet"
+    config.pretrained.frozen_batch_norm = False
+    config.method = method
+    built = build_method(config, image_signature((32, 32, 3), 2))
+    state = jax.eval_shape(built.init, jax.random.key(0))
+    has_views = "consistency.batch_size" in more
+    assert (built.precompute is not None) == (frozen and not has_views)
+    image = jax.ShapeDtypeStruct((8, 32, 32, 3), np.uint8)
+    if built.precompute is not None:
+        image = jax.eval_shape(built.precompute, state, {"image": image})
+        assert (image.shape, image.dtype) == ((8, 2, 64), np.float32)
+    codes = jax.eval_shape(built.encode, state, {"image": image})
+    assert codes.shape == (8, 8)
+    stage = built.stages[-1]
+    batch = {name: jax.ShapeDtypeStruct((4, *image.shape[1:]), image.dtype) for name in
+             ("image", "positive_image", "negative_image", "unlabeled_image")}  # fmt: skip
+    batch |= {f"{role}label": jax.ShapeDtypeStruct((4, 2), np.float32)
+              for role in ("", "positive_", "negative_")}  # fmt: skip
+    batch |= {name: jax.ShapeDtypeStruct((4,), np.int32)
+              for name in ("position", "unlabeled_position")}  # fmt: skip
+    batch["target"] = jax.ShapeDtypeStruct((4, 8), np.float32)
+    for name in ("unlabeled_image", "unlabeled_position"):
+        size = stage.batch.unlabeled_batch_size
+        batch[name] = jax.ShapeDtypeStruct((size, *batch[name].shape[1:]), batch[name].dtype)
+    step = jax.vmap(stage.step, in_axes=(0, 0, None), axis_name=AXIS)
+    stacked, batches = (jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), tree)
+                        for tree in (state, batch))  # fmt: skip
+    after, metrics = jax.eval_shape(step, stacked, batches, jax.random.key(0))
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, stacked) and metrics

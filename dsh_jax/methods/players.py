@@ -281,13 +281,18 @@ def precompute(
 
     def of_images(state: State, inputs: Batch) -> jax.Array:
         images = to_float(inputs["image"])
-        views = [images, images[:, :, ::-1]] if config.mirrored or config.augment.flip else [images]
+        views = [images, images[:, :, ::-1]][: num_views(config)]
         kept = variables(state, "representation")
         return jnp.stack(
             [jnp.asarray(network.apply(kept, view, method="raw")) for view in views], axis=1
         )
 
     return of_images
+
+
+def num_views(config: ConfigDict) -> int:
+    """Views of an image whose features are computed: 2 with the mirror image, if it is needed."""
+    return 2 if config.mirrored or config.augment.flip else 1
 
 
 def with_networks(

@@ -1,20 +1,26 @@
 """What the frozen part of a network makes of every image, computed once."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dsh_jax import checkpoint_records as records
+from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.devices import compile_encode, replicate
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 from dsh_jax.forward import run_dataset
-from dsh_jax.methods.base import State
+from dsh_jax.methods.base import State, variables
+from dsh_jax.methods.players import num_views
+from dsh_jax.pretrained import settings as pretrained
 from dsh_jax.training.experiment import Experiment
 
 _PER_DEVICE = 32  # images at a time: at 224 pixels a network's maps take 10 MB for each
@@ -57,13 +63,13 @@ def with_features(experiment: Experiment, state: State) -> tuple[Experiment, lis
         return experiment, []
     like = jax.eval_shape(precompute, state, {"image": dataset.images[:1]})
     shape = (len(dataset), *like.shape[1:])
-    folder = experiment.config.data.get("cache_dir")
-    if folder is None:
+    path = _path(experiment.config, dataset, variables(state, "representation"), shape)
+    if path is None:
         computed, where = np.zeros(shape, np.float32), "kept in memory"
         _compute(experiment, state, computed)
     else:
-        path = Path(folder).expanduser() / f"{dataset.name}-{_key(dataset, state, shape)}.npy"
-        if not path.exists():
+        found = _open(path, shape)
+        if found is None:
             try:
                 _write(path, experiment, state, shape)
             except OSError as error:
@@ -71,25 +77,64 @@ def with_features(experiment: Experiment, state: State) -> tuple[Experiment, lis
                     f"The features {path} cannot be written ({error.strerror or error}): set "
                     "data.cache_dir to a writable folder with enough space."
                 ) from error
-        computed, where = np.load(path, mmap_mode="r"), str(path)
-    known = {f.name: getattr(dataset, f.name) for f in fields(ImageDataset)}
-    with_them = FeatureDataset(**known, computed=computed)
+            found = np.load(path, mmap_mode="r")
+        computed, where = found, str(path)
     of = "image and mirror image" if shape[1] == 2 else "image"
-    return replace(experiment, dataset=with_them), [
+    return replace(experiment, dataset=_joined(dataset, computed)), [
         f"features    {shape[2]:,} of each {of}, computed once as the network is frozen: {where}",
         "augment     off, but for mirror images where augment.flip is set",
     ]
 
 
-def _key(dataset: ImageDataset, state: State, shape: tuple[int, ...]) -> str:
-    """Changes with the images, with the frozen part and with the number of views."""
-    backbone = {
-        name: collection["representation"].get("backbone", {})
-        for name, collection in (("params", state.params), ("batch_stats", state.batch_stats))
-    }
+def with_known_features(
+    config: ConfigDict, dataset: Dataset, kept: Mapping[str, Any]
+) -> Dataset:
+    """The data set with the features that training has kept in a file; as it is without any.
+
+    Args:
+      config: of the training.
+      dataset: its items.
+      kept: player -> collections, of the trained network.
+    """
+    settings = pretrained.of_config(config) if "representation" in config else None
+    if settings is None or not settings.frozen or not isinstance(dataset, ImageDataset):
+        return dataset
+    representation = kept["representation"]
+    size = representation["batch_stats"]["standardised"]["mean"].shape[0]
+    shape = (len(dataset), num_views(config), size)
+    path = _path(config, dataset, representation, shape)
+    found = None if path is None else _open(path, shape)
+    return dataset if found is None else _joined(dataset, found)
+
+
+def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The features in a file; None if there are none, or they are cut off."""
+    try:
+        found = np.load(path, mmap_mode="r")
+    except (OSError, ValueError):
+        return None
+    return found if found.shape == shape and found.dtype == np.float32 else None
+
+
+def _joined(dataset: ImageDataset, computed: np.ndarray) -> FeatureDataset:
+    known = {f.name: getattr(dataset, f.name) for f in fields(ImageDataset)}
+    return FeatureDataset(**known, computed=computed)
+
+
+def _path(
+    config: ConfigDict, dataset: ImageDataset, kept: Mapping[str, Any], shape: tuple[int, ...]
+) -> Path | None:
+    """The file of these images, in this order, and this network; None where there is no folder."""
+    folder = config.data.get("cache_dir")
+    if folder is None:
+        return None
+    backbone = {name: tree["backbone"] for name, tree in kept.items() if "backbone" in tree}
     digests = [records.digest(leaf) for leaf in jax.tree.leaves(backbone)]
-    made_of = [dataset.version, *map(str, dataset.images.shape), *map(str, shape), *digests]
-    return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:12]
+    # Of images that have come and gone since training, the version is still the same.
+    made_of = [dataset.version, *dataset.contents, *map(str, dataset.images.shape),
+               *map(str, shape), *digests]  # fmt: skip
+    key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:12]
+    return Path(folder).expanduser() / f"{dataset.name}-{key}.npy"
 
 
 def _write(
