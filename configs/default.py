@@ -201,7 +201,9 @@ def get_config() -> ConfigDict:
     # Functions of your own of (codes, labels), each "module:function", measured at every validation
     # and by eval.py; see docs/extending.md.
     config.metrics = ()
-    config.encode_batch_size = 500  # images per call in validation and evaluation, over all devices
+    # Images per call in validation and evaluation, over all devices; with a pretrained network at
+    # most 64.
+    config.encode_batch_size = 500
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 1000  # steps between validations, sample grids and checkpoints
     config.keep_checkpoints = 2  # latest ones to keep, in addition to the best by validation mAP

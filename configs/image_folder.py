@@ -52,7 +52,6 @@ def get_config() -> ConfigDict:
     config.loss.adversarial = "non_saturating"
     config.ema_decay = 0.99
     config.eval_every_steps = 300
-    config.encode_batch_size = 64  # of large images, more would take gigabytes
     _add_fields(config, cnnh.get_config(config.num_bits, class_outputs=True))
     config.codes.form = "auto"
     return config

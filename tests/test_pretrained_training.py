@@ -1,5 +1,7 @@
 """Training on pretrained networks, frozen and not, with tiny ones."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,7 @@ from dsh_jax.training import loop
 from dsh_jax.training.automatic import settled
 from dsh_jax.training.experiment import build_method, find_recipe, load_data
 from dsh_jax.training.features import with_known_features
+from dsh_jax.training.workdir import check_same_config
 from tests.pretrained_files import shapes, write
 
 
@@ -174,8 +177,22 @@ def test_automatic_fields():
     assert (large.data.image_size, large.data.interpolation) == (224, "bilinear")
     assert (large.augment.crop_padding, large.consistency.batch_size) == (28, 0)
     assert settled(large).to_dict() == large.to_dict()
+    assert (small.encode_batch_size, large.encode_batch_size) == (500, 64)
     config.data.image_size = 128
     assert settled(config).data.image_size == 128
+
+
+def test_runs_of_earlier_versions_go_on(tmp_path):
+    config = settled(image_folder.get_config())
+    before = config.to_dict()
+    del before["pretrained"], before["generator"]["image_size"], before["data"]["interpolation"]
+    del before["augment"]["least_area"], before["augment"]["colour"]
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    (tmp_path / "checkpoints/5").mkdir(parents=True)
+    assert check_same_config(tmp_path, config)
+    config.data.interpolation = "bilinear"
+    with pytest.raises(UserError, match="data.interpolation \\('lanczos' there, 'bilinear' now\\)"):
+        check_same_config(tmp_path, config)
 
 
 def test_configs_of_earlier_versions_have_none_of_the_fields():

@@ -37,10 +37,12 @@ _COMMON: Rules = {
     "data.split_seed": SEED,
     "data.split_file": Text(),
 }
+IMAGE_SIZE = Integer(8, 2**14)
+"""Of image files, in pixels per side."""
 _FILES: Rules = {
     "data.root": Text(),
     "data.image_root": Text(),
-    "data.image_size": Integer(8, 2**14),
+    "data.image_size": IMAGE_SIZE,
     "data.cache_dir": Text(),
     "data.memory_limit_gb": Number(least=0),
 }

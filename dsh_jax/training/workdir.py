@@ -17,6 +17,7 @@ from dsh_jax.data.documents.vocabulary import LETTERS
 from dsh_jax.data.images.decoding import LANCZOS, MOST_PIXELS
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, write_json
+from dsh_jax.networks.backbones import BACKBONES
 
 # These may differ between a run and its resumption: they do not change what is learned.
 FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
@@ -30,12 +31,6 @@ _NEW_FIELDS = {
     "generator.image_size": -1,
     "augment.least_area": 1.0,
     "augment.colour": 0.0,
-    # Without a network that has pretrained weights they do nothing.
-    "pretrained.weights": "default",
-    "pretrained.frozen": False,
-    "pretrained.frozen_batch_norm": True,
-    "pretrained.learning_rate_scale": 0.1,
-    "pretrained.layer_decay": 1.0,
 }
 
 
@@ -89,6 +84,9 @@ def check_same_config(workdir: Path, config: ConfigDict, *, more_steps: bool = F
         return False
     saved, new = flatten(there), flatten(as_dict(config))
     saved = {name: value for name, value in _NEW_FIELDS.items() if name in new} | saved
+    if new.get("representation.name") not in BACKBONES:  # then they do nothing
+        saved, new = ({name: value for name, value in fields.items()
+                       if not name.startswith("pretrained.")} for fields in (saved, new))
     if more_steps and is_raised(saved.get("num_steps"), new.get("num_steps")):
         saved["num_steps"] = new["num_steps"]
     differing = [
