@@ -9,7 +9,7 @@ DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 # Each is the seed of training and of the split.
 DRAWS ?= 0 1 2 3 4
 
-.PHONY: quickstart test lint first-hour attack docs example-encoder results-digits results-multi-digits \
+.PHONY: quickstart test lint first-hour attack parity docs example-encoder results-digits results-multi-digits \
   results-cifar10-cpu results-cifar10-best-cpu gpu-results results-documents tables benchmark clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -113,10 +113,22 @@ results-documents: $(VENV)/.installed
 	    FOLDER=documents tools/run.sh shttm_neural_$${corpus}_32bit_$$alone \
 	      shttm_neural_$${corpus}_32bit.py $$draw $(DATA) $$off || exit 1; done; done; done
 
-# Writes the tables of README.md, docs/results.md and docs/speed.md from results/.
+# Writes the tables of README.md, docs/results.md, docs/speed.md and docs/pretrained.md from results/.
 tables: $(VENV)/.installed
 	$(PY) -m tools.results_table
 	$(PY) -m tools.speed_table
+	$(PY) -m tools.parity --table
+
+# Features of pretrained networks beside PyTorch's, on random weights; PyTorch has its own environment.
+parity: $(VENV)/.installed $(VENV)-parity/.installed
+	$(VENV)-parity/bin/python tools/parity_references.py runs/parity
+	$(PY) -m tools.parity runs/parity --result results/parity/features.json
+	$(PY) -m tools.parity --table
+
+$(VENV)-parity/.installed: requirements-parity.txt
+	$(PYTHON) -m venv $(VENV)-parity
+	$(VENV)-parity/bin/python -m pip install --quiet -r requirements-parity.txt
+	@touch $@
 
 # Builds the documentation as a site, in site/.
 docs: $(VENV)/.installed-docs

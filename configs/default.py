@@ -77,6 +77,9 @@ def get_config() -> ConfigDict:
     config.augment.crop_padding = 4  # pixels on each side; 0 is no cropping
     config.augment.flip = True  # left to right, with probability 1/2
     config.augment.cutout = 0  # rows and columns of a grey square; 0 is none
+    # Least share of the area of a random part that is resized to the whole image; 1 is none.
+    config.augment.least_area = 1.0
+    config.augment.colour = 0.0  # brightness, contrast and saturation, at most
 
     config.batch_size = 64  # labeled images per step, over all devices; ours
     # Every n-th labeled image of a batch is the anchor of a triplet. The larger n, the more labeled
@@ -112,13 +115,18 @@ def get_config() -> ConfigDict:
     config.generator.name = "dcgan"  # dcgan | residual, with conditional batch normalisation
     config.generator.width = 64  # channels before the last doubling
     config.generator.z_dim = 100  # length of the noise
+    # Pixels per side; -1 is that of the images, with a pretrained network 64 at most. Images of
+    # another size than the data's are resized, with gradients.
+    config.generator.image_size = -1
 
     config.adversary = ConfigDict()  # ours
     # Whether "real or synthetic" is asked of image and class together (projection discriminator).
     config.adversary.projection = False
 
     config.representation = ConfigDict()  # ours: the paper does not say which network
-    config.representation.name = "wide_resnet"  # conv3 | alexnet | wide_resnet | whitened
+    # conv3 | alexnet | wide_resnet | whitened; or one with pretrained weights, which has none of
+    # the next six fields: resnet18 | vit_s16 | ... (docs/pretrained.md)
+    config.representation.name = "wide_resnet"
     # Channels of the first block (conv3: 32, alexnet: 64, whitened: 32 on a CPU).
     config.representation.width = 64
     config.representation.depth = 16  # layers, of wide_resnet only
@@ -127,6 +135,15 @@ def get_config() -> ConfigDict:
     config.representation.dropout = 0.0  # probability, on the dense layers (conv3: 0.5)
     config.representation.norm = "group"  # none | group
     config.representation.spectral_norm = False  # set it for the hinge loss
+
+    config.pretrained = ConfigDict()  # of a network that has pretrained weights
+    # default: published ones, downloaded | hf://OWNER/NAME[/FILE] | safetensors file | empty: none
+    config.pretrained.weights = "default"
+    config.pretrained.frozen = False  # whether only the streams are trained
+    # Whether batch normalisation keeps the running statistics that come with the weights.
+    config.pretrained.frozen_batch_norm = True
+    config.pretrained.learning_rate_scale = 0.1  # of the network, relative to the streams
+    config.pretrained.layer_decay = 1.0  # of the learning rate, from each layer to the one before
 
     config.hash_stream = ConfigDict()  # ours
     # Standard deviation of the pre-sigmoid outputs over a batch; 0 is a plain dense layer.
@@ -184,7 +201,9 @@ def get_config() -> ConfigDict:
     # Functions of your own of (codes, labels), each "module:function", measured at every validation
     # and by eval.py; see docs/extending.md.
     config.metrics = ()
-    config.encode_batch_size = 500  # images per call in validation and evaluation, over all devices
+    # Images per call in validation and evaluation, over all devices; with a pretrained network at
+    # most 64.
+    config.encode_batch_size = 500
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 1000  # steps between validations, sample grids and checkpoints
     config.keep_checkpoints = 2  # latest ones to keep, in addition to the best by validation mAP

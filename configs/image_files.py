@@ -9,14 +9,16 @@ def get_config(config: ConfigDict, source: str, image_size: int) -> ConfigDict:
     Args:
       config: of any method for images.
       source: image_files | nus_wide.
-      image_size: pixels per side.
+      image_size: pixels per side; -1 for what the network takes.
     """
     config.data.source = source
     # A folder whose sub-folders are the classes; a .csv or .jsonl file of paths and labels; or the
     # folder of NUS-WIDE.
     config.data.root = ""
     config.data.image_root = ""  # what paths in a file are relative to; empty is the file's folder
-    config.data.image_size = image_size  # images are cropped to a square and resized to this, once
+    # Images are cropped to a square and resized to this, once; -1 is what the network takes.
+    config.data.image_size = image_size
+    config.data.interpolation = "auto"  # auto: the network's | lanczos | bicubic | bilinear
     # Larger images are left out, and so are files of more than three bytes for each pixel.
     config.data.max_pixels = 89_478_485
     config.data.cache_dir = "~/.cache/dsh_jax/images"  # where resized images are kept

@@ -6,6 +6,7 @@
 from ml_collections import ConfigDict
 
 from configs import digits_16bit
+from dsh_jax.networks.backbones import BACKBONES
 
 
 def shrink(config: ConfigDict) -> ConfigDict:
@@ -18,6 +19,10 @@ def shrink(config: ConfigDict) -> ConfigDict:
         config.pretraining_steps = min(2, config.pretraining_steps)
         config.generator.width = 8
         config.consistency.batch_size = min(8, config.consistency.batch_size)
+    if config.representation.name in BACKBONES:
+        is_resnet = BACKBONES[config.representation.name].has_batch_norm
+        config.representation.name = "tiny_resnet" if is_resnet else "tiny_vit"
+        config.pretrained.weights = ""
     config.representation.width = 8
     config.representation.depth = 10
     config.representation.features = min(16, config.representation.features)

@@ -88,6 +88,11 @@ class Encoder:
         return self._description.signature
 
     @property
+    def variables(self) -> Mapping[str, Any]:
+        """Parameters and statistics, player -> collections."""
+        return self._variables
+
+    @property
     def method(self) -> str:
         """The method that it was trained with."""
         return self._description.method

@@ -33,6 +33,7 @@ from dsh_jax.retrieval.graded import fit_graded
 from dsh_jax.retrieval.health import code_health, problems
 from dsh_jax.retrieval.metrics import metrics_of
 from dsh_jax.training.experiment import load_data
+from dsh_jax.training.features import with_known_features
 
 FITS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "itq": fit_itq,
@@ -104,7 +105,8 @@ def evaluate_workdir(
         if baseline == "graded":
             encoder = graded_encoder(encoder, dataset, split)
             encoder.save(workdir / "encoder_graded.safetensors")
-        codes = trained_codes(encoder, dataset, split, as_labels=baseline == "classifier")
+        items = with_known_features(config, dataset, encoder.variables)
+        codes = trained_codes(encoder, items, split, as_labels=baseline == "classifier")
         about = {
             "codes": baseline or encoder.codes,
             "checkpoint": checkpoint,

@@ -57,13 +57,13 @@ def test_what_an_extra_takes_is_installed_for_the_tests(extra):
 
 def test_what_is_imported_is_required():
     runtime, development = required("requirements.txt"), required("requirements-dev.txt")
-    documentation = required("requirements-docs.txt")
+    documentation, parity = required("requirements-docs.txt"), required("requirements-parity.txt")
     extras = {name for extra in EXTRAS.values() for name in extra}
     assert imported("dsh_jax", "configs", "train.py", "eval.py", "search.py") <= (
         runtime.keys() | extras
     )
     assert imported("tests", "benchmarks", "tools") <= (
-        runtime.keys() | development.keys() | documentation.keys()
+        runtime.keys() | development.keys() | documentation.keys() | parity.keys()
     ) | {"packaging"}  # comes with pytest
 
     assert not runtime.keys() & development.keys()

@@ -24,7 +24,8 @@ _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
     ("reuters21578", 32, None, _DOCUMENT_CODES),
     ("20newsgroups", 32, None, _DOCUMENT_CODES),
 )
-_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder")  # a base, a test, the user's own images
+# A base, a test, the user's own images.
+_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder", "resnet50", "vit")
 
 
 def render(results: Iterable[Result]) -> str:

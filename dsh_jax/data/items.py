@@ -185,7 +185,9 @@ def _pixels(item: Any, inputs: ImageInputs) -> np.ndarray | str:
     size, mode = (inputs.width, inputs.height), "L" if inputs.channels == 1 else "RGB"
     if isinstance(item, str | Path):
         # Unlike `Path.expanduser`, it leaves a name like "~a.png" as it is.
-        found = read_image(Path(os.path.expanduser(item)), size, mode)
+        found = read_image(
+            Path(os.path.expanduser(item)), size, mode, interpolation=inputs.interpolation
+        )
         if isinstance(found, str) or inputs.jpeg_quality:
             return found if isinstance(found, str) else inputs.pixels(found)
         return np.asarray(found).reshape(inputs.shape)  # it has its size and mode already

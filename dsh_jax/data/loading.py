@@ -16,7 +16,7 @@ from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary, fit_vocabular
 from dsh_jax.data.images import built_in
 from dsh_jax.data.images.classes import usable_classes
 from dsh_jax.data.images.dataset import ImageDataset, ImageFiles, load_images
-from dsh_jax.data.images.decoding import MOST_PIXELS
+from dsh_jax.data.images.decoding import INTERPOLATIONS, LANCZOS, MOST_PIXELS
 from dsh_jax.data.images.listing import list_images
 from dsh_jax.data.images.nus_wide import list_nus_wide
 from dsh_jax.data.lines import Mistakes, decoded
@@ -37,14 +37,17 @@ _COMMON: Rules = {
     "data.split_seed": SEED,
     "data.split_file": Text(),
 }
+IMAGE_SIZE = Integer(8, 2**14)
+"""Of image files, in pixels per side."""
 _FILES: Rules = {
     "data.root": Text(),
     "data.image_root": Text(),
-    "data.image_size": Integer(8, 2**14),
+    "data.image_size": IMAGE_SIZE,
     "data.cache_dir": Text(),
     "data.memory_limit_gb": Number(least=0),
 }
 _PIXELS: Rules = {"data.max_pixels": Integer(1, 2**40)}
+_INTERPOLATION: Rules = {"data.interpolation": Choice(tuple(INTERPOLATIONS))}
 _ONE_PLACE: Rules = {"data.data_dir": Text()}
 _DRY_RUN: Rules = {"data.dry_run": Switch()}
 _UNSEEN: Rules = {"data.unseen_classes": Integer(0, 10**9)}
@@ -85,6 +88,8 @@ def fields_of(data: ConfigDict) -> Rules:
         rules |= _DRY_RUN
     if "max_pixels" in data:  # absent from configs of version 0.2, as the next one
         rules |= _PIXELS
+    if "interpolation" in data:  # absent from configs of version 0.3
+        rules |= _INTERPOLATION
     if "unseen_classes" in data:  # absent from configs of version 0.2
         rules |= _UNSEEN
     if source not in collections.NAMES:
@@ -100,8 +105,8 @@ def known_fields(data: ConfigDict) -> set[str]:
     """
     if isinstance(data, ConfigDict) and data.get("source") not in SHIPPED:
         return {"data"}
-    groups = (_COMMON, _ONE_PLACE, _FILES, _PIXELS, _DRY_RUN, _WORDS, _LANGUAGE, _SHARES, _COUNTS,
-              _UNSEEN)  # fmt: skip
+    groups = (_COMMON, _ONE_PLACE, _FILES, _PIXELS, _INTERPOLATION, _DRY_RUN, _WORDS, _LANGUAGE,
+              _SHARES, _COUNTS, _UNSEEN)  # fmt: skip
     return {field for rules in groups for field in rules}
 
 
@@ -146,6 +151,7 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
             "and labels, or to the folder of NUS-WIDE."
         )
     folder = Path(data.image_root).expanduser() if data.image_root else None
+    interpolation = data.get("interpolation", LANCZOS)
     if data.source == "nus_wide":
         listing = list_nus_wide(Path(data.root), images=folder)
     else:
@@ -158,6 +164,8 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
         cache=Path(data.cache_dir),
         memory_limit_gb=data.memory_limit_gb,
         max_pixels=data.get("max_pixels", MOST_PIXELS),
+        # "auto" is left only where no config says which network will take the images.
+        interpolation=interpolation if interpolation in INTERPOLATIONS else LANCZOS,
     )
     if data.source == "nus_wide":
         return images

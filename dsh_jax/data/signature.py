@@ -3,6 +3,7 @@
 A signature is small, and is kept with the parameters: in a workdir, and in an encoder file.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from PIL import Image
 
 from dsh_jax.data.documents.rows import word_rows
 from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary
-from dsh_jax.data.images.decoding import fit_image, through_jpeg
+from dsh_jax.data.images.decoding import INTERPOLATIONS, LANCZOS, fit_image, through_jpeg
 from dsh_jax.errors import reason
 from dsh_jax.fields import Pattern
 
@@ -29,6 +30,9 @@ class ImageInputs:
     Attributes:
       height, width, channels: of the images that networks take; channels are 1 (grey) or 3 (RGB).
       jpeg_quality: of the JPEG that training images were kept as after resizing; 0 for pixels.
+      interpolation: by which they are resized, a key of `decoding.INTERPOLATIONS`.
+      mean, std: of each colour, of pixels in [0, 1], by which a network with published weights
+        normalises them; empty for other networks. The network does so, not `pixels`.
     """
 
     kind: ClassVar[str] = "images"
@@ -37,6 +41,9 @@ class ImageInputs:
     width: int
     channels: int
     jpeg_quality: int = 0
+    interpolation: str = LANCZOS
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = (self.height, self.width, self.channels)
@@ -44,22 +51,41 @@ class ImageInputs:
             raise ValueError(f"image shape {sizes} should be three sizes from 1 to 4096")
         if self.channels not in (1, 3) or not 0 <= self.jpeg_quality <= 95:
             raise ValueError(f"channels {self.channels} or jpeg_quality {self.jpeg_quality}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation {self.interpolation!r}")
+        for field in ("mean", "std"):  # lists, where they come from JSON
+            object.__setattr__(self, field, tuple(float(x) for x in getattr(self, field)))
+        if len(self.mean) not in (0, 3) or len(self.mean) != len(self.std):
+            raise ValueError(f"mean {self.mean} and std {self.std} should be of three colours")
+        if not all(map(math.isfinite, self.mean)) or not all(0 < x < math.inf for x in self.std):
+            raise ValueError(f"mean {self.mean} or std {self.std}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """`(height, width, channels)`."""
         return self.height, self.width, self.channels
 
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """`(mean, std)`; None where there are none."""
+        return (self.mean, self.std) if self.mean else None
+
     def pixels(self, image: Image.Image) -> np.ndarray:
         """A decoded image as networks take it, uint8 `[height, width, channels]`."""
-        fitted = fit_image(image, (self.width, self.height), "L" if self.channels == 1 else "RGB")
+        mode = "L" if self.channels == 1 else "RGB"
+        fitted = fit_image(
+            image, (self.width, self.height), mode, interpolation=self.interpolation
+        )
         if self.jpeg_quality:
             fitted = through_jpeg(fitted, self.jpeg_quality)
         return np.asarray(fitted).reshape(self.shape)
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return asdict(self)
+        """Ready for JSON; what versions up to 0.3 do not know is left out where it does nothing."""
+        new = {"interpolation": LANCZOS, "mean": (), "std": ()}
+        content = {name: value for name, value in asdict(self).items()
+                   if name not in new or value != new[name]}  # fmt: skip
+        return {name: list(x) if isinstance(x, tuple) else x for name, x in content.items()}
 
 
 @dataclass(frozen=True)

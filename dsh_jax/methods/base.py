@@ -122,6 +122,10 @@ class Method:
         its items as `target`.
       prepare: state, dataset, ids of the training items `[n]` -> the state before the first step,
         for networks with layers that are fitted to the data.
+      precompute: state, inputs as `Dataset.take` gives them -> what a part of the network that is
+        never trained makes of images, `[batch, views, features]`: of the image and, if there are
+        two views, of its mirror image. Encoding and steps take it in place of images. None where
+        there is no such part, or images are needed themselves.
       learning_rates: number of a step, from 1 -> the learning rate of each optimizer at it, by the
         name of the optimizer; to be logged.
       shared: name -> size of each part of a batch that is split equally among the devices.
@@ -135,6 +139,7 @@ class Method:
     fit: Callable[[Dataset, Split, Report], State] | None = None
     learn_targets: Callable[[Dataset, np.ndarray], tuple[np.ndarray, str]] | None = None
     prepare: Callable[[State, Dataset, np.ndarray], State] | None = None
+    precompute: Callable[[State, Batch], jax.Array] | None = None
     learning_rates: Callable[[jax.Array], dict[str, jax.Array]] | None = None
     shared: Mapping[str, int] = field(default_factory=dict)
 

@@ -25,6 +25,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
 from dsh_jax.losses import Loss, slots
 from dsh_jax.methods import optimizers
+from dsh_jax.methods.augmentation import of_photographs
 from dsh_jax.methods.base import (
     Method,
     Metrics,
@@ -44,6 +45,7 @@ from dsh_jax.methods.players import (
     fit_to_images,
     image_network,
     image_players,
+    precompute,
 )
 from dsh_jax.methods.similarity import similarity_from_labels
 from dsh_jax.rng import named_key
@@ -149,8 +151,9 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         weights=fields.floats(config.loss.weights),
         tx=optimizers.build_optimizer(config, "network", config.num_steps),
         augment=partial(
-            augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip
-        ),
+            augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip,
+            **of_photographs(config.augment),
+        ),  # fmt: skip
         ema_decay=config.ema_decay,
     )
     batch = BatchSpec(config.batch_size, 0, False, config.seed)
@@ -168,7 +171,8 @@ def build(config: ConfigDict, signature: Signature) -> Method:
             sweeps=config.codes.sweeps,
             form=form,
         ),
-        prepare=fit_to_images,
+        prepare=fit_to_images(config),
+        precompute=precompute(config, cnnh.players),
         shared={"batch_size": config.batch_size},
     )
 

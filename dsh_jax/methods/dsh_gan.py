@@ -19,6 +19,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch, Text
 from dsh_jax.losses import slots
 from dsh_jax.methods import consistency, dsh_gan_generator, optimizers
+from dsh_jax.methods.augmentation import of_photographs
 from dsh_jax.methods.base import ImageSource, Method, Recipe, Stage, State, kept_variables
 from dsh_jax.methods.dsh_gan_losses import MINING, build_losses
 from dsh_jax.methods.dsh_gan_stages import DshGan
@@ -30,6 +31,7 @@ from dsh_jax.methods.players import (
     fit_to_images,
     image_network,
     image_players,
+    precompute,
     with_networks,
 )
 from dsh_jax.networks.streams import AdversaryStream
@@ -87,7 +89,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         num_updates["hash"] += config.pretraining_steps
     weak = partial(
         augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip,
-        cutout=config.augment.cutout,
+        cutout=config.augment.cutout, **of_photographs(config.augment),
     )  # fmt: skip
     synthesis = Synthesis(
         players=players,
@@ -123,7 +125,8 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         init=gan.init,
         stages=stages,
         synthesize=None if images is None else partial(_synthesize, images),
-        prepare=fit_to_images,
+        prepare=fit_to_images(config),
+        precompute=None if _needs_images(config, views) else precompute(config, players),
         learning_rates=optimizers.learning_rates(config, num_updates),
         shared=shared,
     )
@@ -173,6 +176,11 @@ def _with_gan(players: Players, config: ConfigDict, signature: Signature) -> Pla
         {"generator": generator, "adversary": adversary},
         {"generator": ((config.generator.z_dim,), (signature.num_classes,))},
     )
+
+
+def _needs_images(config: ConfigDict, views: int) -> bool:
+    """Whether features of real images do not suffice, as for `views` strong views."""
+    return bool(views or config.loss.weights.r1 or config.judge)
 
 
 def _synthesize(

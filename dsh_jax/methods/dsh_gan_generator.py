@@ -12,9 +12,14 @@ from dsh_jax.data.signature import Signature
 from dsh_jax.devices import AXIS
 from dsh_jax.fields import Choice, Integer, Rules
 from dsh_jax.methods.base import ImageSource, Variables
+from dsh_jax.networks.backbones import BACKBONES
 from dsh_jax.networks.generator import Generator
 from dsh_jax.networks.residual_generator import ResidualGenerator
+from dsh_jax.networks.resized import Resized
 
+AUTOMATIC = -1
+"""The size of the images; with a pretrained network not more than `SIZE`, and then resized."""
+SIZE = 64
 GENERATORS: Mapping[str, type[Generator]] = {
     "dcgan": Generator,
     "residual": ResidualGenerator,
@@ -34,10 +39,14 @@ def build_generator(config: ConfigDict, signature: Signature) -> nn.Module:
     Raises:
       ValueError: it cannot draw images of the signature's size.
     """
-    generator = GENERATORS[config.generator.name]
-    return generator(
-        signature.image_shape, config.generator.width, AXIS, jnp.dtype(config.dtype)
-    )
+    height, width, channels = signature.image_shape
+    size = config.generator.get("image_size", AUTOMATIC)
+    if size == AUTOMATIC and config.representation.name in BACKBONES:
+        size = min(height, SIZE)
+    shape = (height, width, channels) if size == AUTOMATIC else (size, size, channels)
+    build = GENERATORS[config.generator.name]
+    generator = build(shape, config.generator.width, AXIS, jnp.dtype(config.dtype))
+    return generator if shape[:2] == (height, width) else Resized(generator, (height, width))
 
 
 def image_source(config: ConfigDict, signature: Signature) -> ImageSource | None:

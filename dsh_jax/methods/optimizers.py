@@ -1,6 +1,7 @@
 """Optimizers as a config describes them."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ from ml_collections import ConfigDict
 
 from dsh_jax import fields
 from dsh_jax.fields import Choice, Integer, Number, Rule, Rules
+from dsh_jax.networks.backbones import layer_of
+from dsh_jax.pretrained import settings as pretrained
 
 NAMES = ("adam", "sgd")
 SCHEDULES = ("constant", "linear", "cosine", "quarter_cosine")
@@ -101,10 +104,47 @@ def fields_of(*names: str) -> dict[str, Rule]:
 def build_optimizer(
     config: ConfigDict, name: str, num_steps: int
 ) -> optax.GradientTransformation:
-    """The optimizer that `config.optimizer.<name>` describes, for `num_steps` updates."""
+    """The optimizer that `config.optimizer.<name>` describes, for `num_steps` updates.
+
+    It takes parameters as `State.params` has them, player -> parameters.
+    """
     settings = dict(config.optimizer[name])
     warmup_steps = settings.pop("warmup_steps")
-    return optimizer(**fields.floats(settings), warmup_steps=warmup_steps, num_steps=num_steps)
+    tx = optimizer(**fields.floats(settings), warmup_steps=warmup_steps, num_steps=num_steps)
+    backbone = pretrained.of_config(config) if "representation" in config else None
+    return tx if backbone is None else for_backbone(tx, backbone)
+
+
+def for_backbone(
+    tx: optax.GradientTransformation, settings: pretrained.Settings
+) -> optax.GradientTransformation:
+    """The optimizer with learning rates of its own for the layers of a backbone, or none."""
+
+    def path_of(keys: tuple[Any, ...]) -> tuple[str, ...]:
+        """A parameter's path in the backbone; empty for one that is elsewhere."""
+        names = tuple(entry.key for entry in keys)
+        return names[2:] if names[:2] == ("representation", "backbone") else ()
+
+    def kinds(params: Any) -> Any:
+        return jax.tree.map_with_path(
+            lambda keys, _: "fixed" if path_of(keys) else "learned", params
+        )
+
+    if settings.frozen:
+        return optax.multi_transform({"learned": tx, "fixed": optax.set_to_zero()}, kinds)
+    if settings.learning_rate_scale == settings.layer_decay == 1:
+        return tx
+
+    def scaled(updates: Any, params: Any = None) -> Any:
+        del params
+        paths = [path_of(keys) for keys, _ in jax.tree.leaves_with_path(updates)]
+        factor = settings.rate_of(max((layer_of(path) for path in paths if path), default=0))
+        return jax.tree.map_with_path(
+            lambda keys, update: update * factor(path) if (path := path_of(keys)) else update,
+            updates,
+        )
+
+    return optax.chain(tx, optax.stateless(scaled))
 
 
 def learning_rates(

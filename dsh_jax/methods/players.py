@@ -1,7 +1,7 @@
 """The networks of a method by name, and how steps and encoders call them."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,20 +15,25 @@ from ml_collections import ConfigDict
 from dsh_jax import fields
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.augment import to_float
-from dsh_jax.data.signature import Signature
+from dsh_jax.data.signature import ImageInputs, Signature
 from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Switch
 from dsh_jax.methods.base import Network, NetworkRecipe, Params, State, Variables, variables
-from dsh_jax.networks import representation, whitened
+from dsh_jax.networks import backbones, representation, whitened
+from dsh_jax.networks.backbones import BACKBONES, Pretrained
 from dsh_jax.networks.graded import Graded
 from dsh_jax.networks.streams import ClassificationStream, HashStream
+from dsh_jax.pretrained import settings as pretrained
 from dsh_jax.rng import named_key
 
 ENCODER = ("representation", "hash", "classification")
 """The players that encode images; a method may lack some of them."""
 WHITENED_IMAGES = 5000
 """The most images that the whitening of patches is fitted to."""
+STANDARDISED_IMAGES = 512
+"""The most images that the standardisation of a backbone's features is fitted to."""
+_AT_ONCE = 32  # images through a backbone, in that fit
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Players:
       inputs: name -> shapes of the inputs of one sample, for networks that do not take the first
         one's output.
       batch_norm: whether the output of `first` depends on the statistics of the batch.
+      frozen: whether the part of `first` that is its `backbone` gets no gradient; its input does.
     """
 
     networks: Mapping[str, nn.Module]
@@ -50,6 +56,7 @@ class Players:
     sample: tuple[jax.Array, ...]
     inputs: Mapping[str, tuple[tuple[int, ...], ...]]
     batch_norm: bool = False
+    frozen: bool = False
 
     def init_variables(self, key: jax.Array) -> dict[str, Any]:
         """Every player's variables; the key of a network depends on its name."""
@@ -91,13 +98,20 @@ class Players:
                 name: tx.init({player: params[player] for player in owners[name]})
                 for name, tx in optimizers.items()
             },
-            ema={player: every[player] for player in averaged if player in every},
+            # Nothing in a frozen network changes, so that its average is itself.
+            ema={
+                player: every[player]
+                for player in averaged
+                if player in every and not (self.frozen and player == self.first)
+            },
         )
 
     def apply(
         self, state: State, player: str, params: Params, *inputs: jax.Array, **options: Any
     ) -> tuple[jax.Array, dict[str, Any]]:
         """A player's output in training mode, and its new batch statistics under its name."""
+        if self.frozen and player == self.first:
+            params = {**params, "backbone": jax.lax.stop_gradient(params["backbone"])}
         collections = variables(state, player) | {"params": params}
         output, new = self.networks[player].apply(
             collections, *inputs, train=True, mutable=["batch_stats"], **options
@@ -122,7 +136,8 @@ class Players:
         """Features of several parts of a batch, in training mode.
 
         In a network with batch normalisation, real and synthetic images have statistics of their
-        own, and the running ones are those of the real images. Otherwise they pass together.
+        own, and the running ones are those of the real images. Otherwise they pass together, unless
+        the network is frozen.
 
         Args:
           state, params, key: as for `represent`.
@@ -132,7 +147,8 @@ class Players:
           Features of all parts, in their order, `[sum of n_i, features]`, and the network's new
           statistics under its name.
         """
-        if not self.batch_norm:
+        # A frozen network may get features of real images, beside synthetic images.
+        if not (self.batch_norm or self.frozen):
             images = jnp.concatenate([images for images, _ in parts])
             return self.represent(state, params, images, key=key)
         features: dict[int, jax.Array] = {}
@@ -155,38 +171,128 @@ class Players:
 
 def image_players(config: ConfigDict, signature: Signature) -> Players:
     """Representation, hash stream and, unless `class_outputs` is off, classification stream."""
+    settings = pretrained.of_config(config)
     networks: dict[str, nn.Module] = {
-        "representation": representation.build(
-            **config.representation, dtype=jnp.dtype(config.dtype), axis_name=AXIS
-        ),
+        "representation": _representation(config, signature, settings),
         "hash": HashStream(config.num_bits, float(config.hash_stream.sharpness), AXIS),
     }
     if config.get("class_outputs", True):
         networks["classification"] = ClassificationStream(signature.num_classes)
     sample = (jnp.zeros((1, *signature.image_shape)),)
     batch_norm = config.representation.name in representation.BATCH_NORM
-    return Players(networks, "representation", sample, {}, batch_norm)
+    frozen = False
+    if settings is not None:
+        batch_norm, frozen = settings.uses_batch_statistics, settings.frozen
+    return Players(networks, "representation", sample, {}, batch_norm, frozen)
 
 
-def fit_to_images(state: State, dataset: Dataset, ids: np.ndarray) -> State:
-    """The state before the first step, with what a network's fixed layers take from the data.
+def _representation(
+    config: ConfigDict, signature: Signature, settings: pretrained.Settings | None
+) -> nn.Module:
+    options = {**config.representation, "dtype": jnp.dtype(config.dtype), "axis_name": AXIS}
+    if settings is None:
+        return representation.build(**options)
+    assert isinstance(signature.inputs, ImageInputs)
+    fixed = settings.frozen or settings.frozen_batch_norm
+    return backbones.build(
+        **options, image_shape=signature.inputs.shape, frozen_batch_norm=fixed,
+        normalisation=signature.inputs.normalisation,
+    )  # fmt: skip
+
+
+def fit_to_images(config: ConfigDict) -> Callable[[State, Dataset, np.ndarray], State]:
+    """What gives the state before the first step what its network takes from files and data.
 
     Args:
-      state: of any image method.
-      dataset: of images.
-      ids: of its training items, `[n]`; a few thousand of them are read, evenly spread.
+      config: of an experiment.
+
+    Returns:
+      A function as `Method.prepare` has it: of the state, a data set of images, and the ids of its
+      training items `[n]`, of which some are read, evenly spread.
     """
-    stats = state.batch_stats.get("representation", {})
-    if "whitening" not in stats:
-        return state
-    images = dataset.take(ids[:: math.ceil(len(ids) / WHITENED_IMAGES)])["image"]
-    stats = whitened.fit(stats, np.asarray(to_float(jnp.asarray(images))))
-    ema = {
-        player: kept | ({"batch_stats": stats} if player == "representation" else {})
-        for player, kept in state.ema.items()
+    settings = pretrained.of_config(config)
+
+    def fit(state: State, dataset: Dataset, ids: np.ndarray) -> State:
+        def spread(most: int) -> np.ndarray:
+            return dataset.take(ids[:: math.ceil(len(ids) / most)])["image"]
+
+        stats = state.batch_stats.get("representation", {})
+        if "whitening" in stats:
+            images = np.asarray(to_float(jnp.asarray(spread(WHITENED_IMAGES))))
+            return _with_representation(state, {"batch_stats": whitened.fit(stats, images)})
+        if settings is None:
+            return state
+        images = spread(STANDARDISED_IMAGES)
+        read = settings.read(images.shape[1:])
+        if read is not None:
+            state = _with_representation(state, {
+                "params": {**state.params["representation"], "backbone": read["params"]},
+                "batch_stats": {**stats, "backbone": read["batch_stats"]}
+                if "batch_stats" in read else stats,
+            })  # fmt: skip
+        if read is None and not settings.frozen:
+            return state  # random features hardly vary, and are about to change
+        return _standardised(state, config, dataset.inputs, images)
+
+    return fit
+
+
+def _standardised(
+    state: State, config: ConfigDict, inputs: Any, images: np.ndarray
+) -> State:
+    """The state with standardised features of some images, uint8 `[n, h, w, c]`."""
+    signature = Signature(inputs, "single", ())
+    settings = pretrained.of_config(config)
+    backbone = _representation(config, signature, settings)
+    assert isinstance(backbone, Pretrained)
+    raw = jax.jit(lambda kept, batch: backbone.apply(kept, to_float(batch), method="raw"))
+    kept = variables(state, "representation")
+    # The last batch repeats the last images, so that one program serves all.
+    ends = range(0, len(images), _AT_ONCE)
+    batches = [np.resize(images[at : at + _AT_ONCE], (_AT_ONCE, *images.shape[1:])) for at in ends]
+    features = np.concatenate([np.asarray(raw(kept, batch)) for batch in batches])[: len(images)]
+    fitted = backbones.standardise(features)
+    stats = state.batch_stats["representation"] | {"standardised": fitted}
+    return _with_representation(state, {"batch_stats": stats})
+
+
+def _with_representation(state: State, collections: Mapping[str, Any]) -> State:
+    """The state before the first step with other collections of the representation."""
+    every = {
+        "params": state.params["representation"],
+        "batch_stats": state.batch_stats.get("representation", {}),
+        **collections,
     }
-    batch_stats = state.batch_stats | {"representation": stats}
-    return replace(state, batch_stats=batch_stats, ema=ema)
+    kept = {name: tree for name, tree in every.items() if tree}
+    ema = state.ema | ({"representation": kept} if "representation" in state.ema else {})
+    changed: dict[str, Any] = {
+        name: {**getattr(state, name), "representation": tree} for name, tree in kept.items()
+    }
+    return replace(state, ema=ema, **changed)
+
+
+def precompute(
+    config: ConfigDict, players: Players
+) -> Callable[[State, Batch], jax.Array] | None:
+    """What computes the features of a frozen backbone, as `Method.precompute` has it."""
+    if not players.frozen:
+        return None
+    network = players.networks["representation"]
+
+    def of_images(state: State, inputs: Batch) -> jax.Array:
+        images = to_float(inputs["image"])
+        views = [images, images[:, :, ::-1]][: num_views(config)]
+        kept = variables(state, "representation")
+        return jnp.stack(
+            [jnp.asarray(network.apply(kept, view, method="raw")) for view in views], axis=1
+        )
+
+    return of_images
+
+
+def num_views(config: ConfigDict) -> int:
+    """Views of an image whose features are computed: 2 with the mirror image, if it is needed."""
+    return 2 if config.mirrored or config.augment.flip else 1
 
 
 def with_networks(
@@ -212,7 +318,10 @@ def image_network(config: ConfigDict, signature: Signature) -> Network:
 
     def features(kept: Variables, inputs: Batch) -> jax.Array:
         images = to_float(inputs["image"])
-        if config.mirrored:
+        if images.ndim == 3:  # what `precompute` made of them
+            views = [images[:, view] for view in range(1 + config.mirrored)]
+            images = jnp.concatenate(views)
+        elif config.mirrored:
             images = jnp.concatenate([images, images[:, :, ::-1]])
         return players.evaluate(kept, "representation", images)
 
@@ -243,7 +352,7 @@ IMAGE_NETWORK = NetworkRecipe(
     fields={
         "num_bits": Integer(1, 65536),
         "dtype": Choice(("float32", "bfloat16")),
-        "representation.name": Choice(representation.NAMES),
+        "representation.name": Choice((*representation.NAMES, *BACKBONES)),
         "representation.width": Integer(1, 65536),
         "representation.depth": Integer(1, 10_000),
         "representation.features": Integer(representation.AUTOMATIC, 65536),

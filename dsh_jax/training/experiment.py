@@ -1,7 +1,7 @@
 """Builds what training and evaluation need from a config, and reports users' mistakes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -13,7 +13,7 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.vocabulary import Vocabulary
 from dsh_jax.data.known_items import KnownItems
-from dsh_jax.data.signature import Signature, WordInputs
+from dsh_jax.data.signature import ImageInputs, Signature, WordInputs
 from dsh_jax.data.splits.split import Split, is_of
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
@@ -25,9 +25,12 @@ from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.fields import SEED, Integer, Names, Number, Rules
 from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
-from dsh_jax.methods import METHODS
+from dsh_jax.methods import METHODS, augmentation
 from dsh_jax.methods.base import Method, Recipe
 from dsh_jax.metrics import Metric
+from dsh_jax.networks.backbones import BACKBONES
+from dsh_jax.pretrained import settings as pretrained
+from dsh_jax.training.automatic import settled
 
 FIELDS: Rules = {
     "seed": SEED,
@@ -39,8 +42,14 @@ FIELDS: Rules = {
 }
 """The fields of the training loop, which all configs have."""
 
-OPTIONAL: Rules = {"metrics": Names(), "max_minutes": Number(least=0)}
-"""Those that configs of version 0.2 do not have."""
+OPTIONAL: Rules = {
+    "metrics": Names(),
+    "max_minutes": Number(least=0),
+    "generator.image_size": Integer(-1, 4096),
+    **augmentation.FIELDS,
+    **pretrained.FIELDS,
+}
+"""Those that configs of earlier versions do not have."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,9 @@ def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> 
     if not isinstance(name, str) or name not in methods:
         raise UserError(f"method is {fields.shown(name)}; set it to one of {sorted(methods)}.")
     recipe = methods[name]
-    optional = {name: rule for name, rule in OPTIONAL.items() if name in config}
+    config = settled(config)
+    there = {*fields.names(config)}
+    optional = {name: rule for name, rule in OPTIONAL.items() if name in there}
     fields.check(config, {**FIELDS, **optional, **recipe.network.fields, **recipe.fields})
     fields.unknown(config, _known(methods) | loading.known_fields(fields.get(config, "data")))
     return recipe
@@ -110,6 +121,7 @@ def build_method(config: ConfigDict, signature: Signature) -> Method:
     Raises:
       UserError: no such method, an invalid field, or data of another kind.
     """
+    config = settled(config)
     recipe = find_recipe(config)
     if signature.inputs.kind != recipe.network.kind:
         raise UserError(
@@ -137,7 +149,16 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
             "to 'multi' or 'auto'."
         )
     with as_user_error():
-        return Signature(dataset.inputs, labels, dataset.class_names)
+        return Signature(_inputs_of(config, dataset), labels, dataset.class_names)
+
+
+def _inputs_of(config: ConfigDict, dataset: Dataset) -> ImageInputs | WordInputs:
+    """What an item is, for the network that the config names."""
+    settings = pretrained.of_config(config) if "representation" in config else None
+    if settings is None or not isinstance(dataset.inputs, ImageInputs):
+        return dataset.inputs
+    mean, std = BACKBONES[settings.name].normalisation
+    return replace(dataset.inputs, mean=mean, std=std)
 
 
 def load_data(
@@ -157,6 +178,7 @@ def load_data(
     Raises:
       UserError: the data is missing, damaged or not the data that the workdir was trained on.
     """
+    config = settled(config)
     check_data_fields(config)
     dataset = loading.load_dataset(config.data)
     saved = workdir / "split.json" if workdir and (workdir / "split.json").exists() else None
@@ -232,7 +254,10 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     Raises:
       UserError: a mistake that the user must fix.
     """
+    config = settled(config)
     find_recipe(config)  # before the data is read, which may take long
+    if workdir is None:  # a checkpoint has the weights already
+        pretrained.check(config)
     own = metrics.find(config.get("metrics", ()))
     dataset, split = load_data(config, workdir)
     check_validation(split)

@@ -20,7 +20,9 @@ from dsh_jax.methods.base import State
 from dsh_jax.report.markdown import table
 from dsh_jax.report.names import short
 from dsh_jax.training import resuming
+from dsh_jax.training.automatic import settled
 from dsh_jax.training.experiment import Experiment, prepare
+from dsh_jax.training.features import with_features
 from dsh_jax.training.lock import WorkdirLock
 from dsh_jax.training.progress import Progress, say
 from dsh_jax.training.saving import CheckpointWriter
@@ -57,6 +59,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
       Stopped: it was asked to stop, or its time was up; what was done is saved.
     """
     began = time.monotonic()
+    config = settled(config)
     with WorkdirLock(workdir) as lock:
         lock.take(create=False)
         is_ours = check_same_config(workdir, config, more_steps=True)
@@ -77,6 +80,9 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         if resumes and start < experiment.method.num_steps:
             say(*resuming.about_lost_items(workdir, experiment.split))
         learned = _learn_targets(experiment, workdir if is_ours else None)
+        if start < experiment.method.num_steps:
+            experiment, lines = with_features(experiment, state)
+            say(*lines)
 
         lock.take(create=True)
         if (checkpoints.latest() or 0) > start and not damaged:

@@ -20,6 +20,7 @@ from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.errors import UserError, UserErrors, as_user_error
 from dsh_jax.methods import METHODS
 from dsh_jax.report.preview import write_document_preview, write_preview, write_problems
+from dsh_jax.training.automatic import settled
 from dsh_jax.training.experiment import (
     FIELDS,
     build_method,
@@ -57,6 +58,7 @@ def preview(config: ConfigDict, workdir: Path) -> tuple[str, list[str]]:
     Returns:
       The counts and the files left out, to be printed; and all that training would refuse.
     """
+    config = settled(config)
     problems = _Problems()
     fits = _check_fields(config, problems)
     with problems.noted():

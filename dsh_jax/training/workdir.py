@@ -14,19 +14,24 @@ import jax
 from ml_collections import ConfigDict
 
 from dsh_jax.data.documents.vocabulary import LETTERS
-from dsh_jax.data.images.decoding import MOST_PIXELS
+from dsh_jax.data.images.decoding import LANCZOS, MOST_PIXELS
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, write_json
+from dsh_jax.networks.backbones import BACKBONES
 
 # These may differ between a run and its resumption: they do not change what is learned.
 FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
                "data.memory_limit_gb", "data.dry_run", "judge", "metrics",
                "max_minutes")  # fmt: skip
-# Fields that configs of version 0.2 do not have, and what training did without them.
+# Fields that configs of earlier versions do not have, and what training did without them.
 _NEW_FIELDS = {
     "data.stop_words": "english",
     "data.token_pattern": LETTERS,
     "data.max_pixels": MOST_PIXELS,
+    "data.interpolation": LANCZOS,
+    "generator.image_size": -1,
+    "augment.least_area": 1.0,
+    "augment.colour": 0.0,
 }
 
 
@@ -80,6 +85,9 @@ def check_same_config(workdir: Path, config: ConfigDict, *, more_steps: bool = F
         return False
     saved, new = flatten(there), flatten(as_dict(config))
     saved = {name: value for name, value in _NEW_FIELDS.items() if name in new} | saved
+    if new.get("representation.name") not in BACKBONES:  # then they do nothing
+        saved, new = ({name: value for name, value in fields.items()
+                       if not name.startswith("pretrained.")} for fields in (saved, new))
     if more_steps and is_raised(saved.get("num_steps"), new.get("num_steps")):
         saved["num_steps"] = new["num_steps"]
     differing = [

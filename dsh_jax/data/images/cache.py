@@ -22,6 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dsh_jax.data.images.decoding import (
+    LANCZOS,
     MOST_PIXELS,
     allow_pixels,
     as_jpeg,
@@ -128,6 +129,7 @@ def cached_images(
     cache: Path,
     raw: bool | None = None,
     max_pixels: int = MOST_PIXELS,
+    interpolation: str = LANCZOS,
 ) -> CachedImages:
     """The images of a listing in one size, from its cache, which is built if needed.
 
@@ -141,21 +143,24 @@ def cached_images(
       cache: the folder for cache files.
       raw: store raw pixels rather than JPEG; None: if `size` is at most `RAW_UP_TO`.
       max_pixels: larger images are left out.
+      interpolation: by which they are resized, a key of `decoding.INTERPOLATIONS`.
 
     Raises:
       UserError: no image can be decoded, or the cache cannot be written.
     """
     raw = size <= RAW_UP_TO if raw is None else raw
     place = checksum(str(listing.source.resolve()))[:8]
-    path = cache.expanduser() / f"{listing.source.name}-{place}-{size}px.array_record"
+    other = {} if interpolation == LANCZOS else {"interpolation": interpolation}
+    ending = _ending(size, other)
+    path = cache.expanduser() / f"{listing.source.name}-{place}{ending}"
     stamps = [_stamp(path) for path in listing.paths]
     limit = [] if max_pixels == MOST_PIXELS else [max_pixels]
-    key = checksum([FORMAT, _LAYOUT, size, raw, stamps, *limit])
+    key = checksum([FORMAT, _LAYOUT, size, raw, stamps, *limit, *other.values()])
     try:
         if not _is_of(path, key):
             with locked(path):
                 if not _is_of(path, key):  # another process may have built it meanwhile
-                    _make(path, listing, size, raw, key, stamps, max_pixels)
+                    _make(path, listing, size, raw, key, stamps, max_pixels, other)
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError for a full disk
         raise UserError(
             f"The cache {path} cannot be written ({' '.join(str(error).split())[:150]}): set"
@@ -172,6 +177,7 @@ def _make(
     key: str,
     stamps: list[str],
     max_pixels: int,
+    other: dict[str, str],
 ) -> None:
     """Writes all images into a new cache, which then replaces any old one.
 
@@ -180,8 +186,9 @@ def _make(
     """
     allow_pixels(max_pixels)
     limits: dict[str, Any] = {"max_pixels": max_pixels, "limited_by": "data.max_pixels"}
-    made = {"format": FORMAT, "size": size, "raw": raw, "max_pixels": max_pixels}
-    caches = [path] if path.exists() else sorted(path.parent.glob(f"*-{size}px.array_record"))
+    how: dict[str, Any] = {**limits, **other}
+    made = {"format": FORMAT, "size": size, "raw": raw, "max_pixels": max_pixels, **other}
+    caches = [path] if path.exists() else sorted(path.parent.glob(f"*{_ending(size, other)}"))
     earlier = Earlier(caches, made)
 
     def record(row: int) -> tuple[bytes, str]:
@@ -195,7 +202,7 @@ def _make(
         digest = hashlib.sha256(content).hexdigest()
         pixels = earlier.of_content(digest)
         if pixels is None:
-            image = try_to_decode(content, (size, size), **limits)
+            image = try_to_decode(content, (size, size), **how)
             if isinstance(image, str):
                 return b"", image
             pixels = image.tobytes() if raw else as_jpeg(image, JPEG_QUALITY)
@@ -231,11 +238,17 @@ def _make(
                 f" {skipped[0]}): check that they are images."
             )
         index = {
-            "key": key, "version": checksum([FORMAT, size, raw, digests]), **made, "kept": kept,
+            "key": key, "version": checksum([FORMAT, size, raw, digests, *other.values()]),
+            **made, "kept": kept,
             "skipped": skipped, "contents": digests, "stamps": [stamps[row] for row in kept],
         }  # fmt: skip
         writer.write(json.dumps(index).encode())
         writer.close()
+
+
+def _ending(size: int, other: dict[str, str]) -> str:
+    """The end of the name of a cache: images resized otherwise have one of their own."""
+    return f"-{size}px{''.join('-' + value for value in other.values())}.array_record"
 
 
 def _is_of(path: Path, key: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.cache import CachedImages, cached_images, checksum
-from dsh_jax.data.images.decoding import MOST_PIXELS
+from dsh_jax.data.images.decoding import LANCZOS, MOST_PIXELS
 from dsh_jax.data.images.listing import Listing
 from dsh_jax.data.signature import ImageInputs
 
@@ -21,10 +21,12 @@ class ImageDataset(Dataset):
     Attributes:
       images: uint8 `[n, height, width, channels]`.
       jpeg_quality: of the JPEGs that they were stored as after resizing; 0 if stored as pixels.
+      interpolation: by which they were resized, a key of `decoding.INTERPOLATIONS`.
     """
 
     images: np.ndarray
     jpeg_quality: int = 0
+    interpolation: str = LANCZOS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,7 +41,7 @@ class ImageDataset(Dataset):
     def inputs(self) -> ImageInputs:
         """How an image becomes a network's input."""
         height, width, channels = self.images.shape[1:]
-        return ImageInputs(height, width, channels, self.jpeg_quality)
+        return ImageInputs(height, width, channels, self.jpeg_quality, self.interpolation)
 
     def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """`image`: uint8 `[m, height, width, channels]`."""
@@ -94,20 +96,23 @@ def load_images(
     memory_limit_gb: float,
     collection: str = "image_files",
     max_pixels: int = MOST_PIXELS,
+    interpolation: str = LANCZOS,
 ) -> ImageFiles:
     """A listing as a data set: in memory if it is small, otherwise read from its cache.
 
     Args:
       listing: the files.
       name: of the data set.
-      size, cache, max_pixels: as for `cached_images`.
+      size, cache, max_pixels, interpolation: as for `cached_images`.
       memory_limit_gb: limit for pixels kept in memory, in 10^9 bytes.
       collection: what splits and results call the data, wherever it lies.
 
     Raises:
       UserError: no image can be decoded, or the cache cannot be written or read.
     """
-    cached = cached_images(listing, size=size, cache=cache, max_pixels=max_pixels)
+    cached = cached_images(
+        listing, size=size, cache=cache, max_pixels=max_pixels, interpolation=interpolation
+    )
     images, storage = choose(cached, memory_limit_gb)
     kept = cached.kept
     names = tuple(listing.names[row] for row in kept)
@@ -118,7 +123,7 @@ def load_images(
         name=name, version=checksum(made_of), images=images, labels=labels, is_test=is_test,
         class_names=listing.class_names, collection=collection, names=names,
         contents=cached.contents, skipped=listing.skipped + cached.skipped, storage=storage,
-        jpeg_quality=cached.jpeg_quality,
+        jpeg_quality=cached.jpeg_quality, interpolation=interpolation,
         roles={role: mask[kept] for role, mask in listing.roles.items()}, notes=listing.notes,
     )  # fmt: skip
 

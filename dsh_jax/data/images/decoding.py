@@ -22,6 +22,13 @@ FORMATS = {
     "PPM": (".ppm", ".pgm"),
 }
 """Pillow's names of the formats that are read -> the endings of their files."""
+LANCZOS = "lanczos"
+INTERPOLATIONS = {
+    LANCZOS: Image.Resampling.LANCZOS,
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+}
+"""How images may be resized; all are with antialiasing, as in Pillow."""
 MOST_BYTES = 2**28  # of a file; of more if more pixels are allowed
 MOST_PIXELS = 2**28 // 3  # where Pillow begins to warn of decompression bombs
 
@@ -57,13 +64,17 @@ def allow_pixels(max_pixels: int) -> None:
 
 
 def decode_image(
-    content: bytes, size: tuple[int, int], mode: str = "RGB", max_pixels: int = MOST_PIXELS
+    content: bytes,
+    size: tuple[int, int],
+    mode: str = "RGB",
+    max_pixels: int = MOST_PIXELS,
+    interpolation: str = LANCZOS,
 ) -> Image.Image:
     """Decodes what `open_image` opens, the first image of an animation.
 
     Args:
       content: bytes of the file.
-      size, mode: as for `fit_image`.
+      size, mode, interpolation: as for `fit_image`.
       max_pixels: the limit.
 
     Returns:
@@ -74,11 +85,15 @@ def decode_image(
     """
     image = open_image(content, max_pixels)
     image.draft(None, (2 * size[0], 2 * size[1]))  # a JPEG is decoded no larger than needed
-    return fit_image(image, size, mode, max_pixels)
+    return fit_image(image, size, mode, max_pixels, interpolation)
 
 
 def fit_image(
-    image: Image.Image, size: tuple[int, int], mode: str, max_pixels: int = MOST_PIXELS
+    image: Image.Image,
+    size: tuple[int, int],
+    mode: str,
+    max_pixels: int = MOST_PIXELS,
+    interpolation: str = LANCZOS,
 ) -> Image.Image:
     """Converts an image to a size and mode.
 
@@ -87,6 +102,7 @@ def fit_image(
       size: (width, height).
       mode: "RGB" or "L" (grey).
       max_pixels: the limit.
+      interpolation: a key of `INTERPOLATIONS`.
 
     Returns:
       The image rotated according to its EXIF data, composited on white, scaled to cover `size`,
@@ -107,7 +123,7 @@ def fit_image(
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return ImageOps.fit(image.convert(mode), size, Image.Resampling.LANCZOS)
+    return ImageOps.fit(image.convert(mode), size, INTERPOLATIONS[interpolation])
 
 
 def as_jpeg(image: Image.Image, quality: int) -> bytes:
@@ -129,19 +145,23 @@ def read_image(
     *,
     max_pixels: int = MOST_PIXELS,
     limited_by: str = "",
+    interpolation: str = LANCZOS,
 ) -> Image.Image | str:
     """A file decoded by `decode_image`; or the reason why that failed.
 
     Args:
       path: of the file.
-      size, mode: as for `fit_image`.
+      size, mode, interpolation: as for `fit_image`.
       max_pixels: the limit; above `MOST_PIXELS` a file may have three bytes for each.
       limited_by: the config field that sets the limit, for the reason; empty if none does.
     """
     content = read_content(path, max_pixels=max_pixels, limited_by=limited_by)
     if isinstance(content, str):
         return content
-    return try_to_decode(content, size, mode, max_pixels=max_pixels, limited_by=limited_by)
+    return try_to_decode(
+        content, size, mode, max_pixels=max_pixels, limited_by=limited_by,
+        interpolation=interpolation,
+    )  # fmt: skip
 
 
 def read_content(
@@ -165,10 +185,13 @@ def try_to_decode(
     *,
     max_pixels: int = MOST_PIXELS,
     limited_by: str = "",
+    interpolation: str = LANCZOS,
 ) -> Image.Image | str:
     """What `decode_image` returns; or the reason why decoding failed. Arguments: `read_image`."""
     try:
-        return decode_image(content, size, mode, max_pixels) if content else "it is empty"
+        if not content:
+            return "it is empty"
+        return decode_image(content, size, mode, max_pixels, interpolation)
     except UnidentifiedImageError:
         return f"it is not an image of the formats {', '.join(FORMATS)}"
     except Exception as error:  # Pillow raises almost any type for a damaged file

@@ -67,7 +67,9 @@ class Service:
         inputs = self._asked("images").signature.inputs
         assert isinstance(inputs, ImageInputs)
         size, mode = (inputs.width, inputs.height), "L" if inputs.channels == 1 else "RGB"
-        found = try_to_decode(content, size, mode, max_pixels=max_pixels)
+        found = try_to_decode(
+            content, size, mode, max_pixels=max_pixels, interpolation=inputs.interpolation
+        )
         if isinstance(found, str):
             status = 413 if found.startswith("it is too large") else 400
             raise Refused(status, f"the image cannot be read: {found}; send another one.")

@@ -1,0 +1,1 @@
+"""Published weights of networks: found, read and given to Flax."""
