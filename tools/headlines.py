@@ -52,7 +52,7 @@ def _line(runs: list[Result]) -> list[object]:
     name = (documents_table.METHODS if first.is_text else METHODS)[codes]
     return [
         f"{(DATASETS | documents_table.COLLECTIONS).get(dataset, dataset)}, {protocol}",
-        name + (" on raw pixels" if codes in BASELINES and not first.is_text else ""),
+        name + (f" on {first.features}" if codes in BASELINES and not first.is_text else ""),
         first.config_file or cells.GAP,
         first.content["num_bits"],
         cells.labels(first.content),

@@ -11,13 +11,13 @@ from dsh_jax.data import changes, known_items, loading
 from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
-from dsh_jax.data.documents.vocabulary import Vocabulary
 from dsh_jax.data.known_items import KnownItems
-from dsh_jax.data.signature import Signature, WordInputs
+from dsh_jax.data.signature import Inputs, Signature
 from dsh_jax.data.splits.split import Split, is_of
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.data.splits.unseen import of_seen_classes
+from dsh_jax.data.vectors.dataset import VectorDataset
 from dsh_jax.devices import Devices, pick_devices
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_files import SIGNATURE, load_description
@@ -25,7 +25,7 @@ from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.fields import SEED, Integer, Names, Rules
 from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
-from dsh_jax.methods import METHODS
+from dsh_jax.methods import METHODS, kinds
 from dsh_jax.methods.base import Method, Recipe
 from dsh_jax.metrics import Metric
 
@@ -39,8 +39,8 @@ FIELDS: Rules = {
 }
 """The fields of the training loop, which all configs have."""
 
-OPTIONAL: Rules = {"metrics": Names()}
-"""Those that configs of version 0.2 do not have."""
+OPTIONAL: Rules = {"metrics": Names(), **kinds.OPTIONAL}
+"""Those that not all configs have: none of version 0.2, or none of images."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> 
     if not isinstance(name, str) or name not in methods:
         raise UserError(f"method is {fields.shown(name)}; set it to one of {sorted(methods)}.")
     recipe = methods[name]
-    optional = {name: rule for name, rule in OPTIONAL.items() if name in config}
+    there = {*fields.names(config)}
+    optional = {name: rule for name, rule in OPTIONAL.items() if name in there}
     fields.check(config, {**FIELDS, **optional, **recipe.network.fields, **recipe.fields})
     fields.unknown(config, _known(methods) | loading.known_fields(fields.get(config, "data")))
     return recipe
@@ -111,9 +112,9 @@ def build_method(config: ConfigDict, signature: Signature) -> Method:
       UserError: no such method, an invalid field, or data of another kind.
     """
     recipe = find_recipe(config)
-    if signature.inputs.kind != recipe.network.kind:
+    if signature.inputs.kind not in recipe.network.kinds:
         raise UserError(
-            f"method {config.method!r} takes {recipe.network.kind}, but data.source "
+            f"method {config.method!r} takes {' or '.join(recipe.network.kinds)}, but data.source "
             f"{config.data.source!r} gives {signature.inputs.kind}; choose another of the two."
         )
     with as_user_error():
@@ -141,15 +142,15 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
 
 
 def load_data(
-    config: ConfigDict, workdir: Path | None, vocabulary: Vocabulary | None = None
+    config: ConfigDict, workdir: Path | None, inputs: Inputs | None = None
 ) -> tuple[Dataset, Split]:
     """Reads the data, and draws its split.
 
     Args:
       config: of an experiment.
-      workdir: if it holds a split, it must be the one of this config; its vocabulary is used. None
-        where nothing has been trained yet.
-      vocabulary: of documents; None for that of the workdir, or a new one.
+      workdir: if it holds a split, it must be the one of this config; what was fitted to its data,
+        a vocabulary or a normalisation, is used. None where nothing has been trained yet.
+      inputs: those of an encoder; None for those of the workdir, or new ones.
 
     Returns:
       All items with all classes, and the split. Training sees `unseen.of_seen_classes` of them.
@@ -161,11 +162,10 @@ def load_data(
     dataset = loading.load_dataset(config.data)
     saved = workdir / "split.json" if workdir and (workdir / "split.json").exists() else None
     dataset, split = _divide(config, dataset, saved)
-    if isinstance(dataset, Documents):
-        if vocabulary is None and workdir and (workdir / SIGNATURE).exists():
+    if isinstance(dataset, Documents | VectorDataset):
+        if inputs is None and workdir and (workdir / SIGNATURE).exists():
             inputs = load_description(workdir).signature.inputs
-            vocabulary = inputs.vocabulary if isinstance(inputs, WordInputs) else None
-        dataset = loading.read_words(config.data, dataset, split, vocabulary)
+        dataset = loading.fit_inputs(config.data, dataset, split, inputs)
     return dataset, split
 
 

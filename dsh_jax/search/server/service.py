@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from dsh_jax.data.images.decoding import try_to_decode
-from dsh_jax.data.signature import ImageInputs
+from dsh_jax.data.signature import ImageInputs, WordInputs
 from dsh_jax.encoder import Encoder, UnreadableItems
 from dsh_jax.errors import UserError
 from dsh_jax.search.combining import combine
@@ -49,7 +49,7 @@ class Service:
         inputs = self._encoder.signature.inputs
         if isinstance(inputs, ImageInputs):
             self._encoded(Image.new("RGB", (inputs.width, inputs.height)))
-        else:
+        elif isinstance(inputs, WordInputs):
             self._encoded("")
 
     def of_image(self, content: bytes, max_pixels: int) -> np.ndarray:
