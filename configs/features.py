@@ -50,7 +50,7 @@ def get_config() -> ConfigDict:
 
     config.augment.crop_padding = 0
     config.augment.flip = False
-    config.augment.noise = 0.1  # standard deviation, as a share of a vector's root mean square
+    config.augment.noise = 0.5  # standard deviation, as a share of a vector's root mean square
     config.augment.drop = 0.0  # probability that a number becomes 0
     config.augment.synthetic = False
     for name in _OF_IMAGES:
@@ -63,7 +63,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 128
     config.unlabeled_batch_size = 128
     config.pretraining_steps = 300
-    config.num_steps = 3000
+    config.num_steps = 1500
     config.generator.name = "dense"
     config.generator.width = 256  # outputs of a hidden layer
     config.representation.name = "mlp"
@@ -77,7 +77,7 @@ def get_config() -> ConfigDict:
     config.loss.triplet_options.margin = 12.0
     config.loss.weights.triplet = 0.1
     config.ema_decay = 0.99
-    config.eval_every_steps = 300
+    config.eval_every_steps = 150
     add_fields(config, cnnh.get_config(config.num_bits, class_outputs=True))
     config.codes.form = "auto"
     return config
