@@ -76,7 +76,7 @@ def test_codes_of_an_encoder_are_those_of_the_evaluation(trained):
     assert saved.signature == encoder.signature and len(saved.signature.inputs.mean) == 6
     np.testing.assert_array_equal(saved.encode(vectors), codes["codes"])
     for wrong, says in ((vectors[:, :5], r"floats \[n, 6\], got float32 \(100, 5\)"),
-                        (vectors * np.nan, "100 of them hold NaN")):  # fmt: skip
+                        (vectors * np.nan, "of them hold NaN, infinity")):  # fmt: skip
         with pytest.raises(ValueError, match=says):
             saved.encode(wrong)
 
@@ -85,7 +85,7 @@ def test_baselines_and_the_floats_themselves_on_the_same_vectors(trained):
     folder, _ = trained
     found = {name: evaluate_workdir(folder / "run", baseline=name) for name in ("lsh", "cosine")}
     # Standardised, the classes still lie apart.
-    assert found["cosine"]["map"] > 0.95 > found["lsh"]["map"] > 0.3
+    assert found["cosine"]["map"] > 0.9 > found["lsh"]["map"] > 0.3
     assert found["cosine"]["num_bits"] == 32 * 6 and found["cosine"]["codes"] == "cosine"
     assert json.loads((folder / "run/eval_cosine.json").read_text()) == found["cosine"]
     with pytest.raises(UserError, match="choose between 1 and 6 bits"):

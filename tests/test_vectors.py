@@ -242,6 +242,9 @@ def test_normalisation_by_hand():
     plain, l2 = (fit_inputs(vectors, np.arange(3), kind) for kind in ("none", "l2"))
     assert plain.rows(vectors)["vector"].tolist() == vectors.tolist()
     np.testing.assert_allclose(l2.rows(vectors[:2])["vector"], [[0.6, 0.8], [0.0, 0.0]])
+    # Lengths whose squares are beyond float32.
+    odd = l2.rows(np.array([[3e30, 4e30], [3e-40, 4e-40], [3, -4]]))["vector"]
+    np.testing.assert_allclose(odd, [[0.6, 0.8], [0.6, 0.8], [0.6, -0.8]], rtol=1e-4)
     # Of rows 0 and 2 alone: means 4.5 and 4, deviations 1.5 and 0, which counts as 1.
     standard = fit_inputs(vectors, np.array([0, 2]), "standardise")
     assert (standard.mean, standard.deviation) == ((4.5, 4.0), (1.5, 1.0))

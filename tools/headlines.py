@@ -9,7 +9,8 @@ from dsh_jax.report.spread import score
 from tools import cells, documents_table
 from tools.result_files import BASELINES, METHODS, Result, ordered, plainest, rows
 
-DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits",
+DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "cifar10_features": "Embeddings of CIFAR-10",
+            "digits": "Handwritten digits",
             "multi_digits": "Several handwritten digits per image"}  # fmt: skip
 HEADER = ("data (queries / labeled / database)", "method", "config", "bits",
           "labels (+ validation)", "mAP", "s.e. over queries", "precision@100")  # fmt: skip
@@ -24,7 +25,7 @@ _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
     ("reuters21578", 32, None, _DOCUMENT_CODES),
     ("20newsgroups", 32, None, _DOCUMENT_CODES),
 )
-_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder")  # a base, a test, the user's own images
+_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder", "features")  # a base, a test, users' own
 
 
 def render(results: Iterable[Result]) -> str:

@@ -56,9 +56,7 @@ class VectorInputs:
         """`vector`, float32 `[n, width]`, of floats `[n, width]`."""
         vectors = as_float32(vectors)
         if self.normalise == "l2":
-            # In float64, where the square of no float32 is infinite.
-            length = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1, keepdims=True))
-            vectors = as_float32(vectors / np.where(length > 0, length, 1))
+            vectors = _units(vectors)
         elif self.normalise == "standardise":
             mean, deviation = self._moments
             vectors = (vectors - mean) / deviation
@@ -80,6 +78,19 @@ class VectorInputs:
         """
         moments = (tuple(map(float, content.get(name, ()))) for name in ("mean", "deviation"))
         return cls(content["width"], content["normalise"], *moments)
+
+
+def _units(vectors: np.ndarray) -> np.ndarray:
+    """Vectors float32 `[n, width]` divided by their lengths; zeros stay zeros."""
+    with np.errstate(over="ignore"):
+        squares = np.einsum("ij,ij->i", vectors, vectors)
+    odd = ~((squares > 1e-30) & (squares < 1e30))  # float32 cannot hold them, or not precisely
+    units = vectors / np.sqrt(np.where(odd, 1, squares))[:, None]
+    if odd.any():
+        exact = vectors[odd].astype(np.float64)
+        length = np.linalg.norm(exact, axis=1, keepdims=True)
+        units[odd] = exact / np.where(length > 0, length, 1)
+    return units
 
 
 def fit_inputs(vectors: Rows, ids: np.ndarray, normalise: str) -> VectorInputs:

@@ -75,7 +75,9 @@ class RowFile:
         first = 0
         for last in ends if len(ids) else ():
             place = self._first + int(ids[first]) * size
-            _read(descriptor, content[first * size : last * size], place)
+            part = content[first * size : last * size]
+            if os.preadv(descriptor, [part], place) != len(part):  # rarely: cut off by a signal
+                _read(descriptor, part, place)
             first = last
         # Afterwards: what was read before a change is what was there.
         self._check_unchanged()
