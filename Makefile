@@ -10,7 +10,7 @@ DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 DRAWS ?= 0 1 2 3 4
 
 .PHONY: quickstart test lint first-hour attack parity docs example-encoder results-digits results-multi-digits \
-  results-cifar10-cpu results-cifar10-best-cpu gpu-results results-documents tables benchmark clean
+  results-cifar10-cpu results-cifar10-best-cpu gpu-results results-documents results-features tables benchmark clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -113,6 +113,15 @@ results-documents: $(VENV)/.installed
 	    FOLDER=documents tools/run.sh shttm_neural_$${corpus}_32bit_$$alone \
 	      shttm_neural_$${corpus}_32bit.py $$draw $(DATA) $$off || exit 1; done; done; done
 
+# The results on vectors: embeddings of CIFAR-10 by the encoder of examples/; a few minutes and, for
+# the embeddings, a few more. Draw 0 alone: that is the split whose labels the encoder has seen.
+results-features: $(VENV)/.installed
+	$(PY) -m tools.embed --encoder examples/cifar10_48bit.safetensors \
+	  --config configs/cifar10_48bit_best_cpu.py --output runs/cifar10_vectors \
+	  $(if $(DATA_DIR),--data_dir $(DATA_DIR))
+	BASELINES="itq pca lsh cosine classifier" tools/run.sh features_cifar10_48bit \
+	  features_cifar10_48bit.py 0 --config.data.root=runs/cifar10_vectors
+
 # Writes the tables of README.md, docs/results.md, docs/speed.md and docs/pretrained.md from results/.
 tables: $(VENV)/.installed
 	$(PY) -m tools.results_table
@@ -144,6 +153,7 @@ benchmark: $(VENV)/.installed
 	$(PY) -m benchmarks.shttm_codes --result results/speed/shttm_codes.json
 	$(PY) -m benchmarks.evaluate --result results/speed/evaluate.json
 	$(PY) -m benchmarks.streaming --result results/speed/streaming.json
+	$(PY) -m benchmarks.features --result results/speed/features.json
 	$(PY) -m benchmarks.search --result results/speed/search.json
 	$(PY) -m benchmarks.train_step --config configs/cifar10_48bit_cpu.py $(DATA) \
 	  --result results/speed/train_step.json

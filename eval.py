@@ -192,7 +192,8 @@ def _show(result: dict[str, Any]) -> None:
         same = "yes" if result["trained_on_this_split"] else "unknown"
         print(f"{'trained_on_this_split':26} {same}")
     for name in ("map", "precision_at_100", "precision_at_1000", "precision_within_radius_2"):
-        print(f"{name:26} {result[name]:.4f}")
+        if name in result:  # floats have no radius in bits
+            print(f"{name:26} {result[name]:.4f}")
     for name in ("weighted_map", "ndcg_at_100", "frechet_distance", "judged_accuracy"):
         if name in result:
             print(f"{name:26} {result[name]:.4f}")

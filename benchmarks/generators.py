@@ -20,7 +20,8 @@ from absl import app, flags
 # If run as a file, only this folder is on the path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dsh_jax.methods.dsh_gan_generator import GENERATORS
+from dsh_jax.data.signature import ImageInputs, Signature
+from dsh_jax.methods.kinds import IMAGES
 
 CLASSES, Z_DIM = 10, 100
 
@@ -34,7 +35,8 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Measurements of each kind.", lower_
 def compiled(name: str, size: int, width: int, batch: int) -> tuple[float, Callable[[], float]]:
     """FLOPs to draw one image, and a function that takes a step and waits for it."""
     shape = (size, size, 1 if size == 8 else 3)
-    generator = GENERATORS[name](shape, width)
+    signature = Signature(ImageInputs(*shape), "single", tuple(map(str, range(CLASSES))))
+    generator = IMAGES.generators[name](signature, width, jnp.dtype("float32"))
     z = jax.random.normal(jax.random.key(0), (batch, Z_DIM))
     label = jnp.eye(CLASSES)[jnp.arange(batch) % CLASSES]
     variables = jax.jit(lambda: generator.init(jax.random.key(1), z, label, train=False))()

@@ -52,15 +52,15 @@ def get_config() -> ConfigDict:
     config.loss.adversarial = "non_saturating"
     config.ema_decay = 0.99
     config.eval_every_steps = 300
-    _add_fields(config, cnnh.get_config(config.num_bits, class_outputs=True))
+    add_fields(config, cnnh.get_config(config.num_bits, class_outputs=True))
     config.codes.form = "auto"
     return config
 
 
-def _add_fields(config: ConfigDict, other: ConfigDict) -> None:
+def add_fields(config: ConfigDict, other: ConfigDict) -> None:
     """Adds the fields that only the other config has."""
     for name, value in other.items():
         if name not in config:
             config[name] = value
         elif isinstance(value, ConfigDict):
-            _add_fields(config[name], value)
+            add_fields(config[name], value)

@@ -24,7 +24,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
         config.representation.name = "tiny_resnet" if is_resnet else "tiny_vit"
         config.pretrained.weights = ""
     config.representation.width = 8
-    config.representation.depth = 10
+    config.representation.depth = 1 if config.representation.name == "mlp" else 10
     config.representation.features = min(16, config.representation.features)
     config.encode_batch_size = 200
     config.log_every_steps = 2

@@ -1,6 +1,8 @@
 """The names of the baselines that `eval.py --baseline` knows; importing them takes no time."""
 
-UNSUPERVISED = ("itq", "lsh")
+UNSUPERVISED = ("itq", "lsh", "pca")
 TOPICS = ("topics", "topics_itq")  # of documents
+FLOATS = ("cosine",)  # the features themselves, without codes
+UNTRAINED = (*UNSUPERVISED, *TOPICS, *FLOATS)
 CLASSIFIERS = ("classifier", "graded")
-BASELINES = (*UNSUPERVISED, *TOPICS, *CLASSIFIERS)
+BASELINES = (*UNTRAINED, *CLASSIFIERS)

@@ -52,12 +52,14 @@ class UnreadableItems(UserError):
 class Encoder:
     """Codes of new items, by a trained network.
 
-    Made by `load_encoder`. Items are images or documents, as the method was trained on:
+    Made by `load_encoder`. Items are images, documents or vectors, as the method was trained on:
 
     - images: a uint8 array `[n, height, width, channels]` of any size; or paths, Pillow images and
       uint8 arrays `[height, width, channels]`, in a sequence or from an iterator. All are cut to
       the square in their middle and resized as the training images were.
     - documents: strings, in a sequence or from an iterator.
+    - vectors: a float array `[n, width]`, or arrays `[width]` in a sequence or from an iterator.
+      They are normalised as the training vectors were.
 
     Args:
       description: what the network is.

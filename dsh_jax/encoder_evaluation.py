@@ -12,7 +12,7 @@ from dsh_jax import metrics as own_metrics
 from dsh_jax.baselines import CLASSIFIERS
 from dsh_jax.data import loading
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.signature import ImageInputs, WordInputs
+from dsh_jax.data.signature import WordInputs
 from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.encoder import Encoder, load_encoder
@@ -82,9 +82,7 @@ def evaluate_encoder(
     encoder = load_encoder(path, num_devices=min(config.num_devices, jax.local_device_count()))
     _check_source(path, encoder, config.data)
     check_classifier(encoder, baseline)  # before the data is read, which may take long
-    inputs = encoder.signature.inputs
-    vocabulary = inputs.vocabulary if isinstance(inputs, WordInputs) else None
-    dataset, split = load_data(config, None, vocabulary)
+    dataset, split = load_data(config, None, encoder.signature.inputs)
     _check_items(path, encoder, dataset, split)
     _check_split(path, encoder, split)
     about: dict[str, Any] = {
@@ -115,7 +113,7 @@ def _check_source(path: Path, encoder: Encoder, data: ConfigDict) -> None:
 def _check_items(path: Path, encoder: Encoder, dataset: Dataset, split: Split) -> None:
     """Refuses items of another kind, images of another shape, and other classes."""
     found, name = dataset.inputs, dataset.name
-    shape = found.shape if isinstance(found, ImageInputs) else None
+    shape = None if isinstance(found, WordInputs) else found.shape
     _refuse(path, inputs_misfit(encoder.signature.inputs, found.kind, shape, name))
     names = of_seen_classes(dataset, split.unseen).class_names
     source = f"{name} in training" if split.unseen else name

@@ -76,8 +76,8 @@ class Description:
         if self.method not in METHODS:
             raise ValueError(f"unknown method {self.method!r}")
         recipe = METHODS[self.method].network
-        if self.signature.inputs.kind != recipe.kind:
-            raise ValueError(f"{self.method} encodes {recipe.kind}")
+        if self.signature.inputs.kind not in recipe.kinds:
+            raise ValueError(f"{self.method} encodes {' or '.join(recipe.kinds)}")
         network = {**recipe.defaults, **self.network}
         if set(network) != set(recipe.fields):
             raise ValueError(f"fields {sorted(self.network)} of {self.method}")

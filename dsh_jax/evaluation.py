@@ -10,10 +10,11 @@ from ml_collections import ConfigDict
 
 from dsh_jax import hamming
 from dsh_jax import metrics as own_metrics
-from dsh_jax.baselines import CLASSIFIERS, TOPICS
+from dsh_jax.baselines import CLASSIFIERS, FLOATS, TOPICS
 from dsh_jax.codes_of_items import Codes, as_arrays, encode_all
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
+from dsh_jax.data.signature import VectorInputs
 from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.devices import pick_devices
@@ -26,8 +27,9 @@ from dsh_jax.forward import packed_bits
 from dsh_jax.judged_workdir import judging_of
 from dsh_jax.methods.word_players import topic_model
 from dsh_jax.metrics import Metric
-from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, label_codes, median_codes
+from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, fit_pca, label_codes, median_codes
 from dsh_jax.retrieval.conventions import Conventions
+from dsh_jax.retrieval.cosine import evaluate_cosine
 from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.graded import fit_graded
 from dsh_jax.retrieval.health import code_health, problems
@@ -35,9 +37,13 @@ from dsh_jax.retrieval.metrics import metrics_of
 from dsh_jax.training.experiment import load_data
 from dsh_jax.training.features import with_known_features
 
+MOST_FITTED = 200_000  # items that a baseline is fitted to
+BLOCK = 2**16  # items whose features are in memory at a time
+
 FITS: dict[str, Callable[..., Callable[[np.ndarray], np.ndarray]]] = {
     "itq": fit_itq,
     "lsh": fit_lsh,
+    "pca": fit_pca,
     "topics": median_codes,
     "topics_itq": fit_itq,
 }
@@ -63,11 +69,12 @@ def evaluate_workdir(
       workdir: written by `train.py`.
       data_dir: where the data is now; empty if it has not moved since training.
       checkpoint: "best" (by validation mAP) or "latest".
-      baseline: empty for the trained codes; "itq" or "lsh" on the raw pixels or the tf-idf of the
-        same split; "topics", LDA topics of documents thresholded at their medians, or
-        "topics_itq"; "classifier", the predicted label of the checkpoint's classification stream
-        as a code; or "graded", its calibrated probabilities (`retrieval.graded`). The files are
-        then `eval_itq.json`, `codes_itq.npz` and so on.
+      baseline: empty for the trained codes; "itq", "pca" or "lsh" on the raw pixels, the vectors or
+        the tf-idf of the same split; "cosine", the pixels or vectors themselves; "topics", LDA
+        topics of documents thresholded at their medians, or "topics_itq"; "classifier",
+        the predicted label of the checkpoint's classification stream as a code; or "graded", its
+        calibrated probabilities (`retrieval.graded`). The files are then `eval_itq.json`,
+        `codes_itq.npz` and so on.
       conventions: of the metrics, as for `retrieval.evaluate`.
       report: also write a page with pictures, `report/` (`report_itq/` and so on).
       image_format: of the pictures' files, "png", "pdf" or "svg".
@@ -100,7 +107,11 @@ def evaluate_workdir(
         judging = None if baseline else judging_of(workdir, config, encoder, checkpoint, judge)
     elif judge:
         raise UserError(f"--baseline {baseline} has no synthetic images; leave out --judge.")
+    if baseline in FLOATS and (report or metrics):
+        raise UserError(f"--baseline {baseline} has no codes; leave out --report and --metrics.")
     dataset, split = load_data(config, workdir)
+    if baseline in FLOATS:
+        return measure_floats(config, dataset, split, baseline, conventions, workdir)
     if trained:
         if baseline == "graded":
             encoder = graded_encoder(encoder, dataset, split)
@@ -170,20 +181,7 @@ def measure(
     bits, query_labels = hamming.unpack(query, num_bits), dataset.labels[split.query]
     values, problems = own_metrics.measure(metrics, bits, query_labels)
     result = {
-        "method": baseline or config.method,
-        "dataset": split.dataset,
-        "dataset_version": dataset.version,
-        "protocol": split.protocol,
-        "split_checksum": split.checksum,
-        **({"unseen_classes": list(split.unseen)} if split.unseen else {}),
-        "query_checksum": split.query_checksum,
-        "seed": config.seed,
-        "split_seed": split.seed,
-        "num_labeled": len(split.labeled),
-        "num_validation": len(split.validation),  # their labels choose the checkpoint
-        "num_unlabeled": len(split.unlabeled),
-        "num_items": len(dataset.present),  # with a code, measured or not
-        **({"changes": list(dataset.changes)} if dataset.changes else {}),
+        **_described(config, dataset, split, baseline),
         **about,
         **found,
         **({"metrics": values} if metrics else {}),
@@ -210,6 +208,68 @@ def measure(
             image_format=image_format,
         )  # fmt: skip
     return result
+
+
+def measure_floats(
+    config: ConfigDict,
+    dataset: Dataset,
+    split: Split,
+    baseline: str,
+    conventions: str | Conventions,
+    folder: Path,
+) -> dict[str, Any]:
+    """Ranks by the features themselves, which codes of few bits stand for, and writes the result.
+
+    Args:
+      config, dataset, split, conventions, folder: as for `measure`.
+      baseline: "cosine".
+
+    Returns:
+      The content of `eval_cosine.json`: of ranked metrics alone; `num_bits` is that of the floats.
+
+    Raises:
+      UserError: the features are sparse, or the conventions leave out every query.
+    """
+    if isinstance(dataset, TextDataset):
+        raise UserError(f"{dataset.name} has sparse features; leave out --baseline {baseline}.")
+    with as_user_error():
+        found = evaluate_cosine(
+            dataset.features(split.query), dataset.labels[split.query],
+            lambda rows: dataset.features(split.database[rows]), dataset.labels[split.database],
+            conventions=conventions,
+        )  # fmt: skip
+    width = dataset.features(split.query[:1]).shape[1]
+    result = {
+        **_described(config, dataset, split, baseline),
+        **{"codes": baseline, "run": {}, "num_bits": 32 * width, "warnings": []},
+        **found,
+    }
+    write_json(result_path(folder, baseline), result)
+    return result
+
+
+def _described(
+    config: ConfigDict, dataset: Dataset, split: Split, baseline: str
+) -> dict[str, Any]:
+    """What a result says of the data that it is measured on."""
+    kind = dataset.inputs.kind
+    return {
+        "method": baseline or config.method,
+        "dataset": split.dataset,
+        "dataset_version": dataset.version,
+        **({"kind": kind} if kind == VectorInputs.kind else {}),
+        "protocol": split.protocol,
+        "split_checksum": split.checksum,
+        **({"unseen_classes": list(split.unseen)} if split.unseen else {}),
+        "query_checksum": split.query_checksum,
+        "seed": config.seed,
+        "split_seed": split.seed,
+        "num_labeled": len(split.labeled),
+        "num_validation": len(split.validation),  # their labels choose the checkpoint
+        "num_unlabeled": len(split.unlabeled),
+        "num_items": len(dataset.present),  # with a code, measured or not
+        **({"changes": list(dataset.changes)} if dataset.changes else {}),
+    }
 
 
 def _warnings(result: dict[str, Any], query: np.ndarray, baseline: str) -> list[str]:
@@ -282,8 +342,8 @@ def trained_codes(encoder: Encoder, dataset: Dataset, split: Split, *, as_labels
 def _unsupervised_codes(
     config: ConfigDict, dataset: Dataset, split: Split, name: str
 ) -> tuple[Codes, dict[str, Any]]:
-    # Fitted to all training items: no labels are needed.
-    seen = split.training
+    # Fitted to training items of any kind, which need no labels; of millions, to some of them.
+    seen = split.training[:: -(-len(split.training) // MOST_FITTED)]
     features: Callable[[np.ndarray], Any] = dataset.features
     options = {"num_bits": config.num_bits, "seed": config.seed}
     if name in TOPICS:
@@ -294,5 +354,10 @@ def _unsupervised_codes(
         options = {}  # as many topics as bits, and nothing random
     with as_user_error():
         encoder = FITS[name](features(seen), **options)
-        codes = encode_all(dataset, split, lambda ids: hamming.pack(encoder(features(ids))))
+        codes = encode_all(
+            dataset, split, lambda ids: np.concatenate([
+                hamming.pack(encoder(features(ids[first : first + BLOCK])))
+                for first in range(0, len(ids), BLOCK)
+            ])
+        )  # fmt: skip
     return codes, {"codes": name, "run": {}}

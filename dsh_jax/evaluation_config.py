@@ -7,13 +7,14 @@ from ml_collections import ConfigDict
 
 from dsh_jax import fields
 from dsh_jax.data.documents.collections import NAMES as DOCUMENTS
-from dsh_jax.data.loading import IMAGE_FILES
+from dsh_jax.data.loading import FEATURES, WITH_ROOT
 from dsh_jax.encoder import Encoder
 from dsh_jax.errors import UserError
 from dsh_jax.training.experiment import check_data_fields
 from dsh_jax.training.workdir import load_config
 
-_IMAGE_CACHE, _TOPIC_CACHE = "~/.cache/dsh_jax/images", "~/.cache/dsh_jax/topics"
+_IMAGE_CACHE, _VECTOR_CACHE = "~/.cache/dsh_jax/images", "~/.cache/dsh_jax/features"
+_TOPIC_CACHE = "~/.cache/dsh_jax/topics"
 
 
 def load_config_of(workdir: Path, data_dir: str) -> ConfigDict:
@@ -55,9 +56,9 @@ def check_place(workdir: Path, config: ConfigDict, data_dir: str) -> None:
     Raises:
       UserError: there is no such file or folder.
     """
-    if config.data.source not in (*IMAGE_FILES, *DOCUMENTS):
+    if config.data.source not in (*WITH_ROOT, *DOCUMENTS):
         return
-    place = config.data.root if config.data.source in IMAGE_FILES else config.data.data_dir
+    place = config.data.root if config.data.source in WITH_ROOT else config.data.data_dir
     if place and not Path(place).expanduser().exists():
         if data_dir:
             raise UserError(f"there is no --data_dir {data_dir}; say where the data is now.")
@@ -69,7 +70,7 @@ def check_place(workdir: Path, config: ConfigDict, data_dir: str) -> None:
 def move_data(config: ConfigDict, data_dir: str) -> None:
     """Sets where the data is now, unless `data_dir` is empty."""
     if data_dir:
-        config.data["root" if config.data.source in IMAGE_FILES else "data_dir"] = data_dir
+        config.data["root" if config.data.source in WITH_ROOT else "data_dir"] = data_dir
 
 
 def _leave_strange_caches(config: ConfigDict) -> None:
@@ -78,9 +79,12 @@ def _leave_strange_caches(config: ConfigDict) -> None:
     def is_cache(folder: Any, default: str, files: str) -> bool:
         return folder == default or any(Path(str(folder)).expanduser().glob(files))
 
-    images, topics = config.data.get("cache_dir"), config.get("topics")
-    if images is not None and not is_cache(images, _IMAGE_CACHE, "*.array_record"):
-        config.data.cache_dir = _IMAGE_CACHE
+    kept, topics = config.data.get("cache_dir"), config.get("topics")
+    default, files = _IMAGE_CACHE, "*.array_record"
+    if config.data.source == FEATURES:
+        default, files = _VECTOR_CACHE, "*.npy"
+    if kept is not None and not is_cache(kept, default, files):
+        config.data.cache_dir = default
     if isinstance(topics, ConfigDict) and topics.get("cache"):
         if not is_cache(topics.cache, _TOPIC_CACHE, "*.npz"):
             topics.cache = ""  # fitted again

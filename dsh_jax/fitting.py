@@ -1,18 +1,18 @@
 """Whether an encoder fits data: what each of them has, in the words of an error."""
 
-from dsh_jax.data.signature import ImageInputs, WordInputs
+from dsh_jax.data.signature import ImageInputs, Inputs, VectorInputs
 from dsh_jax.report.names import short
 
 
 def inputs_misfit(
-    inputs: ImageInputs | WordInputs, kind: str, shape: tuple[int, ...] | None, source: str
+    inputs: Inputs, kind: str, shape: tuple[int, ...] | None, source: str
 ) -> str:
     """How the items of some data differ from those that an encoder takes.
 
     Args:
       inputs: of the encoder.
       kind: of the data's items; empty if it is not known yet.
-      shape: of its images; None if it is not known yet, or if there are none.
+      shape: of its images or vectors; None if it is not known yet, or of documents.
       source: what the data is called.
 
     Returns:
@@ -23,6 +23,8 @@ def inputs_misfit(
     if shape is not None and isinstance(inputs, ImageInputs) and inputs.shape != shape:
         own, other = ("x".join(map(str, sizes)) for sizes in (inputs.shape, shape))
         return f"encodes images of {own} (height, width, channels), but {source} gives {other}"
+    if shape is not None and isinstance(inputs, VectorInputs) and inputs.shape != shape:
+        return f"encodes vectors of {inputs.width} numbers, but {source} gives {shape[0]}"
     return ""
 
 

@@ -17,17 +17,20 @@ from ml_collections import ConfigDict, config_flags
 
 from configs import arms, cnnh, default, image_files, image_folder, smoke
 from dsh_jax.data.images.dataset import ImageDataset
-from dsh_jax.data.loading import IMAGE_FILES
+from dsh_jax.data.loading import IMAGE_FILES, fields_of
+from dsh_jax.data.vectors.dataset import VectorDataset
 from dsh_jax.devices import AXIS, compile_step, replicate, shard, unreplicate
 from dsh_jax.errors import UserError
 from dsh_jax.losses.slots import OPTIONS
 from dsh_jax.methods import dsh_gan_steps
+from dsh_jax.methods.kinds import OPTIONAL
 from dsh_jax.methods.players import ENCODER
 from dsh_jax.training.experiment import build_method, signature_of
 
 FOLDER = Path(default.__file__).parent
 IMAGE_SHAPES = {"cifar10": (32, 32, 3), "digits": (8, 8, 1), "image_files": (64, 64, 3),
                 "multi_digits": (16, 16, 1), "nus_wide": (64, 64, 3)}  # fmt: skip
+WIDTH = 12  # of vectors
 NUM_CLASSES = 10
 PLAYERS = ("generator", "representation", "adversary", "hash", "classification")
 
@@ -68,33 +71,43 @@ def shrunk(name, triplets=""):
     return config
 
 
-def build(config):
+def items(config, n):
+    """Random items as a data set gives them: their name in a batch, and an array."""
+    rng = np.random.default_rng(0)
+    if config.data.source == "features":
+        return "vector", rng.standard_normal((n, WIDTH)).astype(np.float32)
     shape = IMAGE_SHAPES[config.data.source]
-    dataset = ImageDataset(
-        name=config.data.source, version="1", images=np.zeros((1, *shape), np.uint8),
-        labels=np.zeros(1, np.int32), is_test=np.zeros(1, bool),
-        class_names=tuple(map(str, range(NUM_CLASSES))),
-    )  # fmt: skip
+    return "image", rng.integers(0, 256, (n, *shape), dtype=np.uint8)
+
+
+def build(config):
+    name, array = items(config, 1)
+    common = {"name": config.data.source, "version": "1", "labels": np.zeros(1, np.int32),
+              "is_test": np.zeros(1, bool),
+              "class_names": tuple(map(str, range(NUM_CLASSES)))}  # fmt: skip
+    if name == "image":
+        dataset = ImageDataset(images=array, **common)
+    else:
+        dataset = VectorDataset(vectors=array, normalise="l2", **common).fit(np.arange(1), None)
     return build_method(config, signature_of(config, dataset))
 
 
 def random_batch(config, stage):
     rng = np.random.default_rng(0)
     size, unlabeled_size = config.batch_size, stage.batch.unlabeled_batch_size
-
-    def images(n):
-        shape = (n, *IMAGE_SHAPES[config.data.source])
-        return rng.integers(0, 256, shape, dtype=np.uint8)
-
+    name, drawn = items(config, 3 * size + unlabeled_size)
+    positive, negative, labeled, unlabeled = np.split(drawn, [size, 2 * size, 3 * size])
     label = np.eye(NUM_CLASSES, dtype=np.float32)[rng.integers(0, NUM_CLASSES, size)]
-    batch = {"image": images(size), "label": label, "position": np.arange(size, dtype=np.int32)}
+    batch = {name: labeled, "label": label, "position": np.arange(size, dtype=np.int32)}
     if stage.batch.unlabeled_batch_size:
-        batch["unlabeled_image"] = images(unlabeled_size)
+        batch[f"unlabeled_{name}"] = unlabeled
         batch["unlabeled_position"] = np.arange(size, size + unlabeled_size, dtype=np.int32)
     if config.method == "cnnh":
         batch["target"] = rng.choice(np.float32([-1, 1]), (size, config.num_bits))
-    for role in ("positive", "negative") if stage.batch.real_triplets else ():
-        batch |= {f"{role}_image": images(size), f"{role}_label": np.roll(label, 1, axis=1)}
+    if stage.batch.real_triplets:
+        others = {"positive": positive, "negative": negative}
+        batch |= {f"{role}_{name}": of_role for role, of_role in others.items()}
+        batch |= {f"{role}_label": np.roll(label, 1, axis=1) for role in others}
     return batch
 
 
@@ -124,11 +137,10 @@ def test_every_config_builds_and_encodes(name):
     two = name in GAN_NAMES and (config.gan or config.consistency.batch_size)
     assert [stage.num_steps for stage in method.stages] == ([2, 4] if two else [4])
     state = jax.eval_shape(method.init, jax.random.key(0))
-    shape = (config.encode_batch_size, *IMAGE_SHAPES[config.data.source])
-    codes = jax.eval_shape(
-        method.encode, state, {"image": jax.ShapeDtypeStruct(shape, jnp.uint8)}
-    )
-    assert (codes.shape, codes.dtype) == ((shape[0], config.num_bits), jnp.float32)
+    name, of_batch = items(config, config.encode_batch_size)
+    codes = jax.eval_shape(method.encode, state, {name: of_batch})
+    shape = config.encode_batch_size, config.num_bits
+    assert (codes.shape, codes.dtype) == (shape, jnp.float32)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +203,12 @@ def test_config_has_the_default_fields(name):
 
     config = CONFIGS[name]()
     wanted = default.get_config()
+    if name.startswith("features"):  # of vectors, with fields of their own
+        wanted = fields(wanted) | fields(cnnh.get_config(48, class_outputs=True))
+        own = {field for field in fields(config) if field.split(".")[0] != "data"}
+        assert own - set(OPTIONAL) == {f for f in wanted if f.split(".")[0] != "data"}
+        assert {f for f in fields(config) if f.startswith("data.")} >= {*fields_of(config.data)}
+        return
     if config.data.source in IMAGE_FILES:
         wanted = image_files.get_config(wanted, config.data.source, 32)
     if name in ("image_folder", "resnet50", "vit"):  # of any method for images
@@ -214,6 +232,31 @@ def test_own_images_take_any_method_and_network_by_their_fields(method, network)
     state = jax.eval_shape(build(config).init, jax.random.key(0))
     features = state.params["hash"]["Dense_0"]["kernel"].shape[0]
     assert features == {"conv3": 500, "alexnet": 4096}.get(network, 32)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"method": "cnnh"}, {"method": "cnnh", "class_outputs": False},
+     {"gan": False, "triplets": "real"}, {"consistency.batch_size": 8},
+     {"representation.depth": 0}, {"representation.norm": "batch", "representation.depth": 3},
+     {"representation.spectral_norm": True, "dtype": "bfloat16"}],
+    ids=str,
+)  # fmt: skip
+def test_vectors_take_any_method_by_its_fields(fields):
+    config = smoke.shrink(CONFIGS["features"]())
+    config.update_from_flattened_dict(fields)
+    method = build(config)
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    for stage in method.stages:
+        step = jax.vmap(stage.step, in_axes=(0, 0, None), axis_name=AXIS)
+        stacked, batch = (
+            jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), tree)
+            for tree in (state, random_batch(config, stage))
+        )
+        after, _ = jax.eval_shape(step, stacked, batch, jax.random.key(0))
+        assert as_shapes(after) == as_shapes(stacked)
+    layers = len(jax.tree.leaves(state.params["representation"]))
+    assert (layers == 0) == (config.representation.depth == 0)
 
 
 @pytest.mark.parametrize("name", MODULES)

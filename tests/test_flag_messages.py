@@ -91,7 +91,7 @@ def test_overrides_are_recorded_as_they_are_read():
 
 
 def test_every_baseline_has_a_name():
-    assert set(BASELINES) == {*evaluation.FITS, "classifier", "graded"}
+    assert set(BASELINES) == {*evaluation.FITS, "cosine", "classifier", "graded"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from dsh_jax.report.spread import score
 from tools import cells, documents_table
 from tools.result_files import BASELINES, METHODS, Result, ordered, plainest, rows
 
-DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "digits": "Handwritten digits",
+DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "cifar10_features": "Embeddings of CIFAR-10",
+            "digits": "Handwritten digits",
             "multi_digits": "Several handwritten digits per image"}  # fmt: skip
 HEADER = ("data (queries / labeled / database)", "method", "config", "bits",
           "labels (+ validation)", "mAP", "s.e. over queries", "precision@100")  # fmt: skip
@@ -25,7 +26,7 @@ _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
     ("20newsgroups", 32, None, _DOCUMENT_CODES),
 )
 # A base, a test, the user's own images.
-_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder", "resnet50", "vit")
+_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder", "features", "resnet50", "vit")
 
 
 def render(results: Iterable[Result]) -> str:
@@ -53,7 +54,7 @@ def _line(runs: list[Result]) -> list[object]:
     name = (documents_table.METHODS if first.is_text else METHODS)[codes]
     return [
         f"{(DATASETS | documents_table.COLLECTIONS).get(dataset, dataset)}, {protocol}",
-        name + (" on raw pixels" if codes in BASELINES and not first.is_text else ""),
+        name + (f" on {first.features}" if codes in BASELINES and not first.is_text else ""),
         first.config_file or cells.GAP,
         first.content["num_bits"],
         cells.labels(first.content),

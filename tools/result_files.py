@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from dsh_jax.baselines import UNTRAINED
 from dsh_jax.errors import UserError
 from dsh_jax.report.groups import config_name
 from tools import documents_table, tables
@@ -15,11 +16,11 @@ METHODS = {
     "real": "network alone, real triplets", "network": "network alone",
     "cnnh_plus": "CNNH+", "cnnh": "CNNH",
     "classifier": "its classifier's label", "graded": "its classifier, graded",
-    "itq": "ITQ", "lsh": "LSH",
+    "itq": "ITQ", "lsh": "LSH", "pca": "sign of PCA", "cosine": "the floats, by cosine",
 }
 OF_CLASSIFIER = ("classifier", "graded")
 """Kinds of codes that are made of the class outputs of a trained network."""  # fmt: skip
-BASELINES = ("itq", "lsh", "topics", "topics_itq")
+BASELINES = UNTRAINED
 # Overrides that do not distinguish configurations, or that have their own column.
 _NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "data.split_seed", "num_bits", "seed")
 # Configs that had another name when their results were made.
@@ -60,8 +61,15 @@ class Result:
     def config(self) -> str:
         """The config file's name and the overrides that make this another configuration."""
         if self.content["codes"] in BASELINES:
-            return "tf-idf" if self.is_text else "raw pixels"
+            return self.features
         return ", ".join([self.config_file, *self.changes])
+
+    @property
+    def features(self) -> str:
+        """What baselines are fitted to."""
+        if self.is_text:
+            return "tf-idf"
+        return "the same vectors" if self.content.get("kind") == "vectors" else "raw pixels"
 
     @property
     def changes(self) -> list[str]:

@@ -24,6 +24,9 @@ from tools.result_files import METHODS, Result, check, ordered, read, rows
 
 NOTES = {
     "cifar10": "CIFAR-10 here is a JPEG re-encoding of the original pixels.",
+    "cifar10_features": "The vectors are features of `examples/cifar10_48bit.safetensors`, 128 "
+    "numbers for each image: all rows rest on the 5000 labels and 1000 validation labels that it "
+    "was trained with. Bits of the floats are those of 128 float32.",
     "multi_digits": "Two images are similar if they share a digit; most do, so a random order has "
     "a high mAP already. nDCG counts how many they share.",
 }

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from dsh_jax.baselines import BASELINES, CLASSIFIERS, TOPICS, UNSUPERVISED
+from dsh_jax.baselines import BASELINES, CLASSIFIERS, UNTRAINED
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 from dsh_jax.report.groups import READ_WITHOUT_TRAINING
@@ -95,7 +95,7 @@ def cells_of(out: Path, runs: Sequence[Run], baselines: dict[str, list[str]]) ->
     found: dict[tuple[Setting, str, int], list[Path]] = {}
     for run in runs:
         for name in ("", *baselines[run.name]):
-            learns = name not in (*UNSUPERVISED, *TOPICS)
+            learns = name not in UNTRAINED
             setting = run.setting if learns else unsupervised_setting(run.setting)
             key = setting, name, run.num_bits
             found.setdefault(key, []).append(result_path(out, run, name))

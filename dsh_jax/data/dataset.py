@@ -1,11 +1,11 @@
-"""The interface of a data set, whether its items are images or documents."""
+"""The interface of a data set, whether its items are images, documents or vectors."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
-from dsh_jax.data.signature import ImageInputs, WordInputs
+from dsh_jax.data.signature import Inputs
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,7 +87,7 @@ class Dataset:
         raise NotImplementedError
 
     @property
-    def inputs(self) -> ImageInputs | WordInputs:
+    def inputs(self) -> Inputs:
         """How an item becomes a network's input."""
         raise NotImplementedError
 

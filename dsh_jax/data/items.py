@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from dsh_jax.data.images.decoding import read_image
 from dsh_jax.data.prefetch import prefetch
-from dsh_jax.data.signature import ImageInputs, WordInputs
+from dsh_jax.data.signature import ImageInputs, Inputs, VectorInputs, WordInputs
+from dsh_jax.data.vectors.rows import Rows, as_float32
 
 _AT_ONCE = 16  # images that a thread decodes
 
@@ -51,7 +52,7 @@ class Prepared:
 
 def prepare_batches(
     items: Any,
-    inputs: ImageInputs | WordInputs,
+    inputs: Inputs,
     batch_size: int,
     *,
     multiple_of: int,
@@ -65,7 +66,8 @@ def prepare_batches(
     Args:
       items: for images a uint8 array `[n, height, width, channels]`, or an iterable of paths,
         Pillow images and uint8 arrays `[height, width, channels]`; for documents an iterable of
-        strings. A single path, image or string counts as a list of one.
+        strings; for vectors a float array `[n, width]`, or an iterable of them `[width]`. A single
+        path, image, string or vector counts as a list of one.
       inputs: how an item becomes what networks take.
       batch_size: items per batch.
       multiple_of: every batch's size is made a multiple of this.
@@ -82,6 +84,10 @@ def prepare_batches(
             items = list(items.ravel())
         else:
             check_pixels(items, inputs, ndim=4)
+    if isinstance(inputs, VectorInputs) and hasattr(items, "__array__"):
+        items = np.asarray(items)  # a mapped file stays one
+        items = items[None] if items.ndim == 1 else items
+        check_width(items, inputs)
     if not isinstance(items, Iterable):
         raise ValueError(f"items must be iterable, not {type(items).__name__}")
     total = len(items) if isinstance(items, Sized) else None
@@ -97,6 +103,8 @@ def prepare_batches(
             first, position = position, position + len(chunk)
             if isinstance(inputs, WordInputs):
                 return _documents(chunk, inputs, first, batch_size, multiple_of)
+            if isinstance(inputs, VectorInputs):
+                return _vectors(chunk, inputs, first, batch_size, multiple_of)
             return _images(chunk, inputs, first, batch_size, multiple_of, threads)
 
         # What is one batch needs no thread that works ahead.
@@ -148,6 +156,53 @@ def _documents(
     rows = inputs.rows(texts)
     positions = np.arange(first, first + len(texts))
     return Prepared(_padded(rows, _size(len(texts), batch_size, multiple_of)), positions, ())
+
+
+def _vectors(
+    chunk: Any, inputs: VectorInputs, first: int, batch_size: int, multiple_of: int
+) -> Prepared:
+    rows = check_vectors(chunk, inputs, first)
+    positions = np.arange(first, first + len(rows))
+    size = _size(len(rows), batch_size, multiple_of)
+    return Prepared(_padded(inputs.rows(rows), size), positions, ())
+
+
+def check_vectors(vectors: Any, inputs: VectorInputs, first: int = 0) -> np.ndarray:
+    """Vectors as one array of floats `[n, width]`.
+
+    Args:
+      vectors: an array, or a list of arrays `[width]`.
+      inputs: of the encoder.
+      first: position of the first one among all items.
+
+    Raises:
+      ValueError: they have another width or type, or hold NaN or infinity.
+    """
+    try:
+        array = np.asarray(vectors)
+    except ValueError:
+        array = np.asarray(vectors, object)  # of several lengths
+    check_width(array, inputs)
+    finite = np.isfinite(as_float32(array)).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"vectors must be finite, but {int((~finite).sum())} of them hold NaN, infinity or "
+            f"numbers beyond float32, the first at position {first + int((~finite).argmax())}"
+        )
+    return array
+
+
+def check_width(array: Rows, inputs: Inputs) -> None:
+    """Refuses what is not a matrix of floats of the encoder's width.
+
+    Raises:
+      ValueError: says what it is.
+    """
+    assert isinstance(inputs, VectorInputs)
+    if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] != inputs.width:
+        raise ValueError(
+            f"vectors must be floats [n, {inputs.width}], got {array.dtype} {array.shape}"
+        )
 
 
 def _images(

@@ -21,7 +21,7 @@ from dsh_jax.data.images.listing import list_images
 from dsh_jax.data.images.nus_wide import list_nus_wide
 from dsh_jax.data.lines import Mistakes, decoded
 from dsh_jax.data.reading import read_bytes
-from dsh_jax.data.signature import ImageInputs, WordInputs
+from dsh_jax.data.signature import ImageInputs, Inputs, WordInputs
 from dsh_jax.data.splits import by_class, unseen
 from dsh_jax.data.splits.by_share import draw_shares
 from dsh_jax.data.splits.from_lists import split_by_roles
@@ -29,6 +29,8 @@ from dsh_jax.data.splits.remarks import split_remarks
 from dsh_jax.data.splits.shares import AUTOMATIC
 from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.split import load_for as load_split_for
+from dsh_jax.data.vectors.dataset import COLUMNS, VectorDataset, load_vectors
+from dsh_jax.data.vectors.inputs import NORMALISATIONS, VectorInputs
 from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.fields import SEED, Choice, Integer, Number, Pattern, Rules, Switch, Text
 
@@ -48,6 +50,14 @@ _FILES: Rules = {
 }
 _PIXELS: Rules = {"data.max_pixels": Integer(1, 2**40)}
 _INTERPOLATION: Rules = {"data.interpolation": Choice(tuple(INTERPOLATIONS))}
+_VECTORS: Rules = {
+    "data.root": Text(),
+    **{f"data.{column}": Text() for column in COLUMNS},
+    "data.name": Text(),
+    "data.normalise": Choice(NORMALISATIONS),
+    "data.cache_dir": Text(),
+    "data.memory_limit_gb": Number(least=0),
+}
 _ONE_PLACE: Rules = {"data.data_dir": Text()}
 _DRY_RUN: Rules = {"data.dry_run": Switch()}
 _UNSEEN: Rules = {"data.unseen_classes": Integer(0, 10**9)}
@@ -83,7 +93,7 @@ def fields_of(data: ConfigDict) -> Rules:
         )
     source = data.get("source", "")
     rules = {**_COMMON, **(_SHARES if "query_share" in data else _COUNTS)}
-    rules |= _FILES if source in IMAGE_FILES else _ONE_PLACE
+    rules |= _OF_SOURCE.get(source, _ONE_PLACE)
     if "dry_run" in data:
         rules |= _DRY_RUN
     if "max_pixels" in data:  # absent from configs of version 0.2, as the next one
@@ -105,15 +115,17 @@ def known_fields(data: ConfigDict) -> set[str]:
     """
     if isinstance(data, ConfigDict) and data.get("source") not in SHIPPED:
         return {"data"}
-    groups = (_COMMON, _ONE_PLACE, _FILES, _PIXELS, _INTERPOLATION, _DRY_RUN, _WORDS, _LANGUAGE,
-              _SHARES, _COUNTS, _UNSEEN)  # fmt: skip
+    groups = (_COMMON, _ONE_PLACE, _FILES, _PIXELS, _INTERPOLATION, _VECTORS, _DRY_RUN, _WORDS,
+              _LANGUAGE, _SHARES, _COUNTS, _UNSEEN)  # fmt: skip
     return {field for rules in groups for field in rules}
 
 
 def kind_of(data: ConfigDict) -> str:
-    """What a source gives, "images" or "documents"; empty if only reading it can tell."""
+    """What a source gives, "images", "documents" or "vectors"; empty if only reading can tell."""
     if data.source in collections.NAMES:
         return WordInputs.kind
+    if data.source == FEATURES:
+        return VectorInputs.kind
     return ImageInputs.kind if data.source in SHIPPED else ""
 
 
@@ -125,7 +137,7 @@ def image_shape_of(data: ConfigDict) -> tuple[int, int, int] | None:
 
 
 def load_dataset(data: ConfigDict) -> Dataset:
-    """The images or the documents that `data.source` names.
+    """The images, documents or vectors that `data.source` names.
 
     Raises:
       UserError: the source is unknown, or its data is missing or damaged.
@@ -172,14 +184,57 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
     return usable_classes(images, tests_are_queries=data.queries_per_class in (0, AUTOMATIC))
 
 
+def _load_features(data: ConfigDict) -> VectorDataset:
+    if not data.root:
+        raise UserError(
+            "data.root is empty; set it to a .npy, .npz or Parquet file of vectors, or to a folder "
+            "of .npy and .txt files."
+        )
+    return load_vectors(
+        Path(data.root),
+        {column: data[column] for column in COLUMNS},
+        normalise=data.normalise,
+        cache=Path(data.cache_dir),
+        memory_limit_gb=data.memory_limit_gb,
+        collection=data.name or FEATURES,
+    )
+
+
 IMAGE_FILES = ("image_files", "nus_wide")
-SHIPPED = (*built_in.NAMES, *IMAGE_FILES, *collections.NAMES)
+FEATURES = "features"
+WITH_ROOT = (*IMAGE_FILES, FEATURES)
+"""The sources whose data is at `data.root`; that of the others is at `data.data_dir`."""
+_OF_SOURCE: Mapping[str, Rules] = {**dict.fromkeys(IMAGE_FILES, _FILES), FEATURES: _VECTORS}
+SHIPPED = (*built_in.NAMES, *WITH_ROOT, *collections.NAMES)
 SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = {
     **dict.fromkeys(built_in.NAMES, _load_built_in),
     **dict.fromkeys(IMAGE_FILES, _load_image_files),
+    FEATURES: _load_features,
     **dict.fromkeys(collections.NAMES, _load_documents),
 }
 """Values of a config's `data.source` -> function from the fields `data` to the data set."""
+
+
+def fit_inputs(
+    data: ConfigDict, dataset: Dataset, split: Split, saved: Inputs | None
+) -> Dataset:
+    """The data with what is fitted to its training items: words of documents, or a normalisation.
+
+    Args:
+      data: the fields `data` of a config.
+      dataset: as `load_dataset` gives it.
+      split: which items are for training.
+      saved: of an earlier run or of an encoder, to be used again; None to fit anew.
+
+    Raises:
+      UserError: as `read_words`.
+    """
+    if isinstance(dataset, Documents):
+        vocabulary = saved.vocabulary if isinstance(saved, WordInputs) else None
+        return read_words(data, dataset, split, vocabulary)
+    if isinstance(dataset, VectorDataset):
+        return dataset.fit(split.training, saved if isinstance(saved, VectorInputs) else None)
+    return dataset
 
 
 def read_words(

@@ -6,7 +6,7 @@ A signature is small, and is kept with the parameters: in a workdir, and in an e
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,7 @@ from PIL import Image
 from dsh_jax.data.documents.rows import word_rows
 from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary
 from dsh_jax.data.images.decoding import INTERPOLATIONS, LANCZOS, fit_image, through_jpeg
+from dsh_jax.data.vectors.inputs import VectorInputs
 from dsh_jax.errors import reason
 from dsh_jax.fields import Pattern
 
@@ -110,6 +111,10 @@ class WordInputs:
         return content
 
 
+Inputs: TypeAlias = ImageInputs | WordInputs | VectorInputs
+"""What an item is, and how it becomes what networks take."""
+
+
 @dataclass(frozen=True)
 class Signature:
     """What networks must know of their data.
@@ -120,7 +125,7 @@ class Signature:
       class_names: of the classes, or tags.
     """
 
-    inputs: ImageInputs | WordInputs
+    inputs: Inputs
     labels: str
     class_names: tuple[str, ...]
 
@@ -139,6 +144,12 @@ class Signature:
     def image_shape(self) -> tuple[int, int, int]:
         """`(height, width, channels)`, of images."""
         assert isinstance(self.inputs, ImageInputs)
+        return self.inputs.shape
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """Of an image, `(height, width, channels)`, or of a vector, `(width,)`."""
+        assert not isinstance(self.inputs, WordInputs)
         return self.inputs.shape
 
     @property
@@ -164,9 +175,11 @@ def from_dict(content: dict[str, Any]) -> Signature:
       ValueError: the content is no signature.
     """
     try:
-        inputs: ImageInputs | WordInputs
+        inputs: Inputs
         if content["kind"] == ImageInputs.kind:
             inputs = ImageInputs(**content["inputs"])
+        elif content["kind"] == VectorInputs.kind:
+            inputs = VectorInputs.from_dict(content["inputs"])
         elif content["kind"] == WordInputs.kind:
             fields = content["inputs"]
             words = tuple(str(word) for word in fields["words"])

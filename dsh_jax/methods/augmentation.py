@@ -10,6 +10,7 @@ FIELDS: Rules = {
     "augment.least_area": Number(above=0),
     "augment.colour": Number(least=0, below=1),
 }
+PHOTOGRAPHS = ("least_area", "colour")
 
 
 def of_photographs(settings: ConfigDict) -> dict[str, Any]:

@@ -158,14 +158,14 @@ class NetworkRecipe:
     """How to build the network that makes codes.
 
     Attributes:
-      kind: of its items, "images" or "documents".
+      kinds: of items that it takes: "images", "vectors", "documents".
       fields: the config fields that it reads, each with its rule. They are kept with the
         parameters, so that the network can be built again without the rest of the config.
       build: config, signature -> the network.
       defaults: values of fields that encoders of earlier versions do not have.
     """
 
-    kind: str
+    kinds: tuple[str, ...]
     fields: Rules
     build: Callable[[ConfigDict, Signature], Network]
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -190,14 +190,18 @@ class Recipe:
 
 
 def augmented(
-    augment: Callable[[jax.Array, jax.Array], jax.Array], batch: Batch, key: jax.Array
+    augment: Callable[[jax.Array, jax.Array], jax.Array],
+    batch: Batch,
+    key: jax.Array,
+    to_float: Callable[[jax.Array], jax.Array] = to_float,
 ) -> dict[str, jax.Array]:
-    """The batch with all images augmented and scaled to [-1, 1].
+    """The batch with all items augmented, as networks take them: images in [-1, 1].
 
     Args:
-      augment: keys `[batch]`, images -> images of the same shape and range.
-      batch: entries whose name ends in "image" are images, uint8.
+      augment: keys `[batch]`, items -> items of the same shape and range.
+      batch: entries whose name ends in "image" are items; images are uint8.
       key: this step's key; each kind of image and each sample gets its own key from it.
+      to_float: from items of the batch to what networks take.
     """
     positions = {"unlabeled_image": "unlabeled_position"}
     return dict(batch) | {

@@ -8,7 +8,6 @@ state the loss of the code outputs clearly; here it is the logistic cross-entrop
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +17,14 @@ from ml_collections import ConfigDict
 
 from dsh_jax import fields
 from dsh_jax.data.batches import BatchSpec
-from dsh_jax.data.images.augment import augment
+from dsh_jax.data.images.augment import to_float
 from dsh_jax.data.signature import Signature
 from dsh_jax.devices import Batch
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
 from dsh_jax.losses import Loss, slots
 from dsh_jax.methods import optimizers
-from dsh_jax.methods.augmentation import of_photographs
+from dsh_jax.methods.augmentation import PHOTOGRAPHS
 from dsh_jax.methods.base import (
     Method,
     Metrics,
@@ -38,9 +37,10 @@ from dsh_jax.methods.base import (
     update,
 )
 from dsh_jax.methods.cnnh_codes import learn_class_codes, learn_codes
+from dsh_jax.methods.kinds import IMAGES, Kind, kind_of
 from dsh_jax.methods.players import (
     ENCODER,
-    IMAGE_NETWORK,
+    ITEM_NETWORK,
     Players,
     fit_to_images,
     image_network,
@@ -63,6 +63,8 @@ class Cnnh:
       tx: the optimizer of all players.
       augment: keys `[batch]`, images -> images of the same shape and range.
       ema_decay: decay per step of the players' averages; 0 is off.
+      kind: of the items.
+      to_float: from items of a raw batch to what networks take.
     """
 
     players: Players
@@ -72,6 +74,8 @@ class Cnnh:
     tx: optax.GradientTransformation
     augment: Callable[[jax.Array, jax.Array], jax.Array]
     ema_decay: float
+    kind: Kind = IMAGES
+    to_float: Callable[[jax.Array], jax.Array] = to_float
 
     def init(self, key: jax.Array) -> State:
         """The state before the first step."""
@@ -84,11 +88,12 @@ class Cnnh:
 
         Args:
           state: the state before.
-          batch: `image` uint8, `label`, `target` -1 or 1 `[batch, num_bits]`, `position`.
+          batch: `image` uint8 or `vector`, `label`, `target` -1 or 1 `[batch, num_bits]`,
+            `position`.
           key: the run's key.
         """
         key = jax.random.fold_in(key, state.step)
-        batch = augmented(self.augment, batch, key)
+        batch = augmented(self.augment, self.kind.as_images(batch), key, self.to_float)
 
         def loss_fn(params: dict[str, Params]) -> tuple[jax.Array, tuple[Metrics, dict]]:
             features, stats = self.players.represent(
@@ -144,17 +149,17 @@ def build(config: ConfigDict, signature: Signature) -> Method:
             "codes.form is 'classes', which needs one label per image; set it to 'full'."
         )
     sizes = {"num_bits": config.num_bits, "classes": signature.num_classes}
+    kind = kind_of(signature)
     cnnh = Cnnh(
         players=image_players(config, signature),
         code_loss=slots.from_config(config, "code", **sizes),
         classify=slots.classification(config, signature.labels, **sizes),
         weights=fields.floats(config.loss.weights),
         tx=optimizers.build_optimizer(config, "network", config.num_steps),
-        augment=partial(
-            augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip,
-            **of_photographs(config.augment),
-        ),  # fmt: skip
+        augment=kind.weak(config.augment, ("crop_padding", "flip", *PHOTOGRAPHS)),
         ema_decay=config.ema_decay,
+        kind=kind,
+        to_float=kind.to_float(signature),
     )
     batch = BatchSpec(config.batch_size, 0, False, config.seed)
     return Method(
@@ -214,5 +219,5 @@ def learn_targets(
 RECIPE = Recipe(
     build,
     FIELDS,
-    replace(IMAGE_NETWORK, fields={**IMAGE_NETWORK.fields, "class_outputs": Switch()}),
+    replace(ITEM_NETWORK, fields={**ITEM_NETWORK.fields, "class_outputs": Switch()}),
 )

@@ -1,4 +1,4 @@
-"""Consistency on unlabeled images: what a teacher sees in a weak view must hold in a strong one.
+"""Consistency on unlabeled items: what a teacher sees in a weak view must hold in a strong one.
 
 FixMatch (Sohn et al., NeurIPS 2020) with the distribution alignment of ReMixMatch (Berthelot et
 al., ICLR 2020). The teacher is the average of the network's parameters (Tarvainen & Valpola: "Mean
@@ -7,23 +7,20 @@ teachers are better role models", NeurIPS 2017) where one is kept, and else the 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dsh_jax import fields
-from dsh_jax.data.images.augment import augment, to_float
-from dsh_jax.data.images.strong import Strong
+from dsh_jax.data.images.augment import to_float
+from dsh_jax.data.signature import Signature
 from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Integer, Number, Rules, Switch
 from dsh_jax.methods.base import State, kept_variables
+from dsh_jax.methods.kinds import Augment, kind_of
 from dsh_jax.methods.players import Players
 from dsh_jax.rng import named_key, sample_keys
-
-Augment = Callable[[jax.Array, jax.Array], jax.Array]
 
 AUTOMATIC = -1
 """The batch size that depends on the data: three strong views for each labeled image, of all images
@@ -57,6 +54,7 @@ class Consistency:
       alignment: whether the teacher's probabilities are divided by their running mean, times that
         of the labels, so that no class takes over.
       num_classes: number of classes.
+      to_float: from items of a raw batch to what networks take.
     """
 
     weak: Augment
@@ -64,6 +62,7 @@ class Consistency:
     threshold: float
     alignment: bool
     num_classes: int
+    to_float: Callable[[jax.Array], jax.Array] = to_float
 
     def init(self, state: State) -> State:
         """The state with running shares of the classes: none seen so far."""
@@ -89,7 +88,7 @@ class Consistency:
         """
         position = batch["unlabeled_position"]
         # The host's arrays are raw images; augmented ones are of the discriminator.
-        raw = to_float(batch["unlabeled_image"])
+        raw = self.to_float(batch["unlabeled_image"])
         weak = self.weak(sample_keys(named_key(key, "weak view"), position), raw)
         strong = self.strong(sample_keys(named_key(key, "strong view"), position), weak)
         teacher = kept_variables(state)
@@ -123,25 +122,25 @@ def batch_size(config: ConfigDict, labels: str) -> int:
     return _VIEWS * int(config.batch_size) if labels == "single" else 0
 
 
-def from_config(config: ConfigDict, num_classes: int, labels: str) -> Consistency | None:
+def from_config(config: ConfigDict, signature: Signature) -> Consistency | None:
     """The consistency that a config describes; None where its batch size is 0.
 
     Raises:
       UserError: the images have several labels.
     """
-    settings = config.consistency
-    if not batch_size(config, labels):
+    settings, kind = config.consistency, kind_of(signature)
+    if not batch_size(config, signature.labels):
         return None
-    if labels != "single":
+    if signature.labels != "single":
         raise UserError(
             "consistency needs one label per image; set consistency.batch_size to 0 for images "
             "with several."
         )
-    distortions = {name: settings[name] for name in Strong.__dataclass_fields__}
     return Consistency(
-        weak=partial(augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip),
-        strong=Strong(**fields.floats(distortions) | {"cutout": settings.cutout}),
+        weak=kind.weak(config.augment, ("crop_padding", "flip")),
+        strong=kind.strong(settings),
         threshold=float(settings.threshold),
         alignment=settings.alignment,
-        num_classes=num_classes,
+        num_classes=signature.num_classes,
+        to_float=kind.to_float(signature),
     )

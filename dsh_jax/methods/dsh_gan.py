@@ -13,20 +13,19 @@ import jax
 from ml_collections import ConfigDict
 
 from dsh_jax.data.batches import BatchSpec
-from dsh_jax.data.images.augment import augment
 from dsh_jax.data.signature import Signature
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch, Text
 from dsh_jax.losses import slots
-from dsh_jax.methods import consistency, dsh_gan_generator, optimizers
-from dsh_jax.methods.augmentation import of_photographs
+from dsh_jax.methods import consistency, dsh_gan_generator, kinds, optimizers
+from dsh_jax.methods.augmentation import PHOTOGRAPHS
 from dsh_jax.methods.base import ImageSource, Method, Recipe, Stage, State, kept_variables
 from dsh_jax.methods.dsh_gan_losses import MINING, build_losses
 from dsh_jax.methods.dsh_gan_stages import DshGan
 from dsh_jax.methods.dsh_gan_steps import TRIPLETS, Steps
 from dsh_jax.methods.dsh_gan_synthesis import Synthesis
 from dsh_jax.methods.players import (
-    IMAGE_NETWORK,
+    ITEM_NETWORK,
     Players,
     fit_to_images,
     image_network,
@@ -78,7 +77,9 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     """
     _check(config)
     views = consistency.batch_size(config, signature.labels)
-    consistent = consistency.from_config(config, signature.num_classes, signature.labels)
+    consistent = consistency.from_config(config, signature)
+    kind = kinds.kind_of(signature)
+    kind.check(config)
     players = image_players(config, signature)
     num_updates = {"hash": config.num_steps}
     if config.gan:
@@ -87,10 +88,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         num_updates |= {"discriminator": both, "generator": both}
     elif consistent:
         num_updates["hash"] += config.pretraining_steps
-    weak = partial(
-        augment, crop_padding=config.augment.crop_padding, flip=config.augment.flip,
-        cutout=config.augment.cutout, **of_photographs(config.augment),
-    )  # fmt: skip
+    weak = kind.weak(config.augment, ("crop_padding", "flip", "cutout", *PHOTOGRAPHS))
     synthesis = Synthesis(
         players=players,
         augment=weak,
@@ -116,6 +114,8 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         consistency=consistent,
         discriminate_every=_discriminate_every(config, views),
         ema_decay=config.ema_decay,
+        kind=kind,
+        to_float=kind.to_float(signature),
     )
     stages, shared = _stages(config, gan, views)
     images = dsh_gan_generator.image_source(config, signature)
@@ -239,4 +239,4 @@ def _codes(config: ConfigDict) -> str:
     return {"real": "real", "none": "network"}[config.triplets]
 
 
-RECIPE = Recipe(build, FIELDS, IMAGE_NETWORK, dsh_gan_generator.image_source)
+RECIPE = Recipe(build, FIELDS, ITEM_NETWORK, dsh_gan_generator.image_source)

@@ -1,7 +1,5 @@
 """The generator of DSH-GANs as a config describes it."""
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -9,25 +7,15 @@ from ml_collections import ConfigDict
 
 from dsh_jax import fields
 from dsh_jax.data.signature import Signature
-from dsh_jax.devices import AXIS
 from dsh_jax.fields import Choice, Integer, Rules
+from dsh_jax.methods import kinds
 from dsh_jax.methods.base import ImageSource, Variables
-from dsh_jax.networks.backbones import BACKBONES
-from dsh_jax.networks.generator import Generator
-from dsh_jax.networks.residual_generator import ResidualGenerator
-from dsh_jax.networks.resized import Resized
 
-AUTOMATIC = -1
-"""The size of the images; with a pretrained network not more than `SIZE`, and then resized."""
-SIZE = 64
-GENERATORS: Mapping[str, type[Generator]] = {
-    "dcgan": Generator,
-    "residual": ResidualGenerator,
-}
-"""Networks that map noise and a class vector to an image, by name."""
+GENERATORS = tuple(name for kind in kinds.KINDS.values() for name in kind.generators)
+"""Names of networks that map noise and a class vector to an image or a vector."""
 
 FIELDS: Rules = {
-    "generator.name": Choice(tuple(GENERATORS)),
+    "generator.name": Choice(GENERATORS),
     "generator.width": Integer(1, 65536),
     "generator.z_dim": Integer(1, 65536),
 }
@@ -37,20 +25,16 @@ def build_generator(config: ConfigDict, signature: Signature) -> nn.Module:
     """The network that `config.generator` describes.
 
     Raises:
+      UserError: it is for the other kind of items.
       ValueError: it cannot draw images of the signature's size.
     """
-    height, width, channels = signature.image_shape
-    size = config.generator.get("image_size", AUTOMATIC)
-    if size == AUTOMATIC and config.representation.name in BACKBONES:
-        size = min(height, SIZE)
-    shape = (height, width, channels) if size == AUTOMATIC else (size, size, channels)
-    build = GENERATORS[config.generator.name]
-    generator = build(shape, config.generator.width, AXIS, jnp.dtype(config.dtype))
-    return generator if shape[:2] == (height, width) else Resized(generator, (height, width))
+    kind = kinds.kind_of(signature)
+    kind.check(config)
+    return kind.generators[config.generator.name](config, signature)
 
 
 def image_source(config: ConfigDict, signature: Signature) -> ImageSource | None:
-    """What draws synthetic images with this config; None where it has no GAN.
+    """What draws synthetic images with this config; None where it has no GAN, and of vectors.
 
     Args:
       config: also one of an earlier version, in which every generator was "dcgan".
@@ -60,7 +44,8 @@ def image_source(config: ConfigDict, signature: Signature) -> ImageSource | None
       UserError: a field that is missing or invalid.
       ValueError: as for `build_generator`.
     """
-    if not config.get("gan", config.get("triplets") == "synthetic"):
+    has_gan = config.get("gan", config.get("triplets") == "synthetic")
+    if not has_gan or kinds.kind_of(signature) is not kinds.IMAGES:
         return None
     config = config.copy_and_resolve_references().unlock()
     if "name" not in config.generator:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import jax
 
+from dsh_jax.data.images.augment import to_float
 from dsh_jax.devices import Batch
 from dsh_jax.methods.base import Metrics, State, advance, augmented
 from dsh_jax.methods.consistency import Consistency
 from dsh_jax.methods.dsh_gan_steps import DISCRIMINATOR, GENERATOR, HASH, Steps
+from dsh_jax.methods.kinds import IMAGES, Kind
 from dsh_jax.methods.players import ENCODER
 
 
@@ -22,6 +24,8 @@ class DshGan:
       consistency: makes pseudo-labeled strong views for the hash step; None is no such images.
       discriminate_every: the discriminator step sees every n-th of the batch's unlabeled images.
       ema_decay: decay per step of the averages of generator and hash network; 0 is off.
+      kind: of the items.
+      to_float: from items of a raw batch to what networks take.
     """
 
     steps: Steps
@@ -29,6 +33,8 @@ class DshGan:
     consistency: Consistency | None
     discriminate_every: int
     ema_decay: float
+    kind: Kind = IMAGES
+    to_float: Callable[[jax.Array], jax.Array] = to_float
 
     def init(self, key: jax.Array) -> State:
         """The state before the first step."""
@@ -65,16 +71,19 @@ class DshGan:
     ) -> tuple[State, Metrics]:
         """The network alone: only the hash step, on labeled images."""
         key = jax.random.fold_in(key, state.step)
-        state, metrics = self.steps.hash_step(state, augmented(self.augment, batch, key), key)
+        state, metrics = self.steps.hash_step(state, self._augmented(batch, key), key)
         return advance(state, self.ema_decay), metrics
 
     def network_step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """The network alone, with strong views of unlabeled images."""
         key = jax.random.fold_in(key, state.step)
-        labeled = augmented(self.augment, batch, key)
+        labeled = self._augmented(batch, key)
         state, labeled = self._with_strong_views(state, batch, labeled, key)
         state, metrics = self.steps.hash_step(state, labeled, key)
         return advance(state, self.ema_decay), metrics
+
+    def _augmented(self, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        return augmented(self.augment, self.kind.as_images(batch), key, self.to_float)
 
     def _drawn(
         self, state: State, batch: Batch, key: jax.Array
@@ -84,7 +93,7 @@ class DshGan:
         seen = {name: x[every] if name.startswith("unlabeled_") else x
                 for name, x in batch.items()}  # fmt: skip
         synthesis = self.steps.synthesis
-        labeled, triplets = synthesis.batch(state, augmented(self.augment, seen, key), key)
+        labeled, triplets = synthesis.batch(state, self._augmented(seen, key), key)
         if self.steps.triplets == "real":
             roles = ("positive", "negative")
             names = [f"{role}_{part}" for role in roles for part in ("image", "label")]
@@ -97,5 +106,6 @@ class DshGan:
         """The hash step's batch with pseudo-labeled strong views, if there is consistency."""
         if self.consistency is None:
             return state, batch
+        raw = self.kind.as_images(raw)
         state, views = self.consistency.pseudo_labeled(self.steps.players, state, raw, key)
         return state, batch | views

@@ -19,6 +19,7 @@ from dsh_jax.data.signature import ImageInputs, Signature
 from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Switch
+from dsh_jax.methods import kinds
 from dsh_jax.methods.base import Network, NetworkRecipe, Params, State, Variables, variables
 from dsh_jax.networks import backbones, representation, whitened
 from dsh_jax.networks.backbones import BACKBONES, Pretrained
@@ -28,7 +29,7 @@ from dsh_jax.pretrained import settings as pretrained
 from dsh_jax.rng import named_key
 
 ENCODER = ("representation", "hash", "classification")
-"""The players that encode images; a method may lack some of them."""
+"""The players that encode items; a method may lack some of them."""
 WHITENED_IMAGES = 5000
 """The most images that the whitening of patches is fitted to."""
 STANDARDISED_IMAGES = 512
@@ -71,7 +72,8 @@ class Players:
             every[player] = self.networks[player].init(
                 named_key(key, player), *arguments, train=False
             )
-        return {player: dict(collections) for player, collections in every.items()}
+        # A network without layers has no parameters.
+        return {player: {"params": {}} | dict(found) for player, found in every.items()}
 
     def init(
         self,
@@ -166,11 +168,20 @@ class Players:
 
     def evaluate(self, kept: Variables, player: str, *inputs: jax.Array) -> jax.Array:
         """A player's output in evaluation mode."""
-        return jnp.asarray(self.networks[player].apply(kept[player], *inputs, train=False))
+        # Files have no entry for a network without parameters.
+        collections = kept.get(player, {})
+        return jnp.asarray(self.networks[player].apply(collections, *inputs, train=False))
 
 
 def image_players(config: ConfigDict, signature: Signature) -> Players:
-    """Representation, hash stream and, unless `class_outputs` is off, classification stream."""
+    """Representation, hash stream and, unless `class_outputs` is off, classification stream.
+
+    Their items are images or vectors.
+
+    Raises:
+      UserError: the representation is for the other kind.
+    """
+    kinds.kind_of(signature).check(config)
     settings = pretrained.of_config(config)
     networks: dict[str, nn.Module] = {
         "representation": _representation(config, signature, settings),
@@ -178,9 +189,9 @@ def image_players(config: ConfigDict, signature: Signature) -> Players:
     }
     if config.get("class_outputs", True):
         networks["classification"] = ClassificationStream(signature.num_classes)
-    sample = (jnp.zeros((1, *signature.image_shape)),)
-    batch_norm = config.representation.name in representation.BATCH_NORM
-    frozen = False
+    sample = (jnp.zeros((1, *signature.item_shape)),)
+    of_representation = config.representation.name, config.representation.norm
+    batch_norm, frozen = representation.uses_batch_statistics(*of_representation), False
     if settings is not None:
         batch_norm, frozen = settings.uses_batch_statistics, settings.frozen
     return Players(networks, "representation", sample, {}, batch_norm, frozen)
@@ -207,7 +218,7 @@ def fit_to_images(config: ConfigDict) -> Callable[[State, Dataset, np.ndarray], 
       config: of an experiment.
 
     Returns:
-      A function as `Method.prepare` has it: of the state, a data set of images, and the ids of its
+      A function as `Method.prepare` has it: of the state, a data set, and the ids of its
       training items `[n]`, of which some are read, evenly spread.
     """
     settings = pretrained.of_config(config)
@@ -307,7 +318,13 @@ def with_networks(
 
 
 def image_network(config: ConfigDict, signature: Signature) -> Network:
-    """The network that makes codes of `image`, uint8 `[batch, height, width, channels]`."""
+    """The network that makes codes.
+
+    Its inputs are `image`, uint8 `[batch, height, width, channels]`, or `vector`, float32
+    `[batch, width]`.
+    """
+    kind = kinds.kind_of(signature)
+    to_float = kind.to_float(signature)
     players = image_players(config, signature)
     has_classes = "classification" in players.networks
     graded = Graded(**fields.floats(config.graded))
@@ -317,7 +334,7 @@ def image_network(config: ConfigDict, signature: Signature) -> Network:
         graded.bits(signature.num_classes, config.num_bits)
 
     def features(kept: Variables, inputs: Batch) -> jax.Array:
-        images = to_float(inputs["image"])
+        images = to_float(inputs[kind.entry])
         if images.ndim == 3:  # what `precompute` made of them
             views = [images[:, view] for view in range(1 + config.mirrored)]
             images = jnp.concatenate(views)
@@ -347,14 +364,14 @@ def image_network(config: ConfigDict, signature: Signature) -> Network:
     return Network(players.init_variables, encode, classify if has_classes else None, represent)
 
 
-IMAGE_NETWORK = NetworkRecipe(
-    kind="images",
+ITEM_NETWORK = NetworkRecipe(
+    kinds=tuple(kinds.KINDS),
     fields={
         "num_bits": Integer(1, 65536),
         "dtype": Choice(("float32", "bfloat16")),
         "representation.name": Choice((*representation.NAMES, *BACKBONES)),
         "representation.width": Integer(1, 65536),
-        "representation.depth": Integer(1, 10_000),
+        "representation.depth": Integer(0, 10_000),
         "representation.features": Integer(representation.AUTOMATIC, 65536),
         "representation.dropout": Number(least=0, below=1),
         "representation.norm": Choice(representation.NORMS),
@@ -372,3 +389,6 @@ IMAGE_NETWORK = NetworkRecipe(
     },
     build=image_network,
 )
+"""Of methods that take images and vectors."""
+IMAGE_NETWORK = replace(ITEM_NETWORK, kinds=(kinds.IMAGES.name,))
+"""Of methods that take images alone."""

@@ -144,4 +144,5 @@ def state_of(kernel: np.ndarray, threshold: np.ndarray, step: int) -> State:
     )
 
 
-RECIPE = Recipe(build, FIELDS, NetworkRecipe("documents", {"num_bits": Integer(1, 65536)}, network))
+NETWORK_FIELDS: Rules = {"num_bits": Integer(1, 65536)}
+RECIPE = Recipe(build, FIELDS, NetworkRecipe(("documents",), NETWORK_FIELDS, network))

@@ -264,4 +264,4 @@ def _with_untagged(batch: Batch) -> dict[str, jax.Array]:
     return joined
 
 
-RECIPE = Recipe(build, FIELDS, NetworkRecipe("documents", NETWORK_FIELDS, network))
+RECIPE = Recipe(build, FIELDS, NetworkRecipe(("documents",), NETWORK_FIELDS, network))

@@ -1,8 +1,9 @@
-"""The shared image representation, by name: `conv3`, `alexnet`, `wide_resnet`, `whitened`.
+"""The shared representation, by name: `conv3`, `alexnet`, `wide_resnet`, `whitened`; `mlp`.
 
-Each maps images in [-1, 1] `[batch, height, width, channels]` to features `[batch, features]`.
-Only `whitened` normalises by batch statistics. Those of real and of synthetic images are kept
-apart: shared ones would reveal to the adversary which images are which.
+Each maps images in [-1, 1] `[batch, height, width, channels]` to features `[batch, features]`;
+`mlp` maps vectors `[batch, width]`. Only `whitened` normalises by batch statistics, and `mlp` if
+asked to. Those of real and of synthetic items are kept apart: shared ones would reveal to the
+adversary which items are which.
 """
 
 from collections.abc import Callable
@@ -11,16 +12,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dsh_jax.networks import mlp
 from dsh_jax.networks.conv import Conv, max_pool
 from dsh_jax.networks.whitened import WhitenedCnn
 
-NAMES = ("conv3", "alexnet", "wide_resnet", "whitened")
+OF_IMAGES = ("conv3", "alexnet", "wide_resnet", "whitened")
+NAMES = (*OF_IMAGES, "mlp")
 AUTOMATIC = -1
 """Outputs of a network's dense layers as published: `_FEATURES`."""
 _FEATURES = {"conv3": 500, "alexnet": 4096, "wide_resnet": 0, "whitened": 0}
-BATCH_NORM = ("whitened",)
-"""The networks whose output depends on the statistics of the batch."""
-NORMS = ("none", "group")
+NORMS = ("none", "group", "batch", "layer")
+"""Normalisations: the first two of networks for images, all but "group" of `mlp`."""
 
 _HE = nn.initializers.he_normal()
 
@@ -179,6 +181,11 @@ class WideResNet(nn.Module):
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
+def uses_batch_statistics(name: str, norm: str) -> bool:
+    """Whether the output of a network in training depends on the whole batch."""
+    return name == "whitened" or (name == "mlp" and norm == "batch")
+
+
 def build(
     name: str,
     *,
@@ -199,8 +206,18 @@ def build(
     """
     if features == AUTOMATIC:
         features = _FEATURES.get(name, 0)
-    if norm not in ("none", "group"):
-        raise ValueError(f"representation.norm is 'none' or 'group', not {norm!r}.")
+    norms = mlp.NORMS if name == "mlp" else NORMS[:2]
+    if norm not in norms:
+        raise ValueError(f"representation.norm is {norm!r}; {name} has one of {norms}.")
+    if name == "mlp":
+        if features or depth > mlp.MOST_LAYERS:
+            raise ValueError(
+                "the network 'mlp' has up to 3 layers of representation.width outputs; set "
+                "representation.depth to 0, 1, 2 or 3 and representation.features to 0."
+            )
+        return mlp.Mlp(depth, width, dropout, norm, spectral_norm, axis_name, dtype)
+    if depth < 1:
+        raise ValueError(f"representation.depth is {depth}; {name} needs 1 or more.")
     if features < 1 and name not in ("wide_resnet", "whitened"):
         raise ValueError(f"representation.features is {features}; {name} needs 1 or more.")
     if name == "wide_resnet" and (depth < 10 or (depth - 4) % 6):

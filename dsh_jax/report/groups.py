@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dsh_jax.baselines import TOPICS, UNSUPERVISED
+from dsh_jax.baselines import UNTRAINED
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, replacing
 from dsh_jax.report import curves, markdown
@@ -69,7 +69,7 @@ def group(results: Mapping[str, Result], files: Mapping[str, Path]) -> list[Grou
         same = next((name for name in runs if draw(runs[name]) == draw(result)), None)
         if same is None:
             runs[run] = result
-        elif result["method"] not in (*UNSUPERVISED, *TOPICS):  # measured beside each training
+        elif result["method"] not in UNTRAINED:  # measured beside each training
             raise UserError(
                 f"{same} and {run} have the same config, seed and split: this run would count "
                 "twice; leave one of them out."
@@ -142,7 +142,7 @@ def _setting(result: Result, path: Path) -> _Setting:
     if not isinstance(content, dict):
         raise UserError(f"{config} holds no config; restore it or train again.")
     fields = {name: value for name, value in flatten(content).items() if name not in _NOT_SHOWN}
-    if method in (*UNSUPERVISED, *TOPICS):
+    if method in UNTRAINED:
         read = {n: v for n, v in fields.items() if n.startswith(READ_WITHOUT_TRAINING)}
         return _Setting(method, "", read)
     fields["checkpoint"] = result.get("checkpoint", "best")

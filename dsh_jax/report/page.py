@@ -14,6 +14,8 @@ from dsh_jax import hamming
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset, snippet
 from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.data.images.decoding import fit_image, read_image
+from dsh_jax.data.vectors.dataset import VectorDataset
 from dsh_jax.files import replacing
 from dsh_jax.report import curves, figures
 from dsh_jax.report.codes import meaning
@@ -25,6 +27,7 @@ from dsh_jax.retrieval.health import code_health
 GALLERY_ROWS, GALLERY_COLUMNS = 10, 10
 SNIPPETS, SNIPPET_LENGTH = 5, 200  # per query; in characters
 MAP_ITEMS = 1000
+THUMBNAIL = 64  # pixels per side
 MOST_CLASSES = 20  # in a picture
 
 
@@ -68,9 +71,9 @@ def write_report(
         "map": _map(database, labels, dataset.class_names, num_bits),
     }
     found = _search(codes, dataset, num_bits)
-    if isinstance(dataset, ImageDataset) and found.items.size:
+    if _has_pictures(dataset) and found.items.size:
         pictures["gallery"] = figures.gallery(
-            dataset.images[found.queries], found.titles, dataset.images[found.items],
+            _pictures(dataset, found.queries), found.titles, _pictures(dataset, found.items),
             found.is_right, found.distances,
         )  # fmt: skip
     series = curves.read_metrics(metrics) if metrics is not None else {}
@@ -87,7 +90,7 @@ def write_report(
         result=result,
         codes=meaning(str(result.get("codes", ""))),
         data=short(dataset.name, 100),
-        gallery=_gallery_names(found, dataset) if "gallery" in pictures else [],
+        gallery=[] if isinstance(dataset, TextDataset) else _gallery_names(found, dataset),
         scores={name: value for name, value in result.items() if _is_score(name, value)},
         snippets=_snippets(found, dataset) if isinstance(dataset, TextDataset) else [],
         pictures={name: base64.b64encode(png).decode() for name, png in embedded.items()},
@@ -161,13 +164,37 @@ def _search(codes: Mapping[str, np.ndarray], dataset: Dataset, num_bits: int) ->
     )
 
 
+def _has_pictures(dataset: Dataset) -> bool:
+    return isinstance(dataset, ImageDataset) or (
+        isinstance(dataset, VectorDataset) and bool(dataset.paths)
+    )
+
+
+def _pictures(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Pictures of items `[...]`, uint8 `[..., height, width, channels]`."""
+    if isinstance(dataset, ImageDataset):
+        return dataset.images[rows]
+    assert isinstance(dataset, VectorDataset)
+    side = THUMBNAIL
+    missing = np.full((side, side, 3), 224, np.uint8)  # grey, where there is no picture
+
+    def one(path: str) -> np.ndarray:
+        image = read_image(Path(path), (side, side), "RGB") if path else ""
+        if isinstance(image, str):
+            return missing
+        return np.asarray(fit_image(image, (side, side), "RGB"))
+
+    of_rows = [one(dataset.paths[row]) for row in rows.ravel()]
+    return np.stack(of_rows).reshape(*rows.shape, *missing.shape)
+
+
 def _gallery_names(found: _Found, dataset: Dataset) -> list[dict[str, Any]]:
-    """The names of queries and of the images nearest to them, where they have names."""
-    if not dataset.names:
+    """The names of queries and of the items nearest to them; vectors without have their rows."""
+    if not dataset.names and not isinstance(dataset, VectorDataset):
         return []
 
     def shown(row: int) -> str:
-        return short(dataset.names[row], SNIPPET_LENGTH)
+        return short(dataset.names[row], SNIPPET_LENGTH) if dataset.names else f"row {row}"
 
     return [
         {"query": shown(query), "found": [

@@ -29,12 +29,14 @@ def write_preview(
     skipped: Sequence[str] = (),
     columns: int = 10,
     problems: Sequence[str] = (),
+    items: str = "images",
 ) -> str:
     """Writes `preview.txt` and `preview.png`, each completely or not at all.
 
     Args:
       folder: where to write them.
-      images: uint8 `[n, height, width, 1 or 3]`, an array or `CachedImages`.
+      images: uint8 `[n, height, width, 1 or 3]`, an array or `CachedImages`; None where there are
+        none, and no `preview.png` then.
       labels: int32 `[n]`, class ids, -1 for none; or uint8 `[n, classes]`, multi-hot.
       class_names: of the classes.
       parts: name -> ids, each counted in a column of its own: labeled images, unlabeled ones, ...
@@ -42,6 +44,7 @@ def write_preview(
       skipped: what was left out, as "name: reason"; `preview.txt` lists all of it.
       columns: most thumbnails per class.
       problems: why training could not start; `preview.txt` lists them.
+      items: what they are.
 
     Returns:
       The text, with the first ten of `skipped`.
@@ -51,14 +54,15 @@ def write_preview(
     if not rows[_NO_LABEL].any():
         del rows[_NO_LABEL]
     shown = dict(list(rows.items())[:_MOST_CLASSES])
-    table = count_table(rows, {"all": np.arange(len(labels)), **parts})
-    if len(shown) < len(rows):
+    table = count_table(rows, {"all": np.arange(len(labels)), **parts}, items)
+    if images is not None and len(shown) < len(rows):
         table += f"\n\nThumbnails are of the first {len(shown)} classes."
     if notes:
         table += "\n\n" + "\n".join(notes)
     _write(folder, f"{table}\n\n{_left_out(skipped, len(skipped))}", problems)
-    with replacing(folder / "preview.png") as beside:
-        _thumbnails(images, shown, columns).save(beside, format="PNG")
+    if images is not None:
+        with replacing(folder / "preview.png") as beside:
+            _thumbnails(images, shown, columns).save(beside, format="PNG")
     return printable(f"{table}\n\n{_left_out(skipped, 10)}")
 
 

@@ -1,4 +1,4 @@
-"""Baselines: PCA-ITQ and LSH on any feature matrix, thresholded topics, and a classifier's label.
+"""Baselines: ITQ, PCA and LSH on any feature matrix, thresholded topics, a classifier's label.
 
 Learned codes should beat them. Each `fit_*` needs no labels and returns an encoder, features
 `[n, dim]` -> bits `[n, num_bits]`, that holds only a mean and a projection. Features are dense
@@ -37,20 +37,42 @@ def fit_itq(features: Features, *, num_bits: int, seed: int, iterations: int = 5
         features are not a matrix of finite numbers; or iterations < 0.
     """
     features = _as_features(features)
+    mean, components = _principal(features, num_bits, seed, "ITQ")
+    projected = _project(features, mean, components)
+    rotation, _ = itq_rotation(projected, seed=seed, iterations=iterations)
+    return _linear_encoder(mean, components @ rotation)
+
+
+def fit_pca(features: Features, *, num_bits: int, seed: int) -> Encoder:
+    """Signs of principal components, as they are.
+
+    Args:
+      features, num_bits, seed: as for `fit_itq`.
+
+    Returns:
+      An encoder, as `fit_itq` does.
+
+    Raises:
+      ValueError: as `fit_itq`.
+    """
+    return _linear_encoder(*_principal(_as_features(features), num_bits, seed, "PCA"))
+
+
+def _principal(
+    features: Features, num_bits: int, seed: int, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean `[dim]` and the first principal components, float64 `[dim, num_bits]`."""
     # Sparse PCA cannot find the last component.
     most = min(features.shape) - scipy.sparse.issparse(features)
     if not 1 <= num_bits <= most:
         raise ValueError(
-            f"ITQ cannot make codes of {num_bits} bits from {features.shape[0]} rows of "
+            f"{name} cannot make codes of {num_bits} bits from {features.shape[0]} rows of "
             f"{features.shape[1]} features: choose between 1 and {most} bits."
         )
     from sklearn.decomposition import PCA  # slow to import
 
     pca = PCA(num_bits, random_state=seed).fit(features)
-    components = pca.components_.T.astype(np.float64)
-    projected = _project(features, pca.mean_, components)
-    rotation, _ = itq_rotation(projected, seed=seed, iterations=iterations)
-    return _linear_encoder(pca.mean_, components @ rotation)
+    return pca.mean_, pca.components_.T.astype(np.float64)
 
 
 def itq_rotation(

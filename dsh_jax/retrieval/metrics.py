@@ -117,24 +117,9 @@ def metrics_of(
         values = dict(zip(metrics | hit, np.array(rows).T, strict=True))
     else:
         values = {name: metric(counts) for name, metric in (metrics | hit).items()}
-    # What is left out has a weight of 0, and a value of 0.
-    weights = {
-        name: values["hit" + name.partition("map")[2]] if hit and "map" in name else counted
-        for name in metrics
-    }
-    for name, weight in weights.items():
-        if not weight.sum():
-            raise ValueError(
-                f"no query has a relevant item that counts for {name}, and the conventions "
-                f"{conventions.name} leave out such queries"
-            )
+    weights = _weights(values, list(metrics), counted, conventions, has_hits=bool(hit))
     band = _tie_band(counts, metrics, cuts, conventions.denominator)
-    result: dict[str, Any] = {name: _mean(values[name], w) for name, w in weights.items()}
-    result["standard_error"] = {
-        name: standard_error(values[name], weight) for name, weight in weights.items()
-    }
-    of_query = values["map"][weights["map"] > 0]
-    result["query_average_precision"] = np.round(of_query, 5).tolist()
+    result = _means(values, weights)
     result["tie_band"] = {
         name: [_mean(bound, weights[name]) for bound in bounds] for name, bounds in band.items()
     }
@@ -167,6 +152,88 @@ def metrics_of(
         "conventions": conventions.name,
         "rules": conventions.rules,
     }
+
+
+def measure_rankings(
+    rankings: Iterable[np.ndarray],
+    num_database: int,
+    *,
+    graded: bool,
+    cuts: Iterable[int] = CUTS,
+    conventions: str | Conventions = "expected",
+) -> dict[str, Any]:
+    """Means of the ranked metrics over queries whose database is ranked by any similarity.
+
+    Args:
+      rankings: of each query, counts `[1, buckets, levels]` as `ranking` takes them, whose buckets
+        are items of the same similarity.
+      num_database: number of items in the database.
+      graded: whether items have several labels.
+      cuts, conventions: as for `evaluate`.
+
+    Returns:
+      What `evaluate` returns of the ranked metrics; without `tie_band`, and nothing of radii.
+
+    Raises:
+      ValueError: as `evaluate`.
+    """
+    _, cuts, _, conventions = _checked(1, cuts, 0, conventions)
+    metrics = _metrics(cuts, conventions.denominator, graded=graded)
+    has_hits = conventions.without_relevant == "skip_no_hit"
+    of_all = metrics | (_hits(cuts) if has_hits else {})
+    rows, without = [], []
+    for counts in rankings:
+        rows.append([metric(counts)[0] for metric in of_all.values()])
+        without.append(counts[..., 1:].sum() == 0)
+    values = dict(zip(of_all, np.array(rows).T, strict=True))
+    counted = np.ones(len(rows), bool)
+    if conventions.without_relevant == "skip":
+        counted = ~np.array(without)
+    weights = _weights(values, list(metrics), counted, conventions, has_hits=has_hits)
+    return _means(values, weights) | {
+        "num_queries": len(rows),
+        "num_database": num_database,
+        "num_queries_without_relevant": int(np.sum(without)),
+        "clipped_cuts": {str(cut): num_database for cut in cuts if cut > num_database},
+        "conventions": conventions.name,
+        "rules": conventions.rules,
+    }
+
+
+def _weights(
+    values: dict[str, np.ndarray],
+    names: Sequence[str],
+    counted: np.ndarray,
+    conventions: Conventions,
+    *,
+    has_hits: bool,
+) -> dict[str, np.ndarray]:
+    """How much each query counts for each metric; what is left out has a weight and a value of 0.
+
+    Raises:
+      ValueError: every query is left out.
+    """
+    weights = {
+        name: values["hit" + name.partition("map")[2]] if has_hits and "map" in name else counted
+        for name in names
+    }
+    for name, weight in weights.items():
+        if not weight.sum():
+            raise ValueError(
+                f"no query has a relevant item that counts for {name}, and the conventions "
+                f"{conventions.name} leave out such queries"
+            )
+    return weights
+
+
+def _means(values: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The means of the metrics over queries, their standard errors, and each query's AP."""
+    result: dict[str, Any] = {name: _mean(values[name], w) for name, w in weights.items()}
+    result["standard_error"] = {
+        name: standard_error(values[name], weight) for name, weight in weights.items()
+    }
+    of_query = values["map"][weights["map"] > 0]
+    return result | {"query_average_precision": np.round(of_query, 5).tolist()}
 
 
 def standard_error(values: np.ndarray, weights: np.ndarray | None = None) -> float | None:

@@ -88,6 +88,8 @@ def _add_source(parser: argparse.ArgumentParser, *, codes: bool) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--images", type=Path, metavar="DIR", help="a folder, or a list of images")
     source.add_argument("--jsonl", type=Path, metavar="FILE", help="documents or images")
+    source.add_argument("--vectors", type=Path, metavar="FILE.npy",
+                        help="vectors, or .npz, Parquet or a folder")  # fmt: skip
     if codes:
         source.add_argument("--codes", type=Path, metavar="FILE.npz", help="codes of your own")
         source.add_argument("--parts", type=Path, metavar="DIR", help="what encode has written")
@@ -153,6 +155,7 @@ def parser() -> argparse.ArgumentParser:
     _add_index(query)
     for name, metavar, text in (
         ("image", "FILE", "an image"), ("text", "TEXT", "a document"),
+        ("vector", "FILE.npy", "a vector"),
         ("code", "HEX", "a packed code"), ("id", "ID", "an item of the index"),
     ):  # fmt: skip
         query.add_argument(

@@ -3,17 +3,21 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
 
+from dsh_jax.data.items import check_width
 from dsh_jax.data.prefetch import prefetch
+from dsh_jax.data.vectors.rows import Rows
 from dsh_jax.encoder import Encoder, UnreadableItems
-from dsh_jax.errors import UserError
+from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.search.index import Index
 from dsh_jax.search.items import Item
 from dsh_jax.search.sources import Entry, Source
+from dsh_jax.search.vector_files import vector_in
 
 Encode = Callable[[Sequence[Entry]], tuple[list[Item], list[str]]]
 """Entries -> items, and why others cannot be read."""
@@ -43,21 +47,29 @@ class _Sink(Protocol):
     def add(self, items: Sequence[Item]) -> None: ...
 
 
-def encode_with(encoder: Encoder, kind: str) -> Encode:
+def encode_with(encoder: Encoder, kind: str, vectors: Rows | None = None) -> Encode:
     """Encodes entries of one kind.
 
     Args:
       encoder: of that kind of items.
-      kind: "images" or "documents".
+      kind: "images", "documents" or "vectors".
+      vectors: of all entries that are vectors, `[n, width]`.
 
     Raises:
-      UserError: the encoder is of the other kind.
+      UserError: the encoder is of another kind, or takes vectors of another width.
     """
     made_for = encoder.signature.inputs.kind
     if made_for != kind:
         raise UserError(f"the model encodes {made_for}, and these are {kind}: name another one.")
 
+    if vectors is not None:
+        with as_user_error():
+            check_width(vectors, encoder.signature.inputs)
+
     def encode(entries: Sequence[Entry]) -> tuple[list[Item], list[str]]:
+        if vectors is not None:
+            codes = encoder.encode(vectors[np.array([entry.row for entry in entries])])
+            return [e.item(c.tobytes()) for e, c in zip(entries, codes, strict=True)], []
         contents = [entry.path if kind == "images" else entry.text for entry in entries]
         positions: Iterable[int] = range(len(entries))
         failures: list[str] = []
@@ -138,7 +150,7 @@ def mirror(
 
 
 def code_of(encoder: Encoder, kind: str, content: str) -> np.ndarray:
-    """The relaxed code `[num_bits]` of one image file or document.
+    """The relaxed code `[num_bits]` of one image file, document or file with one vector.
 
     Raises:
       UserError: it cannot be read, or the encoder is of the other kind.
@@ -147,6 +159,9 @@ def code_of(encoder: Encoder, kind: str, content: str) -> np.ndarray:
     if made_for != kind:
         raise UserError(f"the model encodes {made_for}, and a query is of {kind}: ask for one of "
                         "those.")  # fmt: skip
+    if kind == "vectors":
+        with as_user_error():
+            return encoder.relaxed(vector_in(Path(content)))[0]
     try:
         return encoder.relaxed([content])[0]
     except UnreadableItems as error:

@@ -173,12 +173,14 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def _source(options: argparse.Namespace) -> Source:
-    from dsh_jax.search import code_files, parts, sources
+    from dsh_jax.search import code_files, parts, sources, vector_files
 
     if options.images is not None:
         return sources.of_images(options.images)
     if options.jsonl is not None:
         return sources.of_jsonl(options.jsonl)
+    if options.vectors is not None:
+        return vector_files.of_vectors(options.vectors)
     if options.codes is not None:
         return code_files.of_codes(options.codes, options.num_bits)
     return parts.of_parts(options.parts)
@@ -207,7 +209,7 @@ def _model(options: argparse.Namespace, source: Source) -> tuple[Encoder | None,
 def _encode(encoder: Encoder | None, source: Source) -> Encode:
     from dsh_jax.search.building import as_they_are, encode_with
 
-    return as_they_are if encoder is None else encode_with(encoder, source.kind)
+    return as_they_are if encoder is None else encode_with(encoder, source.kind, source.vectors)
 
 
 def _named(options: argparse.Namespace, source: Source) -> str:

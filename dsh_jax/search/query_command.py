@@ -19,12 +19,18 @@ if TYPE_CHECKING:
     from dsh_jax.search.items import Hit, Item
 
 
+KINDS = {"image": "images", "text": "documents", "vector": "vectors"}
+"""What a query is asked with -> what its encoder takes."""
+
+
 def query(options: argparse.Namespace) -> int:
     """Finds the nearest items."""
     from dsh_jax.search.index import open_index
 
     if not getattr(options, "terms", None):
-        raise UserError("nothing is asked for: name an --image, a --text, a --code or an --id.")
+        raise UserError(
+            "nothing is asked for: name an --image, a --text, a --vector, a --code or an --id."
+        )
     if options.radius is not None and options.max_distance is not None:
         raise UserError("--radius and --max-distance exclude each other: leave one out.")
     top = options.top or (None if options.radius is not None else 10)
@@ -59,7 +65,7 @@ def _code(options: argparse.Namespace, opened: Index) -> tuple[np.ndarray, list[
     relaxed, weights, shown = [], [], []
     for kind, value, weight in options.terms:
         path = ""
-        if kind in ("image", "text"):
+        if kind in KINDS:
             encoder = encoder or _encoder_of(options, opened)
             relaxed.append(_relaxed(encoder, kind, value))
             path = value if kind == "image" else ""
@@ -79,7 +85,7 @@ def _code(options: argparse.Namespace, opened: Index) -> tuple[np.ndarray, list[
 def _relaxed(encoder: Encoder, kind: str, value: str) -> np.ndarray:
     from dsh_jax.search.building import code_of
 
-    return code_of(encoder, "images" if kind == "image" else "documents", value)
+    return code_of(encoder, KINDS[kind], value)
 
 
 def _encoder_of(options: argparse.Namespace, opened: Index) -> Encoder:

@@ -1,4 +1,4 @@
-"""What an index is filled from: images or a JSONL file; `code_files` and `parts` are two more.
+"""What an index is filled from: images or a JSONL file; vectors, codes and parts have own modules.
 
 A source is a list of entries, known before anything is encoded.
 """
@@ -16,6 +16,7 @@ import numpy as np
 from dsh_jax.data.images.layout import UNLABELED, Layout, find_layout
 from dsh_jax.data.images.listing import ENDINGS, list_images
 from dsh_jax.data.reading import read_text
+from dsh_jax.data.vectors.rows import Rows
 from dsh_jax.errors import UserError, brief
 from dsh_jax.search.items import SNIPPET, Item, check_id, check_labels
 
@@ -30,6 +31,7 @@ class Entry:
       id, path, labels, metadata, stamp: as an `Item`'s.
       text: the whole document; empty for an image.
       code: packed, if it has been encoded already; else empty.
+      row: of its vector; -1 where it is none.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Entry:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     stamp: str = ""
     code: bytes = b""
+    row: int = -1
 
     def item(self, code: bytes) -> Item:
         """The item with this code."""
@@ -55,9 +58,10 @@ class Source:
     Attributes:
       name: for messages.
       entries: with different ids.
-      kind: "images", "documents" or "codes".
+      kind: "images", "documents", "vectors" or "codes".
       skipped: what was left out, each as "name: reason".
       num_bits, fingerprint: of the codes of a source of codes; else 0 and empty.
+      vectors: of a source of vectors, `[n, width]`.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Source:
     skipped: tuple[str, ...] = ()
     num_bits: int = 0
     fingerprint: str = ""
+    vectors: Rows | None = None
 
 
 def of_images(source: Path) -> Source:

@@ -11,13 +11,13 @@ from dsh_jax.data import changes, known_items, loading
 from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
-from dsh_jax.data.documents.vocabulary import Vocabulary
 from dsh_jax.data.known_items import KnownItems
-from dsh_jax.data.signature import ImageInputs, Signature, WordInputs
+from dsh_jax.data.signature import ImageInputs, Inputs, Signature
 from dsh_jax.data.splits.split import Split, is_of
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.data.splits.unseen import of_seen_classes
+from dsh_jax.data.vectors.dataset import VectorDataset
 from dsh_jax.devices import Devices, pick_devices
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_files import SIGNATURE, load_description
@@ -25,7 +25,7 @@ from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.fields import SEED, Integer, Names, Number, Rules
 from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
-from dsh_jax.methods import METHODS, augmentation
+from dsh_jax.methods import METHODS, augmentation, kinds
 from dsh_jax.methods.base import Method, Recipe
 from dsh_jax.metrics import Metric
 from dsh_jax.networks.backbones import BACKBONES
@@ -47,9 +47,10 @@ OPTIONAL: Rules = {
     "max_minutes": Number(least=0),
     "generator.image_size": Integer(-1, 4096),
     **augmentation.FIELDS,
+    **kinds.OPTIONAL,
     **pretrained.FIELDS,
 }
-"""Those that configs of earlier versions do not have."""
+"""Those that not all configs have: none of earlier versions, or none of images."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,9 @@ def build_method(config: ConfigDict, signature: Signature) -> Method:
     """
     config = settled(config)
     recipe = find_recipe(config)
-    if signature.inputs.kind != recipe.network.kind:
+    if signature.inputs.kind not in recipe.network.kinds:
         raise UserError(
-            f"method {config.method!r} takes {recipe.network.kind}, but data.source "
+            f"method {config.method!r} takes {' or '.join(recipe.network.kinds)}, but data.source "
             f"{config.data.source!r} gives {signature.inputs.kind}; choose another of the two."
         )
     with as_user_error():
@@ -152,7 +153,7 @@ def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
         return Signature(_inputs_of(config, dataset), labels, dataset.class_names)
 
 
-def _inputs_of(config: ConfigDict, dataset: Dataset) -> ImageInputs | WordInputs:
+def _inputs_of(config: ConfigDict, dataset: Dataset) -> Inputs:
     """What an item is, for the network that the config names."""
     settings = pretrained.of_config(config) if "representation" in config else None
     if settings is None or not isinstance(dataset.inputs, ImageInputs):
@@ -162,15 +163,15 @@ def _inputs_of(config: ConfigDict, dataset: Dataset) -> ImageInputs | WordInputs
 
 
 def load_data(
-    config: ConfigDict, workdir: Path | None, vocabulary: Vocabulary | None = None
+    config: ConfigDict, workdir: Path | None, inputs: Inputs | None = None
 ) -> tuple[Dataset, Split]:
     """Reads the data, and draws its split.
 
     Args:
       config: of an experiment.
-      workdir: if it holds a split, it must be the one of this config; its vocabulary is used. None
-        where nothing has been trained yet.
-      vocabulary: of documents; None for that of the workdir, or a new one.
+      workdir: if it holds a split, it must be the one of this config; what was fitted to its data,
+        a vocabulary or a normalisation, is used. None where nothing has been trained yet.
+      inputs: those of an encoder; None for those of the workdir, or new ones.
 
     Returns:
       All items with all classes, and the split. Training sees `unseen.of_seen_classes` of them.
@@ -183,11 +184,10 @@ def load_data(
     dataset = loading.load_dataset(config.data)
     saved = workdir / "split.json" if workdir and (workdir / "split.json").exists() else None
     dataset, split = _divide(config, dataset, saved)
-    if isinstance(dataset, Documents):
-        if vocabulary is None and workdir and (workdir / SIGNATURE).exists():
+    if isinstance(dataset, Documents | VectorDataset):
+        if inputs is None and workdir and (workdir / SIGNATURE).exists():
             inputs = load_description(workdir).signature.inputs
-            vocabulary = inputs.vocabulary if isinstance(inputs, WordInputs) else None
-        dataset = loading.read_words(config.data, dataset, split, vocabulary)
+        dataset = loading.fit_inputs(config.data, dataset, split, inputs)
     return dataset, split
 
 

@@ -17,6 +17,7 @@ from dsh_jax.data.documents.topics import check_num_topics
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.splits.split import ID_FIELDS, Split
 from dsh_jax.data.splits.unseen import of_seen_classes
+from dsh_jax.data.vectors.dataset import VectorDataset
 from dsh_jax.errors import UserError, UserErrors, as_user_error
 from dsh_jax.methods import METHODS
 from dsh_jax.report.preview import write_document_preview, write_preview, write_problems
@@ -71,11 +72,12 @@ def preview(config: ConfigDict, workdir: Path) -> tuple[str, list[str]]:
         check_data_fields(config)
         dataset = loading.load_dataset(config.data)
         split = loading.draw_split(config.data, dataset)
-        if isinstance(dataset, Documents):
-            dataset = loading.read_words(config.data, dataset, split, None)
+        dataset = loading.fit_inputs(config.data, dataset, split, None)
     if dataset is not None and split is not None and fits:
         _check_the_rest(config, dataset, split, own, problems)
     notes = list(getattr(dataset, "notes", ()))
+    if isinstance(dataset, VectorDataset):
+        notes = dataset.remarks()
     if dataset is not None and split is not None:
         notes += loading.remarks(config.data, dataset, split)
     return _shown(workdir, dataset, split, notes, problems), problems
@@ -155,6 +157,11 @@ def _shown(
             notes=notes, skipped=getattr(dataset, "skipped", ()), problems=problems,
         )  # fmt: skip
         text += f"\n\nThumbnails: {workdir / 'preview.png'}"
+    elif isinstance(dataset, VectorDataset):
+        text = write_preview(
+            workdir, images=None, labels=dataset.labels, class_names=dataset.class_names,
+            parts=parts, notes=notes, problems=problems, items="vectors",
+        )  # fmt: skip
     else:
         write_problems(workdir, problems)
         return "Nothing can be shown."

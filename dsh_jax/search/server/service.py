@@ -12,7 +12,7 @@ import numpy as np
 
 from dsh_jax import hamming
 from dsh_jax.data.images.decoding import try_to_decode
-from dsh_jax.data.signature import ImageInputs
+from dsh_jax.data.signature import ImageInputs, WordInputs
 from dsh_jax.encoder import Encoder
 from dsh_jax.errors import UserError
 from dsh_jax.search.index import Index
@@ -54,6 +54,8 @@ class Service:
         if self._encoder is None:
             return
         inputs = self._encoder.signature.inputs
+        if not isinstance(inputs, ImageInputs | WordInputs):
+            return  # vectors are asked for by id or code
         blank = np.zeros(inputs.shape, np.uint8) if isinstance(inputs, ImageInputs) else ""
         for size in _SIZES:
             self._relaxed([blank] * size)

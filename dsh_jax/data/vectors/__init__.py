@@ -1,0 +1,1 @@
+"""Vectors that something else has computed, such as embeddings, as data."""
