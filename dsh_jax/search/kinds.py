@@ -56,6 +56,7 @@ def _ivf(d: int, n: int, num_bits: int, options: Mapping[str, int]) -> faiss.Ind
     lists = min(options.get("lists", ceil(sqrt(n))), n // 30)
     index = faiss.index_binary_factory(d, f"BIVF{lists}")
     index.cp.niter = 10
+    index.cp.min_points_per_centroid = 1  # below it FAISS writes a warning
     return index
 
 
