@@ -55,6 +55,15 @@ def by_id(items):
     return sorted(items, key=lambda item: item.id)
 
 
+def test_lists_of_few_codes_are_made_without_words(capfd):
+    codes = random_codes(1100, BITS)
+    index = kinds.build("ivf", kinds.flat_of(3, [codes]), BITS, {})
+    kinds.tune("ivf", index, {})
+    assert (index.nlist, index.nprobe) == (34, 5) and capfd.readouterr() == ("", "")
+    kinds.tune("ivf", index, {"probes": 34})
+    assert (index.search(codes, 1)[0] == 0).all()
+
+
 @pytest.mark.parametrize("kind", ["ivf", "hnsw", "multihash"])
 def test_approximate_kinds(uri, kind):
     queries = random_codes(50, BITS, centres=30)
