@@ -10,7 +10,8 @@ DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 DRAWS ?= 0 1 2 3 4
 
 .PHONY: quickstart test lint first-hour attack parity docs example-encoder results-digits results-multi-digits \
-  results-cifar10-cpu results-cifar10-best-cpu gpu-results results-documents results-features tables benchmark clean
+  results-cifar10-cpu results-cifar10-best-cpu gpu-results results-documents results-features \
+  tables benchmark clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
@@ -121,6 +122,9 @@ results-features: $(VENV)/.installed
 	  $(if $(DATA_DIR),--data_dir $(DATA_DIR))
 	BASELINES="itq pca lsh cosine classifier" tools/run.sh features_cifar10_48bit \
 	  features_cifar10_48bit.py 0 --config.data.root=runs/cifar10_vectors
+	tools/run.sh features_cifar10_48bit_control features_cifar10_48bit.py 0 \
+	  --config.data.root=runs/cifar10_vectors --config.gan=False --config.triplets=real \
+	  --config.num_steps=3300
 
 # Writes the tables of README.md, docs/results.md, docs/speed.md and docs/pretrained.md from results/.
 tables: $(VENV)/.installed

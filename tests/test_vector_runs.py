@@ -12,14 +12,15 @@ from dsh_jax import load_encoder
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.training.experiment import prepare
+from dsh_jax.training.preview import preview
 
 CONFIG = f"--config={ROOT / 'configs/features.py'}"
 SMALL = smoke.shrink(features.get_config())
 FLAGS = [
     f"--config.{name}={value}"
     for name, value in {
-        "num_bits": 8, "batch_size": 8, "unlabeled_batch_size": 8, "pretraining_steps": 2,
-        "num_steps": 4, "generator.width": 8, "representation.width": 8, "encode_batch_size": 64,
+        "num_bits": 8, "batch_size": 8, "gan": False, "triplets": "real", "num_steps": 4,
+        "representation.width": 8, "encode_batch_size": 64,
         "eval_every_steps": 3, "log_every_steps": 2, "data.normalise": "standardise",
         "data.memory_limit_gb": 0.0,
     }.items()
@@ -98,9 +99,9 @@ def test_data_that_was_changed_is_refused(trained):
     folder, vectors = trained
     before = (folder / "data/vectors.npy").read_bytes()
     np.save(folder / "data/vectors.npy", vectors + 1)
-    code, stderr = run_forked(folder, "eval.py", f"--workdir={folder / 'run'}")
+    with pytest.raises(UserError, match="is not the split that this config draws from data"):
+        evaluate_workdir(folder / "run")
     (folder / "data/vectors.npy").write_bytes(before)
-    assert "is not the split that this config draws from data" in only_sentence(code, stderr)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,8 @@ def test_a_dry_run_counts_and_a_mistake_ends_with_exit_code_2(tmp_path):
     assert "2 vectors of" in (found := only_sentence(code, stderr)) and "(rows 3, 70," in found
     assert not (tmp_path / "run").exists()
     np.save(tmp_path / "data/vectors.npy", np.nan_to_num(vectors))
-    code, _ = run_forked(tmp_path, "train.py", *flags, "--config.data.dry_run=True")
-    text = (tmp_path / "run/preview.txt").read_text()
-    assert code == 0 and "(no label)" in text and "vectors     100 of 6 numbers" in text
-    assert "warning     2 vectors are zero" in text
+    config = SMALL.copy_and_resolve_references()
+    config.data.root = str(tmp_path / "data")
+    text, problems = preview(config, tmp_path / "run")
+    assert not problems and text == (tmp_path / "run/preview.txt").read_text().rstrip("\n")
+    assert "(no label)" in text and "vectors     100 of 6 numbers" in text

@@ -22,7 +22,8 @@ OF_CLASSIFIER = ("classifier", "graded")
 """Kinds of codes that are made of the class outputs of a trained network."""  # fmt: skip
 BASELINES = UNTRAINED
 # Overrides that do not distinguish configurations, or that have their own column.
-_NOT_SHOWN = ("data.data_dir", "data.labeled_per_class", "data.split_seed", "num_bits", "seed")
+_NOT_SHOWN = ("data.data_dir", "data.root", "data.labeled_per_class", "data.split_seed", "num_bits",
+              "seed")  # fmt: skip
 # Configs that had another name when their results were made.
 _RENAMED = {"cnnh_cifar10_48bit": "cnnh_cifar10:48",
             "cnnh_plus_cifar10_48bit": "cnnh_plus_cifar10:48"}  # fmt: skip
