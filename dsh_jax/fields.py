@@ -163,6 +163,15 @@ def get(config: Mapping[str, Any] | ConfigDict, field: str) -> Any:
     return value
 
 
+def has(config: Mapping[str, Any] | ConfigDict, field: str) -> bool:
+    """Whether a config has a field, by its dotted name; even one whose value is a group."""
+    try:
+        get(config, field)
+    except UserError:
+        return False
+    return True
+
+
 def shown(value: Any) -> str:
     """A value as an error shows it: on one line, and short."""
     try:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 from signatures import image_signature
 
@@ -156,7 +157,7 @@ def test_mistakes_are_found_before_the_data_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("frozen", 1), ("weights", None), ("learning_rate_scale", -0.1), ("layer_decay", 0.0),
-     ("frozen_batch_norm", "yes")],
+     ("frozen_batch_norm", "yes"), ("layer_decay", ConfigDict({"a": 1}))],
 )  # fmt: skip
 def test_values_that_a_field_cannot_have(field, value):
     config = config_of()

@@ -30,8 +30,9 @@ def settled(config: ConfigDict) -> ConfigDict:
         data.image_size = backbone.image_size if backbone else SIZE
     if data.get("interpolation") == "auto":
         data.interpolation = backbone.interpolation if backbone else LANCZOS
-    size = data.get("image_size")
-    if loading.IMAGE_SIZE.allows(size):
+    if "image_size" in data:
+        # An invalid size is what the user should read of.
+        size = data.image_size if loading.IMAGE_SIZE.allows(data.image_size) else SIZE
         _set(config, "augment", "crop_padding", size // 8)
         _set(config, "consistency", "cutout", size // 2)
     at_once = config.get("encode_batch_size")

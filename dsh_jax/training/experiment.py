@@ -92,8 +92,7 @@ def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> 
         raise UserError(f"method is {fields.shown(name)}; set it to one of {sorted(methods)}.")
     recipe = methods[name]
     config = settled(config)
-    there = {*fields.names(config)}
-    optional = {name: rule for name, rule in OPTIONAL.items() if name in there}
+    optional = {name: rule for name, rule in OPTIONAL.items() if fields.has(config, name)}
     fields.check(config, {**FIELDS, **optional, **recipe.network.fields, **recipe.fields})
     fields.unknown(config, _known(methods) | loading.known_fields(fields.get(config, "data")))
     return recipe
