@@ -89,9 +89,8 @@ class Kind:
                     f"{group}.name is {config[group].name!r}, but the data is {self.name}; set it "
                     f"to {' or '.join(map(repr, names))}."
                 )
-        there = {*fields.names(config)}
         for name, neutral in self.foreign.items():
-            value = fields.get(config, name) if name in there else neutral
+            value = fields.get(config, name) if fields.has(config, name) else neutral
             if value != neutral:
                 raise UserError(
                     f"{name} is {value!r}, which is not for {self.name}; set it to {neutral!r}."
