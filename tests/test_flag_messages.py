@@ -73,7 +73,7 @@ def test_overrides_that_do_not_fit(arguments, sentence):
         (("train.py", "--config.seed=3", "--workdir=a"), "name the config first"),
         (("train.py", f"--config={ROOT}/configs/smok.py"), "did you mean "),
         (("eval.py", "--report=perhaps"), "--report is 'perhaps'; set it to true or false."),
-        (("eval.py", "--baseline=pca"), "--baseline is 'pca'; set it to one of itq, lsh, topics"),
+        (("eval.py", "--baseline=ica"), "--baseline is 'ica'; set it to one of itq, lsh, pca, "),
         (("eval.py", "--checkpoint=newest"), "set it to one of best, latest."),
     ],
 )
