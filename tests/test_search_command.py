@@ -367,8 +367,8 @@ def test_stopped_while_encoding_it_goes_on(images, made, tmp_path, monkeypatch):
     original = building.encode_with
 
     def counting(stop_after):
-        def encode_with(encoder, kind):
-            encode = original(encoder, kind)
+        def encode_with(*arguments):
+            encode = original(*arguments)
 
             def counted(entries):
                 if len(encoded) == stop_after:

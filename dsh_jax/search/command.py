@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dsh_jax import interrupt
 from dsh_jax.errors import UserError, brief
-from dsh_jax.search import arguments, query_command, serve_command
+from dsh_jax.search import arguments, models, query_command, serve_command
 
 if TYPE_CHECKING:
     from dsh_jax.encoder import Encoder
@@ -192,9 +192,7 @@ def _model(options: argparse.Namespace, source: Source) -> tuple[Encoder | None,
         return None, source.num_bits, source.fingerprint
     if not options.model:
         raise UserError("--model is missing: name the workdir or the encoder file to encode with.")
-    from dsh_jax.encoder import load_encoder
-
-    encoder = load_encoder(options.model)
+    encoder = models.load(options.model)
     fingerprint = encoder.fingerprint
     if source.kind == "codes":
         if source.fingerprint not in ("", fingerprint) or source.num_bits != encoder.num_bits:

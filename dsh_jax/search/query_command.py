@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dsh_jax.errors import UserError
+from dsh_jax.search import models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,12 +90,10 @@ def _relaxed(encoder: Encoder, kind: str, value: str) -> np.ndarray:
 
 
 def _encoder_of(options: argparse.Namespace, opened: Index) -> Encoder:
-    from dsh_jax.encoder import load_encoder
-
     model = options.model or opened.manifest.model
     if not model:
         raise UserError(f"{options.index} does not say which model its codes are of: add --model.")
-    encoder = load_encoder(model)
+    encoder = models.load(model)
     opened.require(num_bits=encoder.num_bits, fingerprint=encoder.fingerprint, model=model)
     return encoder
 

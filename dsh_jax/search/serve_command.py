@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dsh_jax.errors import UserError
 from dsh_jax.files import user_cache
+from dsh_jax.search import models
 
 if TYPE_CHECKING:
     from dsh_jax.search.server.service import Service
@@ -93,18 +94,17 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _services(options: argparse.Namespace, opened: contextlib.ExitStack) -> dict[str, Service]:
-    from dsh_jax.encoder import load_encoder
     from dsh_jax.search.index import open_index
     from dsh_jax.search.server.service import Service
 
-    models = options.model or []
-    if len(models) > len(options.index):
+    named = options.model or []
+    if len(named) > len(options.index):
         raise UserError("there are more --model than --index: name at most one for each.")
     services: dict[str, Service] = {}
     for number, uri in enumerate(options.index):
         index = opened.enter_context(open_index(uri))
-        model = models[number] if number < len(models) else index.manifest.model
-        encoder = load_encoder(model) if model else None
+        model = named[number] if number < len(named) else index.manifest.model
+        encoder = models.load(model) if model else None
         if encoder:
             index.require(
                 num_bits=encoder.num_bits, fingerprint=encoder.fingerprint, model=str(model)
