@@ -42,11 +42,10 @@ from dsh_jax.methods.players import (
     ENCODER,
     ITEM_NETWORK,
     Players,
-    fit_to_images,
     image_network,
     image_players,
-    precompute,
 )
+from dsh_jax.methods.preparation import fit_to_images, precompute
 from dsh_jax.methods.similarity import similarity_from_labels
 from dsh_jax.rng import named_key
 

@@ -27,12 +27,11 @@ from dsh_jax.methods.dsh_gan_synthesis import Synthesis
 from dsh_jax.methods.players import (
     ITEM_NETWORK,
     Players,
-    fit_to_images,
     image_network,
     image_players,
-    precompute,
     with_networks,
 )
+from dsh_jax.methods.preparation import fit_to_images, precompute
 from dsh_jax.networks.streams import AdversaryStream
 
 SLOTS = ("triplet", "quantization", "pair", "batch", "center")

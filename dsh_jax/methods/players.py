@@ -1,7 +1,6 @@
 """The networks of a method by name, and how steps and encoders call them."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,16 +12,14 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from dsh_jax import fields
-from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.images.augment import to_float
 from dsh_jax.data.signature import ImageInputs, Signature
 from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Switch
 from dsh_jax.methods import kinds
 from dsh_jax.methods.base import Network, NetworkRecipe, Params, State, Variables, variables
-from dsh_jax.networks import backbones, representation, whitened
-from dsh_jax.networks.backbones import BACKBONES, Pretrained
+from dsh_jax.networks import backbones, representation
+from dsh_jax.networks.backbones import BACKBONES
 from dsh_jax.networks.graded import Graded
 from dsh_jax.networks.streams import ClassificationStream, HashStream
 from dsh_jax.pretrained import settings as pretrained
@@ -30,11 +27,6 @@ from dsh_jax.rng import named_key
 
 ENCODER = ("representation", "hash", "classification")
 """The players that encode items; a method may lack some of them."""
-WHITENED_IMAGES = 5000
-"""The most images that the whitening of patches is fitted to."""
-STANDARDISED_IMAGES = 512
-"""The most images that the standardisation of a backbone's features is fitted to."""
-_AT_ONCE = 32  # images through a backbone, in that fit
 
 
 @dataclass(frozen=True)
@@ -184,7 +176,7 @@ def image_players(config: ConfigDict, signature: Signature) -> Players:
     kinds.kind_of(signature).check(config)
     settings = pretrained.of_config(config)
     networks: dict[str, nn.Module] = {
-        "representation": _representation(config, signature, settings),
+        "representation": build_representation(config, signature, settings),
         "hash": HashStream(config.num_bits, float(config.hash_stream.sharpness), AXIS),
     }
     if config.get("class_outputs", True):
@@ -197,9 +189,10 @@ def image_players(config: ConfigDict, signature: Signature) -> Players:
     return Players(networks, "representation", sample, {}, batch_norm, frozen)
 
 
-def _representation(
+def build_representation(
     config: ConfigDict, signature: Signature, settings: pretrained.Settings | None
 ) -> nn.Module:
+    """The representation of a config; `settings` are those of a pretrained one, else None."""
     options = {**config.representation, "dtype": jnp.dtype(config.dtype), "axis_name": AXIS}
     if settings is None:
         return representation.build(**options)
@@ -209,101 +202,6 @@ def _representation(
         **options, image_shape=signature.inputs.shape, frozen_batch_norm=fixed,
         normalisation=signature.inputs.normalisation,
     )  # fmt: skip
-
-
-def fit_to_images(config: ConfigDict) -> Callable[[State, Dataset, np.ndarray], State]:
-    """What gives the state before the first step what its network takes from files and data.
-
-    Args:
-      config: of an experiment.
-
-    Returns:
-      A function as `Method.prepare` has it: of the state, a data set, and the ids of its
-      training items `[n]`, of which some are read, evenly spread.
-    """
-    settings = pretrained.of_config(config)
-
-    def fit(state: State, dataset: Dataset, ids: np.ndarray) -> State:
-        def spread(most: int) -> np.ndarray:
-            return dataset.take(ids[:: math.ceil(len(ids) / most)])["image"]
-
-        stats = state.batch_stats.get("representation", {})
-        if "whitening" in stats:
-            images = np.asarray(to_float(jnp.asarray(spread(WHITENED_IMAGES))))
-            return _with_representation(state, {"batch_stats": whitened.fit(stats, images)})
-        if settings is None:
-            return state
-        images = spread(STANDARDISED_IMAGES)
-        read = settings.read(images.shape[1:])
-        if read is not None:
-            state = _with_representation(state, {
-                "params": {**state.params["representation"], "backbone": read["params"]},
-                "batch_stats": {**stats, "backbone": read["batch_stats"]}
-                if "batch_stats" in read else stats,
-            })  # fmt: skip
-        if read is None and not settings.frozen:
-            return state  # random features hardly vary, and are about to change
-        return _standardised(state, config, dataset.inputs, images)
-
-    return fit
-
-
-def _standardised(
-    state: State, config: ConfigDict, inputs: Any, images: np.ndarray
-) -> State:
-    """The state with standardised features of some images, uint8 `[n, h, w, c]`."""
-    signature = Signature(inputs, "single", ())
-    settings = pretrained.of_config(config)
-    backbone = _representation(config, signature, settings)
-    assert isinstance(backbone, Pretrained)
-    raw = jax.jit(lambda kept, batch: backbone.apply(kept, to_float(batch), method="raw"))
-    kept = variables(state, "representation")
-    # The last batch repeats the last images, so that one program serves all.
-    ends = range(0, len(images), _AT_ONCE)
-    batches = [np.resize(images[at : at + _AT_ONCE], (_AT_ONCE, *images.shape[1:])) for at in ends]
-    features = np.concatenate([np.asarray(raw(kept, batch)) for batch in batches])[: len(images)]
-    fitted = backbones.standardise(features)
-    stats = state.batch_stats["representation"] | {"standardised": fitted}
-    return _with_representation(state, {"batch_stats": stats})
-
-
-def _with_representation(state: State, collections: Mapping[str, Any]) -> State:
-    """The state before the first step with other collections of the representation."""
-    every = {
-        "params": state.params["representation"],
-        "batch_stats": state.batch_stats.get("representation", {}),
-        **collections,
-    }
-    kept = {name: tree for name, tree in every.items() if tree}
-    ema = state.ema | ({"representation": kept} if "representation" in state.ema else {})
-    changed: dict[str, Any] = {
-        name: {**getattr(state, name), "representation": tree} for name, tree in kept.items()
-    }
-    return replace(state, ema=ema, **changed)
-
-
-def precompute(
-    config: ConfigDict, players: Players
-) -> Callable[[State, Batch], jax.Array] | None:
-    """What computes the features of a frozen backbone, as `Method.precompute` has it."""
-    if not players.frozen:
-        return None
-    network = players.networks["representation"]
-
-    def of_images(state: State, inputs: Batch) -> jax.Array:
-        images = to_float(inputs["image"])
-        views = [images, images[:, :, ::-1]][: num_views(config)]
-        kept = variables(state, "representation")
-        return jnp.stack(
-            [jnp.asarray(network.apply(kept, view, method="raw")) for view in views], axis=1
-        )
-
-    return of_images
-
-
-def num_views(config: ConfigDict) -> int:
-    """Views of an image whose features are computed: 2 with the mirror image, if it is needed."""
-    return 2 if config.mirrored or config.augment.flip else 1
 
 
 def with_networks(

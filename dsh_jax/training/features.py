@@ -19,7 +19,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 from dsh_jax.forward import run_dataset
 from dsh_jax.methods.base import State, variables
-from dsh_jax.methods.players import num_views
+from dsh_jax.methods.preparation import num_views
 from dsh_jax.pretrained import settings as pretrained
 from dsh_jax.training.experiment import Experiment
 
