@@ -93,7 +93,7 @@ def fields_of(data: ConfigDict) -> Rules:
         )
     source = data.get("source", "")
     rules = {**_COMMON, **(_SHARES if "query_share" in data else _COUNTS)}
-    rules |= _OF_SOURCE.get(source, _ONE_PLACE)
+    rules |= _OF_SOURCE.get(source, _ONE_PLACE) if isinstance(source, str) else _ONE_PLACE
     if "dry_run" in data:
         rules |= _DRY_RUN
     if "max_pixels" in data:  # absent from configs of version 0.2, as the next one
