@@ -21,6 +21,7 @@ from dsh_jax.evaluation import check_classifier, graded_encoder, measure, traine
 from dsh_jax.evaluation_config import move_data
 from dsh_jax.fitting import classes_misfit, inputs_misfit
 from dsh_jax.retrieval.conventions import Conventions
+from dsh_jax.training.automatic import settled
 from dsh_jax.training.experiment import FIELDS, check_data_fields, load_data
 
 BASELINES = ("", *CLASSIFIERS)
@@ -71,13 +72,13 @@ def evaluate_encoder(
         raise UserError(f"{path} is a folder; give eval.py --workdir {path}, or an encoder file.")
     if folder is not None and (folder / "config.json").exists():
         raise UserError(f"{folder} is a workdir with results of its own; choose another --output.")
+    config = settled(config).copy_and_resolve_references()
     fields.check(config, {"num_devices": FIELDS["num_devices"]})
     check_data_fields(config)
     if metrics is None:
         own = own_metrics.find(config.get("metrics", ()))
     else:
         own = own_metrics.find(metrics, "--metrics")
-    config = config.copy_and_resolve_references()
     move_data(config, data_dir)
     encoder = load_encoder(path, num_devices=min(config.num_devices, jax.local_device_count()))
     _check_source(path, encoder, config.data)

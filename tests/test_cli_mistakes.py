@@ -97,7 +97,7 @@ def test_data_that_is_cut_short(tmp_path):
         (("train.py", SMOKE, "smoke"), "smoke"),
         (("train.py", SMOKE, "--wrokdir=a"), "wrokdir"),
         (("eval.py", "--checkpoint=newest"), "newest"),
-        (("eval.py", "--baseline=pca"), "pca"),
+        (("eval.py", "--baseline=ica"), "ica"),
         (("eval.py",), "no workdir"),
     ],
 )

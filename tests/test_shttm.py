@@ -244,7 +244,7 @@ def test_methods_and_data_that_do_not_fit(path, tmp_path):
     images = prepare(smoke.get_config(), tmp_path / "none").signature
     with pytest.raises(UserError, match="takes documents, .* gives images"):
         build_method(shttm_reuters_32bit.get_config(), images)
-    with pytest.raises(UserError, match="takes images, .* gives documents"):
+    with pytest.raises(UserError, match="takes images or vectors, .* gives documents"):
         build_method(smoke.get_config(), documents)
     with pytest.raises(UserError, match="'shttm', 'shttm_neural'"):
         config = corpus.config(path)
