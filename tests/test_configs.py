@@ -143,13 +143,8 @@ def test_every_config_builds_and_encodes(name):
     assert (codes.shape, codes.dtype) == (shape, jnp.float32)
 
 
-@pytest.mark.parametrize(
-    ("name", "triplets"),
-    [*product(first_of_their_kind(), ["synthetic", "real"]), ("cifar10_48bit_best_cpu", "none")],
-)
-def test_steps_keep_the_state_in_shape(name, triplets):
-    # Traced, not compiled: that takes a part of the time and finds what does not fit.
-    config = shrunk(name, triplets)
+def assert_steps_keep_shapes(config):
+    """Every step gives a state of the same shapes, and scalars as metrics; returns the state's."""
     method = build(config)
     state = jax.eval_shape(method.init, jax.random.key(0))
     for stage in method.stages:
@@ -162,6 +157,17 @@ def test_steps_keep_the_state_in_shape(name, triplets):
         after, metrics = jax.eval_shape(step, stacked, batch, jax.random.key(0))
         assert as_shapes(after) == as_shapes(stacked)
         assert metrics and {leaf.shape for leaf in metrics.values()} == {(1,)}
+    return state
+
+
+@pytest.mark.parametrize(
+    ("name", "triplets"),
+    [*product(first_of_their_kind(), ["synthetic", "real"]), ("cifar10_48bit_best_cpu", "none")],
+)
+def test_steps_keep_the_state_in_shape(name, triplets):
+    # Traced, not compiled: that takes a part of the time and finds what does not fit.
+    config = shrunk(name, triplets)
+    assert_steps_keep_shapes(config)
 
 
 def method_players(name):
@@ -245,16 +251,7 @@ def test_own_images_take_any_method_and_network_by_their_fields(method, network)
 def test_vectors_take_any_method_by_its_fields(fields):
     config = smoke.shrink(CONFIGS["features"]())
     config.update_from_flattened_dict(fields)
-    method = build(config)
-    state = jax.eval_shape(method.init, jax.random.key(0))
-    for stage in method.stages:
-        step = jax.vmap(stage.step, in_axes=(0, 0, None), axis_name=AXIS)
-        stacked, batch = (
-            jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), tree)
-            for tree in (state, random_batch(config, stage))
-        )
-        after, _ = jax.eval_shape(step, stacked, batch, jax.random.key(0))
-        assert as_shapes(after) == as_shapes(stacked)
+    state = assert_steps_keep_shapes(config)
     layers = len(jax.tree.leaves(state.params["representation"]))
     assert (layers == 0) == (config.representation.depth == 0)
 

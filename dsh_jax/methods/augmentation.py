@@ -1,8 +1,6 @@
 """The fields of `augment` that photographs need, and configs of earlier versions do not have."""
 
-from typing import Any
-
-from ml_collections import ConfigDict
+from collections.abc import Mapping
 
 from dsh_jax.fields import Number, Rules
 
@@ -10,12 +8,6 @@ FIELDS: Rules = {
     "augment.least_area": Number(above=0),
     "augment.colour": Number(least=0, below=1),
 }
-PHOTOGRAPHS = ("least_area", "colour")
-
-
-def of_photographs(settings: ConfigDict) -> dict[str, Any]:
-    """The options of `augment.augment` that these fields set."""
-    return {
-        "least_area": float(settings.get("least_area", 1.0)),
-        "colour": float(settings.get("colour", 0.0)),
-    }
+NEUTRAL: Mapping[str, float] = {"least_area": 1.0, "colour": 0.0}
+"""Their values where they do nothing."""
+PHOTOGRAPHS = tuple(NEUTRAL)

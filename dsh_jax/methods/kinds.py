@@ -22,7 +22,7 @@ from dsh_jax.data.vectors.augment import disturb
 from dsh_jax.devices import AXIS
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Number, Rules
-from dsh_jax.methods.augmentation import PHOTOGRAPHS, of_photographs
+from dsh_jax.methods.augmentation import NEUTRAL
 from dsh_jax.networks import representation
 from dsh_jax.networks.backbones import BACKBONES
 from dsh_jax.networks.generator import Generator
@@ -114,9 +114,8 @@ def _float_images(signature: Signature) -> Callable[[jax.Array], jax.Array]:
 
 
 def _weak_images(settings: ConfigDict, names: tuple[str, ...]) -> Augment:
-    options = {name: settings[name] for name in names if name not in PHOTOGRAPHS}
-    photographs = of_photographs(settings)
-    return partial(augment, **options, **{n: photographs[n] for n in names if n in photographs})
+    known = {**NEUTRAL, **settings}
+    return partial(augment, **{name: known[name] for name in names})
 
 
 def _strong_images(settings: ConfigDict) -> Augment:
@@ -179,7 +178,8 @@ VECTORS = Kind(
     foreign={
         "augment.crop_padding": 0, "augment.flip": False, "augment.cutout": 0, "mirrored": False,
         **{f"consistency.{name}": 0 for name in Strong.__dataclass_fields__},
-        "augment.least_area": 1.0, "augment.colour": 0.0, "generator.image_size": AUTOMATIC,
+        **{f"augment.{name}": value for name, value in NEUTRAL.items()},
+        "generator.image_size": AUTOMATIC,
         "judge": "",
     },
 )
