@@ -212,9 +212,9 @@ def test_labeled_items_are_among_the_unlabeled_ones_if_asked_for():
 
 
 def test_mistakes_are_reported():
-    with pytest.raises(UserError, match="no unlabeled images: set unlabeled_batch_size to 0"):
+    with pytest.raises(UserError, match="no unlabeled items: set unlabeled_batch_size to 0"):
         batches.make_batch(DATASET, make_split(unlabeled=[]), SPEC, 0)
-    with pytest.raises(UserError, match="no labeled images"):
+    with pytest.raises(UserError, match="no labeled items"):
         batches.make_batch(DATASET, make_split(labeled=[]), SPEC, 0)
     with pytest.raises(UserError, match="two classes"):
         batches.make_batch(DATASET, make_split(labeled=[0, 1]), SPEC, 0)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from configs import image_folder
-from dsh_jax.data.images.classes import usable_classes
+from dsh_jax.data.classes import usable_classes
 from dsh_jax.data.images.dataset import ImageFiles
 from dsh_jax.data.images.listing import list_images
 from dsh_jax.data.loading import draw_split, load_dataset
@@ -87,7 +87,7 @@ def dataset_of(labels, is_test=None, classes=("a", "b", "c")):
 def test_a_class_without_images_is_left_out():
     found = usable_classes(dataset_of([0, 2, -1]), tests_are_queries=True)
     assert found.class_names == ("a", "c") and found.labels.tolist() == [0, 1, -1]
-    assert found.notes == ("warning     classes without an image are left out: 'b'",)
+    assert found.notes == ("warning     classes without an item are left out: 'b'",)
     full = dataset_of([0, 1, 2])
     assert usable_classes(full, tests_are_queries=True) is full
 
@@ -96,13 +96,13 @@ def test_a_class_of_test_images_alone_loses_its_label():
     data = dataset_of([0, 1, 2, 2, 0], [0, 0, 1, 1, 1])
     found = usable_classes(data, tests_are_queries=True)
     assert found.class_names == ("a", "b") and found.labels.tolist() == [0, 1, -1, -1, 0]
-    assert "'c', 2 images" in found.notes[0] and found.is_test.tolist() == data.is_test.tolist()
+    assert "'c', 2 items" in found.notes[0] and found.is_test.tolist() == data.is_test.tolist()
     assert usable_classes(data, tests_are_queries=False) is data
     several = dataset_of([[1, 0, 0], [1, 1, 0], [1, 0, 1], [0, 0, 1]], [0, 0, 1, 1])
     found = usable_classes(several, tests_are_queries=True)
     assert found.labels.tolist() == [[1, 0], [1, 1], [1, 0], [0, 0]]
-    assert "'c', 1 images" in found.notes[0]
-    with pytest.raises(UserError, match="No class of mine has an image to train on"):
+    assert "'c', 1 items" in found.notes[0]
+    with pytest.raises(UserError, match="No class of mine has an item to train on"):
         usable_classes(dataset_of([0, 1], [1, 1]), tests_are_queries=True)
 
 
@@ -125,7 +125,7 @@ def test_a_divided_folder_with_classes_in_one_part_only(tmp_path):
     assert np.bincount(dataset.labels[split.validation]).tolist() == [2, 2, 2]
     text, _ = preview(config, tmp_path / "run")
     assert "Test holds" not in text and "test holds the queries" in text
-    assert "classes without an image are left out: 'empty'" in text
-    assert "none: 'new', 2 images" in text
-    assert "queries     5: the test images" in text
-    assert "no query of 'only' (3 labeled): the test images show none" in text
+    assert "classes without an item are left out: 'empty'" in text
+    assert "none: 'new', 2 items" in text
+    assert "queries     5: the test items" in text
+    assert "no query of 'only' (3 labeled): the test items show none" in text

@@ -100,7 +100,7 @@ def test_without_unlabeled_images_one_label_each_is_one_label(folder, tmp_path):
     assert batch["unlabeled_image"].shape[1] == 24
     # If a number asks for unlabeled ones, that they cannot be had shows before training.
     config.consistency.batch_size = 8
-    with pytest.raises(UserError, match="no unlabeled images: set consistency.batch_size to 0"):
+    with pytest.raises(UserError, match="no unlabeled items: set consistency.batch_size to 0"):
         train(config, tmp_path / "run", {})
     assert not (tmp_path / "run").exists()
 
@@ -205,7 +205,7 @@ def test_invalid_roles(folder, tmp_path):
         ({"data.root": ""}, "data.root is empty"),
         ({"data.root": "nowhere"}, "nowhere"),
         ({"data.image_size": 4}, "data.image_size is 4"),
-        ({"data.queries_per_class": 40}, "Class 'blue' of colors has 30 images"),
+        ({"data.queries_per_class": 40}, "Class 'blue' of colors has 30 items"),
     ],
 )
 def test_what_users_get_wrong(folder, tmp_path, changes, message):

@@ -253,10 +253,10 @@ def nested_labels():
 @pytest.mark.parametrize(
     "labels, changes, message",
     [
-        (random_labels(60) * [1, 1, 0, 1], {}, "'c2' of made has no images: remove the class"),
+        (random_labels(60) * [1, 1, 0, 1], {}, "'c2' of made has no items: remove the class"),
         (random_labels(60), {"queries_per_class": 61}, "'c0' of made has .* lower queries_per"),
         (nested_labels(), {"labeled_per_class": 12},
-         r"'c2' of made has 8 images, \d of them drawn for other classes, too few for "
+         r"'c2' of made has 8 items, \d of them drawn for other classes, too few for "
          "queries_per_class=3, labeled_per_class=12 .*lower labeled_per_class"),
         (random_labels(60), {"queries_per_class": 0}, "no official test items with a label"),
     ],

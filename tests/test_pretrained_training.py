@@ -27,6 +27,7 @@ from dsh_jax.training import loop
 from dsh_jax.training.automatic import settled
 from dsh_jax.training.experiment import build_method, find_recipe, load_data
 from dsh_jax.training.features import with_known_features
+from dsh_jax.training.preview import preview
 from dsh_jax.training.workdir import check_same_config
 from tests.pretrained_files import shapes, write
 
@@ -332,3 +333,13 @@ def test_steps_take_features_of_a_frozen_network_for_images(method, more, frozen
                         for tree in (state, batch))  # fmt: skip
     after, metrics = jax.eval_shape(step, stacked, batches, jax.random.key(0))
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, stacked) and metrics
+
+
+def test_a_dry_run_reads_the_weights(trained, tmp_path):
+    _, config, _ = trained
+    other = config.copy_and_resolve_references()
+    other.pretrained.weights = str(write(tmp_path / "r.safetensors", "tiny_resnet"))
+    _, problems = preview(other, tmp_path / "run")
+    (problem,) = problems
+    assert "r.safetensors" in problem
+    assert not preview(config, tmp_path / "run")[1]

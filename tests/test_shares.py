@@ -49,7 +49,7 @@ def test_what_is_said_of_sizes_and_of_small_classes():
         "the database, but not measured",
         "validation  23: a tenth of each class (at least 2, at most 100), here 2 to 18; "
         "data.validation_per_class sets a number instead",
-        "warning     no validation image of 'c2' (4 labeled), 'c3' (4 labeled): fewer than 5 to "
+        "warning     no validation item of 'c2' (4 labeled), 'c3' (4 labeled): fewer than 5 to "
         "draw from; not regarded when the checkpoint is chosen",
     ]
     split = draw(data, **AUTO | {"queries_per_class": 1, "validation_per_class": 2})
@@ -63,7 +63,7 @@ def test_test_images_are_the_queries_where_there_are_some():
     split = draw(data, **AUTO)
     assert np.array_equal(split.query, np.flatnonzero(data.is_test))
     assert per_class(data, split.validation) == [3, 2]
-    assert remarks(data, split)[0] == "queries     6: the test images"
+    assert remarks(data, split)[0] == "queries     6: the test items"
     # A number asks for other queries, from all images.
     assert len(draw(data, **AUTO | {"queries_per_class": 1}).query) == 2
 
@@ -76,7 +76,7 @@ def test_validation_images_of_the_data_itself():
     assert split.validation.tolist() == [3, 4, 5]
     assert not set(split.query) & {3, 4, 5} and {3, 4, 5} <= set(split.database)
     assert len(split.labeled) == 50 - 5 - 3
-    assert remarks(data, split, given=True)[1] == "validation  3: the data's own validation images"
+    assert remarks(data, split, given=True)[1] == "validation  3: the data's own validation items"
     assert len(draw(data, **AUTO | {"validation_per_class": 2}, validation=held).validation) == 4
 
 
@@ -85,7 +85,7 @@ def test_validation_images_of_the_data_itself():
 def test_every_class_keeps_most_of_its_images(sizes, seed):
     data = make_dataset(sizes)
     if max(sizes) < 5:
-        with pytest.raises(UserError, match="No class of made has the 5 labeled images"):
+        with pytest.raises(UserError, match="No class of made has the 5 labeled items"):
             draw(data, **AUTO, seed=seed)
         return
     if max(sizes) == 5:
@@ -115,6 +115,6 @@ def test_several_labels_give_a_tenth_of_the_images_not_of_the_labels():
 
 def test_a_fixed_number_still_means_what_it_says():
     data = make_dataset([30, 8])
-    with pytest.raises(UserError, match="'c1' of made has 8 images, too few for queries_per_class="
+    with pytest.raises(UserError, match="'c1' of made has 8 items, too few for queries_per_class="
                        "10 .* or set it to -1 for a share of each class"):  # fmt: skip
         draw(data, **AUTO | {"queries_per_class": 10})

@@ -188,14 +188,14 @@ def test_draw_is_shuffled():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"queries_per_class": 16}, r"'c0' of made has 20 images.*lower queries_per_class"),
-        ({"queries_per_class": 20}, r"'c0' of made has 20 images.*lower queries_per_class"),
-        ({"queries_per_class": 99}, r"'c0' of made has 20 images.*lower queries_per_class"),
-        ({"labeled_per_class": 17}, r"'c0' of made has 20 images.*lower labeled_per_class"),
+        ({"queries_per_class": 16}, r"'c0' of made has 20 items.*lower queries_per_class"),
+        ({"queries_per_class": 20}, r"'c0' of made has 20 items.*lower queries_per_class"),
+        ({"queries_per_class": 99}, r"'c0' of made has 20 items.*lower queries_per_class"),
+        ({"labeled_per_class": 17}, r"'c0' of made has 20 items.*lower labeled_per_class"),
         ({"validation_per_class": 12}, r"'c0' of made has 20.*lower validation_per_class"),
         (
             {"queries_per_class": 0, "labeled_per_class": 18},
-            r"'c0' of made has 20 images, 3 of them test items.*lower labeled_per_class",
+            r"'c0' of made has 20 items, 3 of them test items.*lower labeled_per_class",
         ),
         ({"queries_per_class": -2}, "queries_per_class is -2.* -1 for a share"),
         ({"labeled_per_class": -1}, "labeled_per_class is -1"),
@@ -233,12 +233,12 @@ def test_official_queries_need_test_items():
 
 
 def test_a_class_too_small_is_named():
-    with pytest.raises(UserError, match="'c1' of made has 8 images"):
+    with pytest.raises(UserError, match="'c1' of made has 8 items"):
         draw(make_dataset([10, 8, 10]))
 
 
 def test_a_class_without_items_is_named():
-    with pytest.raises(UserError, match="'c1' of made has no images: remove the class"):
+    with pytest.raises(UserError, match="'c1' of made has no items: remove the class"):
         draw(make_dataset([10, 0, 10]))
 
 

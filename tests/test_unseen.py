@@ -151,7 +151,7 @@ def test_a_split_file_names_the_unseen_classes(tmp_path):
         ({"unseen_classes": 1}, "unseen_classes is 1, but made has 5 .* choose from 2 to 3, or 0"),
         ({"unseen_classes": 4}, "unseen_classes is 4"),
         ({"unseen_classes": 400}, "unseen_classes is 400"),
-        ({"queries_per_class": 19}, "Class 'c0' of made has 20 images, too few"),
+        ({"queries_per_class": 19}, "Class 'c0' of made has 20 items, too few"),
         ({"dataset": make_dataset([9, 9, 9])}, "unseen_classes is 2, but made has 3 .* to 0"),
         ({"queries_per_class": 0, "dataset": make_dataset([9] * 5)}, "no official test items"),
         (
@@ -207,7 +207,7 @@ def test_a_folder_with_images_that_never_had_a_label(tmp_path):
     # Nothing is left as unlabeled where all of the seen classes is labeled.
     changes = {"data.labeled_per_class": 0, "data.validation_from": "labeled"}
     changes["consistency.batch_size"] = 8
-    with pytest.raises(UserError, match="no unlabeled images: set consistency.batch_size to 0"):
+    with pytest.raises(UserError, match="no unlabeled items: set consistency.batch_size to 0"):
         prepare(folder_config(tmp_path / "images", tmp_path, **changes), None)
     changes["consistency.batch_size"] = 0
     train(folder_config(tmp_path / "images", tmp_path, **changes), tmp_path / "run", {})

@@ -9,6 +9,7 @@ from PIL import Image
 
 from configs import features, smoke
 from dsh_jax import load_encoder
+from dsh_jax.data.loading import load_dataset
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.training.experiment import prepare
@@ -141,3 +142,16 @@ def test_a_dry_run_counts_and_a_mistake_ends_with_exit_code_2(tmp_path):
     text, problems = preview(config, tmp_path / "run")
     assert not problems and text == (tmp_path / "run/preview.txt").read_text().rstrip("\n")
     assert "(no label)" in text and "vectors     100 of 6 numbers" in text
+
+
+def test_classes_that_only_test_vectors_have_are_left_out(tmp_path):
+    _, labels = made(tmp_path / "data")
+    names = labels.astype("U3")
+    names[:2] = "new"
+    np.save(tmp_path / "data/labels.npy", names)
+    np.save(tmp_path / "data/test.npy", np.arange(len(labels)) < 10)
+    config = SMALL.copy_and_resolve_references()
+    config.data.root = str(tmp_path / "data")
+    dataset = load_dataset(config.data)
+    assert "new" not in dataset.class_names and dataset.labels[:2].tolist() == [-1, -1]
+    assert any("only test items have are left out" in line for line in dataset.remarks())

@@ -142,11 +142,11 @@ def check_split(dataset: Dataset, split: Split, spec: BatchSpec) -> None:
             f" {dataset.name} {dataset.version}: draw a split from this one."
         )
     if len(split.labeled) == 0:
-        raise UserError(f"Split {split.protocol} of {split.dataset} has no labeled images.")
+        raise UserError(f"Split {split.protocol} of {split.dataset} has no labeled items.")
     if spec.unlabeled_batch_size and not spec.all_as_unlabeled and not len(split.unlabeled):
         raise UserError(
-            f"Split {split.protocol} of {split.dataset} has no unlabeled images: set"
-            f" {spec.unlabeled_field} to 0, or label fewer images."
+            f"Split {split.protocol} of {split.dataset} has no unlabeled items: set"
+            f" {spec.unlabeled_field} to 0, or label fewer items."
         )
 
 
@@ -201,7 +201,7 @@ def _draw_one(allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _check_classes(count: int) -> None:
     if count < 2:
-        raise UserError("Triplets need labeled images of two classes or more: there is only one.")
+        raise UserError("Triplets need labeled items of two classes or more: there is only one.")
 
 
 def padded_batches(ids: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -23,6 +23,7 @@ class Dataset:
       names: of the items `[n]`, by which users know them; empty where there are only rows.
       contents: a digest of each item's content `[n]`, for data that users may change; else empty. A
         row whose item is gone has an empty digest.
+      notes: what else the user should know before training, a line each.
       changes: how the data differs from what a run was trained on, in a line each.
     """
 
@@ -34,6 +35,7 @@ class Dataset:
     collection: str = ""
     names: tuple[str, ...] = ()
     contents: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -97,7 +99,7 @@ class Dataset:
 
     def remarks(self) -> list[str]:
         """What the user should know before training, one line per remark."""
-        return list(self.changes)
+        return [*self.notes, *self.changes]
 
     def encoding_order(self, ids: np.ndarray) -> np.ndarray:
         """The order `[m]` in which encoding some items is fastest."""

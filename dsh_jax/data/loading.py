@@ -8,13 +8,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dsh_jax import fields
+from dsh_jax.data.classes import usable_classes
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents import collections
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.dataset import TextDataset, as_dataset
 from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary, fit_vocabulary
 from dsh_jax.data.images import built_in
-from dsh_jax.data.images.classes import usable_classes
 from dsh_jax.data.images.dataset import ImageDataset, ImageFiles, load_images
 from dsh_jax.data.images.decoding import INTERPOLATIONS, LANCZOS, MOST_PIXELS
 from dsh_jax.data.images.listing import list_images
@@ -181,7 +181,7 @@ def _load_image_files(data: ConfigDict) -> ImageFiles:
     )
     if data.source == "nus_wide":
         return images
-    return usable_classes(images, tests_are_queries=data.queries_per_class in (0, AUTOMATIC))
+    return usable_classes(images, tests_are_queries=_tests_are_queries(data))
 
 
 def _load_features(data: ConfigDict) -> VectorDataset:
@@ -190,7 +190,7 @@ def _load_features(data: ConfigDict) -> VectorDataset:
             "data.root is empty; set it to a .npy, .npz or Parquet file of vectors, or to a folder "
             "of .npy and .txt files."
         )
-    return load_vectors(
+    vectors = load_vectors(
         Path(data.root),
         {column: data[column] for column in COLUMNS},
         normalise=data.normalise,
@@ -198,6 +198,11 @@ def _load_features(data: ConfigDict) -> VectorDataset:
         memory_limit_gb=data.memory_limit_gb,
         collection=data.name or FEATURES,
     )
+    return usable_classes(vectors, tests_are_queries=_tests_are_queries(data))
+
+
+def _tests_are_queries(data: ConfigDict) -> bool:
+    return data.queries_per_class in (0, AUTOMATIC)
 
 
 IMAGE_FILES = ("image_files", "nus_wide")

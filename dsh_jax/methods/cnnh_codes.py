@@ -103,7 +103,7 @@ def learn_class_codes(
     if counts.min() < 1:
         raise ValueError(
             f"class {int(counts.argmin())} has {counts.min()} images to learn a code for: "
-            "leave the class out or add images of it."
+            "leave the class out or add items of it."
         )
     similarity = 2 * np.eye(len(counts), dtype=np.int8) - 1
     tries = []

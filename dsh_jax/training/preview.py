@@ -20,6 +20,7 @@ from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.data.vectors.dataset import VectorDataset
 from dsh_jax.errors import UserError, UserErrors, as_user_error
 from dsh_jax.methods import METHODS
+from dsh_jax.pretrained import settings as pretrained
 from dsh_jax.report.preview import write_document_preview, write_preview, write_problems
 from dsh_jax.training.automatic import settled
 from dsh_jax.training.experiment import (
@@ -64,6 +65,9 @@ def preview(config: ConfigDict, workdir: Path) -> tuple[str, list[str]]:
     fits = _check_fields(config, problems)
     with problems.noted():
         check_same_config(workdir, config)
+    if fits:
+        with problems.noted():
+            pretrained.check(config)
     own: Mapping[str, metrics.Metric] = {}
     with problems.noted():
         own = metrics.find(config.get("metrics", ()))
@@ -75,7 +79,7 @@ def preview(config: ConfigDict, workdir: Path) -> tuple[str, list[str]]:
         dataset = loading.fit_inputs(config.data, dataset, split, None)
     if dataset is not None and split is not None and fits:
         _check_the_rest(config, dataset, split, own, problems)
-    notes = list(getattr(dataset, "notes", ()))
+    notes = list(dataset.notes) if dataset is not None else []
     if isinstance(dataset, VectorDataset):
         notes = dataset.remarks()
     if dataset is not None and split is not None:

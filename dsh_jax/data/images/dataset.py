@@ -68,19 +68,17 @@ class ImageFiles(ImageDataset):
       skipped: the files left out, each as "name: reason".
       storage: where the pixels are, and why.
       roles: role -> bool `[n]`, if the lists of files also give the images' roles.
-      notes: what else the user should know, a line each.
     """
 
     skipped: tuple[str, ...]
     storage: str
     roles: Mapping[str, np.ndarray]
-    notes: tuple[str, ...] = ()
 
     def remarks(self) -> list[str]:
         """Where the pixels are, which files were left out, and the notes."""
         first = f"; the first is {self.skipped[0]}" if self.skipped else ""
         left_out = f"left out: {len(self.skipped):,}{first}"
-        return [self.storage, left_out, *self.notes, *super().remarks()]
+        return [self.storage, left_out, *super().remarks()]
 
     def _arranged(self, rows: np.ndarray) -> dict[str, Any]:
         roles = {role: mask[rows] & (rows >= 0) for role, mask in self.roles.items()}

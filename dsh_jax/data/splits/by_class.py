@@ -211,13 +211,13 @@ def _check_arguments(
     labeled, held = counts["labeled_per_class"], counts["validation_per_class"]
     if held and validation_from == "unlabeled" and labeled == 0:
         raise UserError(
-            f"validation_per_class is {held} from the unlabeled images, but labeled_per_class=0"
+            f"validation_per_class is {held} from the unlabeled items, but labeled_per_class=0"
             " labels them all: use validation_from='labeled', or give labeled_per_class."
         )
     if held and validation_from == "labeled" and 0 < labeled <= held:
         raise UserError(
             f"validation_per_class is {held} out of labeled_per_class={labeled}, which leaves no"
-            " labeled image to train on: lower validation_per_class."
+            " labeled item to train on: lower validation_per_class."
         )
 
 
@@ -227,8 +227,8 @@ def _too_few(
     """The error of a class with too few items; other classes drew `others` of them."""
     name = f"Class {dataset.class_names[label]!r} of {dataset.name}"
     if not len(members):
-        return UserError(f"{name} has no images: remove the class from the data.")
-    has = f"{len(members)} images"
+        return UserError(f"{name} has no items: remove the class from the data.")
+    has = f"{len(members)} items"
     if counts["queries_per_class"] == 0:
         has += f", {int(dataset.is_test[members].sum())} of them test items"
     if others:
@@ -236,7 +236,7 @@ def _too_few(
     asked = {field: value for field, value in counts.items() if value > 0}
     if not asked:
         return UserError(
-            f"{name} has {has}, and none is left to train on: add images, or draw another split"
+            f"{name} has {has}, and none is left to train on: add items, or draw another split"
             " with data.split_seed."
         )
     largest = max(asked, key=lambda field: asked[field])
@@ -245,7 +245,7 @@ def _too_few(
         fix += f", or set it to {AUTOMATIC} for a share of each class"
     return UserError(
         f"{name} has {has}, too few for {', '.join(f'{f}={v}' for f, v in asked.items())}"
-        f" (and at least one labeled image): {fix}."
+        f" (and at least one labeled item): {fix}."
     )
 
 
@@ -255,7 +255,7 @@ def _all_too_small(
     """The error of classes of which none is large enough for a share."""
     part = "queries" if field.startswith("queries") else "validation"
     return UserError(
-        f"No class of {dataset.name} has the {shares.SMALLEST} labeled images that a share for"
-        f" {part} needs, the largest has {max(map(len, labeled), default=0)}: label more images, or"
+        f"No class of {dataset.name} has the {shares.SMALLEST} labeled items that a share for"
+        f" {part} needs, the largest has {max(map(len, labeled), default=0)}: label more items, or"
         f" set data.{field}={least} to take {least} of every class all the same."
     )

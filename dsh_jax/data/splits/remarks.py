@@ -10,7 +10,7 @@ from dsh_jax.data.splits.split import Split
 _MOST_NAMES = 5  # of classes, in one remark
 _MEANING = {
     "query": "trained on and in the database, but not measured",
-    "validation image": "not regarded when the checkpoint is chosen",
+    "validation item": "not regarded when the checkpoint is chosen",
 }
 
 
@@ -34,14 +34,14 @@ def split_remarks(
     searched = is_unseen if split.unseen else ~is_unseen  # classes that should have queries
     lines = []
     if queries_per_class == AUTOMATIC:
-        tests = "the test images" if dataset.is_test[split.query].all() else ""
+        tests = "the test items" if dataset.is_test[split.query].all() else ""
         lines.append(_size(dataset, "queries", split.query, shares.LEAST_QUERIES, tests))
         lines += _lacking(dataset, split, "query", split.query, searched, tests)
     if validation_per_class == AUTOMATIC:
-        theirs = "the data's own validation images" if given else ""
+        theirs = "the data's own validation items" if given else ""
         least = shares.LEAST_VALIDATION
         lines.append(_size(dataset, "validation", split.validation, least, theirs))
-        lines += _lacking(dataset, split, "validation image", split.validation, ~is_unseen, theirs)
+        lines += _lacking(dataset, split, "validation item", split.validation, ~is_unseen, theirs)
     return lines
 
 

@@ -37,7 +37,6 @@ class VectorDataset(Dataset):
       paths: of a picture of each item `[n]`; empty where there are none, as is each one's that has
         none.
       storage: where the vectors are, and why.
-      notes: what else the user should know, a line each.
     """
 
     vectors: Rows
@@ -45,7 +44,6 @@ class VectorDataset(Dataset):
     fitted: VectorInputs | None = None
     paths: tuple[str, ...] = ()
     storage: str = ""
-    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,7 +84,7 @@ class VectorDataset(Dataset):
         """Where the vectors are, and the notes."""
         width = self.vectors.shape[1]
         normal = f"vectors     {len(self):,} of {width:,} numbers, normalised by {self.normalise!r}"
-        return [normal, f"storage     {self.storage}", *self.notes, *super().remarks()]
+        return [normal, f"storage     {self.storage}", *super().remarks()]
 
 
 def load_vectors(

@@ -1,21 +1,24 @@
-"""Leaves out classes of a user's own images that nothing can be learned from, and says so."""
+"""Leaves out classes of a user's own items that nothing can be learned from, and says so."""
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
-from dsh_jax.data.images.dataset import ImageFiles
+from dsh_jax.data.dataset import Dataset
 from dsh_jax.errors import UserError
 
 _MOST_NAMES = 10  # in one remark
 
+Own = TypeVar("Own", bound=Dataset)
 
-def usable_classes(dataset: ImageFiles, *, tests_are_queries: bool) -> ImageFiles:
-    """The same images without the classes that have none, or none to learn from.
+
+def usable_classes(dataset: Own, *, tests_are_queries: bool) -> Own:
+    """The same items without the classes that have none, or none to learn from.
 
     Args:
-      dataset: the images that can be read, with all classes.
-      tests_are_queries: whether test images are kept apart from all others. Then a class that only
+      dataset: the items that can be read, with all classes.
+      tests_are_queries: whether test items are kept apart from all others. Then a class that only
         they have loses its label: nothing could be found for it, and no network could learn it.
 
     Returns:
@@ -31,18 +34,18 @@ def usable_classes(dataset: ImageFiles, *, tests_are_queries: bool) -> ImageFile
     keep = ~(is_empty | only_test)
     if not keep.any():
         raise UserError(
-            f"No class of {dataset.name} has an image to train on: put images into its class"
-            " folders, or mark fewer of them as test images."
+            f"No class of {dataset.name} has an item to train on: add items of its classes, or mark"
+            " fewer of them as test items."
         )
     notes = []
     if is_empty.any():
         which = _named(dataset, is_empty)
-        notes.append(f"warning     classes without an image are left out: {which}")
+        notes.append(f"warning     classes without an item are left out: {which}")
     if only_test.any():
-        images = int((hot[:, only_test].any(axis=1) & ~hot[:, keep].any(axis=1)).sum())
+        items = int((hot[:, only_test].any(axis=1) & ~hot[:, keep].any(axis=1)).sum())
         notes.append(
-            "warning     classes that only test images have are left out, because training cannot"
-            f" learn them and search finds none: {_named(dataset, only_test)}, {images:,} images"
+            "warning     classes that only test items have are left out, because training cannot"
+            f" learn them and search finds none: {_named(dataset, only_test)}, {items:,} items"
         )
     if not notes:
         return dataset
@@ -58,7 +61,7 @@ def usable_classes(dataset: ImageFiles, *, tests_are_queries: bool) -> ImageFile
     )
 
 
-def _named(dataset: ImageFiles, which: np.ndarray) -> str:
+def _named(dataset: Dataset, which: np.ndarray) -> str:
     """The names of some classes, bool `[classes]`, the first ten of them."""
     names = [repr(dataset.class_names[label]) for label in np.flatnonzero(which)]
     more = len(names) - _MOST_NAMES
