@@ -49,14 +49,15 @@ def shared(a, b):
     n_database=st.integers(1, 50),
     blocks=st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1, 8, 64])),
     multi=st.booleans(),
+    kernel=st.sampled_from(["devices", "popcount"]),
 )
-def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, multi):
+def test_counts_pair_by_pair(seed, num_bits, n_database, blocks, multi, kernel):
     query, query_labels, database, labels = random_problem(
         seed, 5, n_database, num_bits, multi=multi
     )
     counted = distance_counts(
         hamming.pack(query), query_labels, hamming.pack(database), labels, num_bits=num_bits,
-        query_block=blocks[0], database_block=blocks[1],
+        kernel=kernel, query_block=blocks[0], database_block=blocks[1],
     )  # fmt: skip
     levels = 1 + query_labels.sum(axis=1).max() if multi else 2
     expected = np.zeros((5, num_bits + 1, levels), int)
@@ -237,7 +238,7 @@ def test_conventions_in_words():
 DEVICES_SCRIPT = """
 import jax, numpy as np
 from dsh_jax.retrieval import evaluate
-from dsh_jax.retrieval import counts
+from dsh_jax.retrieval import device_counts as counts
 
 used, compile_sum = [], counts.compile_sum
 def record(add, devices):
@@ -306,3 +307,20 @@ def test_evaluate_refuses_what_does_not_fit(changed, message):
 def test_counts_refuse_impossible_blocks():
     with pytest.raises(ValueError, match="blocks"):
         distance_counts(CODES, LABELS, CODES, LABELS, num_bits=12, query_block=0)
+
+
+def test_without_numba_the_devices_count(monkeypatch):
+    monkeypatch.setattr("dsh_jax.retrieval.counts._popcount", lambda: None)
+    monkeypatch.setattr("dsh_jax.retrieval.counts._LARGE", 0)
+    assert distance_counts(CODES, LABELS, CODES, LABELS, num_bits=12)[:, 0, 1].tolist() == [3] * 3
+    with pytest.raises(ValueError, match="pip install numba"):
+        distance_counts(CODES, LABELS, CODES, LABELS, num_bits=12, kernel="popcount")
+
+
+def test_many_items_are_counted_block_by_block(monkeypatch):
+    monkeypatch.setattr("dsh_jax.retrieval.counts._LARGE", 0)
+    problem = random_problem(0, 3, 10_001, 130, multi=True)
+    found = distance_counts(*problem, num_bits=130)
+    np.testing.assert_array_equal(
+        found, distance_counts(*problem, num_bits=130, kernel="devices")
+    )
