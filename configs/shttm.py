@@ -93,4 +93,6 @@ def documents(source: str, num_bits: int) -> ConfigDict:
     config.keep_checkpoints = 2  # latest ones to keep, in addition to the best by validation mAP
     # Training saves and ends after so many minutes; the same command goes on. 0 is no limit.
     config.max_minutes = 0.0
+    # Traces ten steps of each stage into the workdir, and tells where their time goes.
+    config.profile = False
     return config

@@ -234,10 +234,12 @@ def update(
       The state after (same `step`) and the metrics, with `loss` and `grad_norm` added.
     """
     owned = {player: state.params[player] for player in players}
-    (loss, (metrics, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(owned)
+    with jax.named_scope(name):  # profiles tell the updates apart by it
+        (loss, (metrics, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(owned)
     # The whole tree in one call: many small all-reduces deadlock on simulated CPU devices.
     grads, metrics = jax.lax.pmean((grads, metrics | {"loss": loss}), AXIS)
-    updates, opt_state = tx.update(grads, state.opt_state[name], owned)
+    with jax.named_scope("optimizer"):
+        updates, opt_state = tx.update(grads, state.opt_state[name], owned)
     metrics["grad_norm"] = optax.tree.norm(grads)
     state = replace(
         state,

@@ -22,7 +22,7 @@ from dsh_jax.devices import Devices, pick_devices
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_files import SIGNATURE, load_description
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.fields import SEED, Integer, Names, Number, Rules
+from dsh_jax.fields import SEED, Integer, Names, Number, Rules, Switch
 from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
 from dsh_jax.methods import METHODS, augmentation, kinds
@@ -45,6 +45,7 @@ FIELDS: Rules = {
 OPTIONAL: Rules = {
     "metrics": Names(),
     "max_minutes": Number(least=0),
+    "profile": Switch(),
     "generator.image_size": Integer(-1, 4096),
     **augmentation.FIELDS,
     **kinds.OPTIONAL,

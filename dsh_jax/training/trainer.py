@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +30,7 @@ from dsh_jax.rng import named_key
 from dsh_jax.training.blame import check_finite
 from dsh_jax.training.experiment import Experiment
 from dsh_jax.training.lock import WorkdirLock
+from dsh_jax.training.profiling import Profiler
 from dsh_jax.training.progress import Progress, image_grid, save_png, say
 from dsh_jax.training.saving import CheckpointWriter
 from dsh_jax.training.speed import Speed
@@ -94,6 +95,8 @@ class Trainer:
         self._learning_rates = method.learning_rates and jax.jit(method.learning_rates)
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
         self._told: set[str] = set()  # metrics that have failed
+        is_profiled = experiment.config.get("profile", False)
+        self._profiler = Profiler(workdir / "profile") if is_profiled else None
         self._judge = None
         if experiment.judge is not None:
             self._judge = Judge(experiment.judge, experiment.dataset, experiment.split)
@@ -122,10 +125,11 @@ class Trainer:
         """
         stacked = replicate(state, self._experiment.devices)
         end = 0
-        for stage in self._experiment.method.stages:
-            first, end = max(start, end), end + stage.num_steps
-            if first < end:
-                stacked = self._run_stage(stage, stacked, first, end, stops)
+        with closing(self._profiler) if self._profiler is not None else nullcontext():
+            for stage in self._experiment.method.stages:
+                first, end = max(start, end), end + stage.num_steps
+                if first < end:
+                    stacked = self._run_stage(stage, stacked, first, end, stops)
         return unreplicate(stacked)
 
     def _run_stage(
@@ -140,6 +144,9 @@ class Trainer:
         )
         self._speed.pause()
         for step, batch in enumerate(batches, start=first + 1):
+            if self._profiler is not None:
+                number = step - first - 1
+                say(*self._profiler.before_step(number, stage.name, step_fn, stacked, batch))
             with self._progress.stage(stage.name) if step == first + 1 else nullcontext():
                 stacked, metrics = step_fn(stacked, batch)
             if not in_flight_is_safe:
