@@ -15,7 +15,8 @@ from configs import best, default
 
 def get_config() -> ConfigDict:
     """The settings of `default.py`, with the network and the losses that work best."""
-    config = best.get_config(default.get_config(), learning_rate=0.3, warmup_steps=200)
+    config = best.get_config(default.get_config(), learning_rate=0.12, warmup_steps=200)
+    config.optimizer.hash.weight_decay = 0.005
     config.dtype = "bfloat16"
     config.batch_size = 64
     config.consistency.batch_size = 448
