@@ -81,7 +81,7 @@ def documents(source: str, num_bits: int) -> ConfigDict:
 
     config.topics = ConfigDict()  # LDA, as many topics as bits
     config.topics.seed = 0
-    config.topics.iterations = 10  # passes over the training documents
+    config.topics.iterations = 5  # passes over the training documents
     config.topics.cache = "~/.cache/dsh_jax/topics"  # where topics are cached; empty is no cache
 
     # Functions of your own of (codes, labels), each "module:function", measured at every validation
