@@ -33,6 +33,9 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     # of the hash function on the training documents ("function").
     config.codes.fitted_to = "function"
     config.codes.thresholds = "mean"  # of each bit; "median": the paper, balanced bits
+    # Of training documents in the database: what the hash function gives them ("function"), as any
+    # new document, or the codes that were learned for them ("learned").
+    config.codes.database_codes = "function"
     return config
 
 
