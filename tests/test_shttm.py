@@ -10,10 +10,14 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.encode_images import untrained
 from configs import shttm_reuters_32bit, smoke
 from dsh_jax import evaluation, hamming
 from dsh_jax.data.documents.topics import infer_topics, learn_topics
+from dsh_jax.devices import pick_devices
+from dsh_jax.encoder import Encoder
 from dsh_jax.errors import UserError
+from dsh_jax.methods.base import kept_variables
 from dsh_jax.methods.shttm_codes import learn_codes
 from dsh_jax.methods.word_players import topic_model
 from dsh_jax.training.experiment import build_method, prepare
@@ -98,6 +102,30 @@ def test_a_rotation_keeps_distances_and_loses_less(path, tmp_path):
         return np.square(values - np.where(values > 0, 1, -1)).mean()
 
     assert loss(rotated) < loss(plain)
+
+
+def test_sparse_products_encode_as_padded_rows_do(path, tmp_path):
+    """Codes of two paths differ at most where an output is within rounding of its threshold."""
+    experiment, state, _ = fitted(path, tmp_path)
+    dataset, ids = experiment.dataset, np.arange(150)[::-1]
+    encoder = untrained(experiment.config, experiment.signature)
+    encoder = Encoder(encoder._description, kept_variables(state), pick_devices(1, {}))
+    padded = np.asarray(experiment.method.encode(state, dataset.take(ids)))
+    sparse = encoder.encode_dataset(dataset, ids, finish=np.asarray)
+    assert sparse.dtype == np.float32
+    np.testing.assert_allclose(sparse, padded, atol=1e-6)
+    certain = np.abs(padded - 0.5) > 1e-6
+    assert certain.mean() > 0.99
+    np.testing.assert_array_equal((sparse > 0.5)[certain], (padded > 0.5)[certain])
+
+    # Texts, in batches of any size, and rows of the data set have the same codes to the last bit.
+    texts = [dataset.texts[row] for row in ids]
+    for size in (7, 500):
+        np.testing.assert_array_equal(encoder.relaxed(texts, batch_size=size), sparse)
+    assert encoder.encode_dataset(dataset, ids[:0], finish=np.asarray).shape == (0, 6)
+    encoder._encode_sparse = None  # as on a GPU
+    in_rows = encoder.relaxed(texts)
+    np.testing.assert_allclose(in_rows, padded, atol=1e-7)
 
 
 def test_float64_solves_alike_and_changes_nothing_else(path, tmp_path):

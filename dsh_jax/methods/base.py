@@ -3,6 +3,8 @@
 A method is a dataclass of pure functions over pytrees; the training loop needs nothing else.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy  # loads scipy.sparse when it is first used
 from flax import struct
 from ml_collections import ConfigDict
 
@@ -97,12 +100,16 @@ class Network:
         classifier.
       represent: variables, inputs -> features `[batch, features]`, from which codes and logits are
         computed; None where there are none in between.
+      encode_sparse: variables on the host, features of documents as `Dataset.features` gives them
+        -> what `encode` returns, up to rounding; for a network that is one sparse product, which
+        the CPU does faster without padded rows. None for others.
     """
 
     init: Callable[[jax.Array], Variables]
     encode: Callable[[Variables, Batch], jax.Array]
     classify: Callable[[Variables, Batch], jax.Array] | None = None
     represent: Callable[[Variables, Batch], jax.Array] | None = None
+    encode_sparse: Callable[[Variables, scipy.sparse.csr_array], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ form by alternating least squares: there are no steps and no batches.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import scipy  # loads scipy.sparse when it is first used
+import scipy  # loads its modules when they are first used
 from ml_collections import ConfigDict
 
 from dsh_jax import fields, hamming
@@ -18,7 +19,16 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.signature import Signature
 from dsh_jax.data.splits.split import Split
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
-from dsh_jax.methods.base import Fitted, Method, Network, NetworkRecipe, Recipe, Report, State
+from dsh_jax.methods.base import (
+    Fitted,
+    Method,
+    Network,
+    NetworkRecipe,
+    Recipe,
+    Report,
+    State,
+    Variables,
+)
 from dsh_jax.methods.shttm_codes import learn_codes
 from dsh_jax.methods.shttm_hash import fit_hash_function, medians
 from dsh_jax.methods.word_players import TOPIC_FIELDS, topic_model, word_network, word_players
@@ -61,7 +71,14 @@ def build(config: ConfigDict, signature: Signature) -> Method:
 
 def network(config: ConfigDict, signature: Signature) -> Network:
     """The hash function."""
-    return word_network(LinearHash(signature.num_words, config.num_bits), "hash")
+    made = word_network(LinearHash(signature.num_words, config.num_bits), "hash")
+    return replace(made, encode_sparse=encode_sparse)
+
+
+def encode_sparse(variables: Variables, tfidf: scipy.sparse.csr_array) -> np.ndarray:
+    """What `LinearHash` makes of tf-idf `[m, words]`: relaxed codes, float32 `[m, num_bits]`."""
+    params = {name: np.asarray(array) for name, array in variables["hash"]["params"].items()}
+    return scipy.special.expit(tfidf @ params["kernel"] - params["threshold"])
 
 
 def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> Fitted:
