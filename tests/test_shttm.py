@@ -194,8 +194,8 @@ def test_the_commands_fill_a_workdir(trained):
     for baseline in ("topics", "topics_itq", "itq", "lsh"):
         scores = json.loads((workdir / f"eval_{baseline}.json").read_text())
         assert scores["split_checksum"] == result["split_checksum"]
-        # Topics alone find these subjects, which have words of their own.
-        assert scores["map"] > 0.45 if "topics" in baseline else scores["map"] < result["map"]
+        # Words alone tell these subjects apart, but random hyperplanes do not look at them.
+        assert scores["map"] > 0.45 and (baseline != "lsh" or scores["map"] < result["map"])
 
 
 def test_thresholded_topics_are_medians_of_the_training_documents(trained, path, tmp_path):
