@@ -16,7 +16,7 @@ from tests import corpus
 NUMERICS = (
     "retrieval/*.py", "networks/*.py", "methods/cnnh_codes.py",
     "methods/similarity.py", "methods/shttm_codes.py", "methods/shttm_hash.py",
-    "data/documents/topics.py", "data/documents/vocabulary.py",
+    "data/documents/lda.py", "data/documents/topics.py", "data/documents/vocabulary.py",
 )  # fmt: skip
 
 
