@@ -12,7 +12,10 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents import collections
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.dataset import TextDataset, as_dataset
+from dsh_jax.data.documents.vdsh import SOURCE as VDSH
+from dsh_jax.data.documents.vdsh import VdshDataset, load_vdsh, split_of
 from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary, fit_vocabulary
+from dsh_jax.data.documents.weights import WeightInputs
 from dsh_jax.data.images import built_in
 from dsh_jax.data.images.classes import usable_classes
 from dsh_jax.data.images.dataset import ImageDataset, ImageFiles, load_images
@@ -124,6 +127,8 @@ def kind_of(data: ConfigDict) -> str:
     """What a source gives, "images", "documents" or "vectors"; empty if only reading can tell."""
     if data.source in collections.NAMES:
         return WordInputs.kind
+    if data.source == VDSH:
+        return WeightInputs.kind
     if data.source == FEATURES:
         return VectorInputs.kind
     return ImageInputs.kind if data.source in SHIPPED else ""
@@ -154,6 +159,14 @@ def _load_built_in(data: ConfigDict) -> ImageDataset:
 def _load_documents(data: ConfigDict) -> Documents:
     path = Path(data.data_dir) if data.data_dir else None
     return collections.load_documents(data.source, path)
+
+
+def _load_vdsh(data: ConfigDict) -> VdshDataset:
+    if not data.data_dir:
+        raise UserError(
+            "data.data_dir is empty; set it to a file such as ng20.tfidf.mat, or to its folder."
+        )
+    return load_vdsh(Path(data.data_dir))
 
 
 def _load_image_files(data: ConfigDict) -> ImageFiles:
@@ -205,12 +218,13 @@ FEATURES = "features"
 WITH_ROOT = (*IMAGE_FILES, FEATURES)
 """The sources whose data is at `data.root`; that of the others is at `data.data_dir`."""
 _OF_SOURCE: Mapping[str, Rules] = {**dict.fromkeys(IMAGE_FILES, _FILES), FEATURES: _VECTORS}
-SHIPPED = (*built_in.NAMES, *WITH_ROOT, *collections.NAMES)
+SHIPPED = (*built_in.NAMES, *WITH_ROOT, *collections.NAMES, VDSH)
 SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = {
     **dict.fromkeys(built_in.NAMES, _load_built_in),
     **dict.fromkeys(IMAGE_FILES, _load_image_files),
     FEATURES: _load_features,
     **dict.fromkeys(collections.NAMES, _load_documents),
+    VDSH: _load_vdsh,
 }
 """Values of a config's `data.source` -> function from the fields `data` to the data set."""
 
@@ -299,6 +313,8 @@ def _draw_split(data: ConfigDict, dataset: Dataset) -> Split:
         return split
     if data.get("unseen_classes", 0):
         return _draw_unseen(data, dataset)
+    if isinstance(dataset, VdshDataset):
+        return split_of(dataset)
     if _has_its_split(dataset):
         assert isinstance(dataset, ImageFiles)
         return split_by_roles(
@@ -354,7 +370,7 @@ def _roles_of(dataset: Dataset) -> Mapping[str, np.ndarray]:
 
 def _has_its_split(dataset: Dataset) -> bool:
     """Whether the data's lists say which images are queries, labeled and in the database."""
-    return "query" in _roles_of(dataset)
+    return "query" in _roles_of(dataset) or isinstance(dataset, VdshDataset)
 
 
 def check_unseen(data: ConfigDict, split: Split) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dsh_jax.data.documents.rows import word_rows
 from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary
+from dsh_jax.data.documents.weights import WeightInputs
 from dsh_jax.data.images.decoding import INTERPOLATIONS, LANCZOS, fit_image, through_jpeg
 from dsh_jax.data.vectors.inputs import VectorInputs
 from dsh_jax.errors import reason
@@ -111,7 +112,7 @@ class WordInputs:
         return content
 
 
-Inputs: TypeAlias = ImageInputs | WordInputs | VectorInputs
+Inputs: TypeAlias = ImageInputs | WordInputs | WeightInputs | VectorInputs
 """What an item is, and how it becomes what networks take."""
 
 
@@ -149,12 +150,14 @@ class Signature:
     @property
     def item_shape(self) -> tuple[int, ...]:
         """Of an image, `(height, width, channels)`, or of a vector, `(width,)`."""
-        assert not isinstance(self.inputs, WordInputs)
+        assert isinstance(self.inputs, ImageInputs | VectorInputs)
         return self.inputs.shape
 
     @property
     def num_words(self) -> int:
-        """Length of the vocabulary, of documents."""
+        """Length of the vocabulary, of documents and tf-idf rows."""
+        if isinstance(self.inputs, WeightInputs):
+            return self.inputs.num_words
         assert isinstance(self.inputs, WordInputs)
         return len(self.inputs.vocabulary.words)
 
@@ -180,6 +183,8 @@ def from_dict(content: dict[str, Any]) -> Signature:
             inputs = ImageInputs(**content["inputs"])
         elif content["kind"] == VectorInputs.kind:
             inputs = VectorInputs.from_dict(content["inputs"])
+        elif content["kind"] == WeightInputs.kind:
+            inputs = WeightInputs(**content["inputs"])
         elif content["kind"] == WordInputs.kind:
             fields = content["inputs"]
             words = tuple(str(word) for word in fields["words"])

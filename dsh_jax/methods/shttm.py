@@ -21,7 +21,13 @@ from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
 from dsh_jax.methods.base import Method, Network, NetworkRecipe, Recipe, Report, State
 from dsh_jax.methods.shttm_codes import learn_codes
 from dsh_jax.methods.shttm_hash import fit_hash_function, medians
-from dsh_jax.methods.word_players import TOPIC_FIELDS, topic_model, word_network, word_players
+from dsh_jax.methods.word_players import (
+    DOCUMENTS,
+    TOPIC_FIELDS,
+    topic_model,
+    word_network,
+    word_players,
+)
 from dsh_jax.networks.words import LinearHash
 from dsh_jax.retrieval.baselines import itq_rotation
 
@@ -145,4 +151,4 @@ def state_of(kernel: np.ndarray, threshold: np.ndarray, step: int) -> State:
 
 
 NETWORK_FIELDS: Rules = {"num_bits": Integer(1, 65536)}
-RECIPE = Recipe(build, FIELDS, NetworkRecipe(("documents",), NETWORK_FIELDS, network))
+RECIPE = Recipe(build, FIELDS, NetworkRecipe(DOCUMENTS, NETWORK_FIELDS, network))

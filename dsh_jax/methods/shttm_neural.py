@@ -38,7 +38,13 @@ from dsh_jax.methods.base import (
     update,
 )
 from dsh_jax.methods.players import Players
-from dsh_jax.methods.word_players import TOPIC_FIELDS, topic_model, word_network, word_players
+from dsh_jax.methods.word_players import (
+    DOCUMENTS,
+    TOPIC_FIELDS,
+    topic_model,
+    word_network,
+    word_players,
+)
 from dsh_jax.networks.words import TagDecoder, TagRecall, TopicDecoder, WordEncoder
 from dsh_jax.rng import named_key
 
@@ -264,4 +270,4 @@ def _with_untagged(batch: Batch) -> dict[str, jax.Array]:
     return joined
 
 
-RECIPE = Recipe(build, FIELDS, NetworkRecipe(("documents",), NETWORK_FIELDS, network))
+RECIPE = Recipe(build, FIELDS, NetworkRecipe(DOCUMENTS, NETWORK_FIELDS, network))

@@ -9,12 +9,16 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.documents.dataset import TextDataset
+from dsh_jax.data.documents.dataset import WordDataset
 from dsh_jax.data.documents.topics import infer_topics, learn_topics
+from dsh_jax.data.signature import WeightInputs, WordInputs
 from dsh_jax.errors import as_user_error
 from dsh_jax.fields import SEED, Integer, Rules, Text
 from dsh_jax.methods.base import Network
 from dsh_jax.methods.players import Players
+
+DOCUMENTS = (WordInputs.kind, WeightInputs.kind)
+"""The kinds of items that methods for documents take."""
 
 TOPIC_FIELDS: Rules = {
     "topics.seed": SEED,
@@ -48,7 +52,7 @@ def topic_model(
     Raises:
       UserError: the documents support fewer topics than bits.
     """
-    assert isinstance(dataset, TextDataset)
+    assert isinstance(dataset, WordDataset)
     with as_user_error():
         topics = learn_topics(
             dataset.counts[training],
