@@ -42,6 +42,7 @@ from dsh_jax.methods.word_players import (
     DOCUMENTS,
     TOPIC_FIELDS,
     topic_model,
+    with_untagged,
     word_network,
     word_players,
 )
@@ -118,7 +119,7 @@ class NeuralShttm:
           key: the run's key.
         """
         key = named_key(jax.random.fold_in(key, state.step), "dropout")
-        batch = _with_untagged(batch)
+        batch = with_untagged(batch)
 
         def loss_fn(params: dict[str, Params]) -> tuple[jax.Array, tuple[Metrics, dict]]:
             logits, stats = self.players.represent(
@@ -249,25 +250,6 @@ def standardised_topics(
     deviation = np.maximum(topics.std(axis=0), 1e-6)
     standardised = (topics - topics.mean(axis=0)) / deviation
     return standardised.astype(np.float32), f"{topics.shape[1]} topics by LDA"
-
-
-def _with_untagged(batch: Batch) -> dict[str, jax.Array]:
-    """Tagged and untagged documents as one batch, their rows of words padded to one width."""
-    joined = {name: array for name, array in batch.items() if not name.startswith("unlabeled")}
-    if "unlabeled_word" not in batch:
-        return joined
-    width = max(batch["word"].shape[1], batch["unlabeled_word"].shape[1])
-
-    def wide(array: jax.Array) -> jax.Array:
-        return jnp.pad(array, ((0, 0), (0, width - array.shape[1])))
-
-    untagged = jnp.zeros((len(batch["unlabeled_word"]), batch["label"].shape[1]))
-    joined["label"] = jnp.concatenate([batch["label"], untagged])
-    for name in ("word", "tfidf", "count"):
-        joined[name] = jnp.concatenate([wide(batch[name]), wide(batch[f"unlabeled_{name}"])])
-    if "target" in batch:
-        joined["target"] = jnp.concatenate([batch["target"], batch["unlabeled_target"]])
-    return joined
 
 
 RECIPE = Recipe(build, FIELDS, NetworkRecipe(DOCUMENTS, NETWORK_FIELDS, network))

@@ -103,9 +103,9 @@ def split_of(dataset: VdshDataset) -> Split:
       UserError: a part has too few rows with labels.
     """
     labels = dataset.labels
-    has_label = labels.any(axis=1) if dataset.multi_label else labels >= 0
+    has_label = np.asarray(labels.any(axis=1) if dataset.multi_label else labels >= 0)
     train, cv, test = (
-        np.flatnonzero((dataset.parts == number) & (dataset.has_words | np.bool(part != "train")))
+        np.flatnonzero((dataset.parts == number) & (dataset.has_words | (part != "train")))
         for number, part in enumerate(PARTS)
     )
     kept = {"train": train, "cv": cv, "test": test}

@@ -1,0 +1,46 @@
+"""Shared by the configs of VDSH and NASH; every field has a comment."""
+
+from ml_collections import ConfigDict
+
+from configs import default, shttm
+
+
+def get_config(source: str, num_bits: int, *, supervised: bool) -> ConfigDict:
+    """The fields that both methods share.
+
+    Args:
+      source: reuters21578 | 20newsgroups | jsonl | vdsh | ...
+      num_bits: code length.
+      supervised: whether codes explain the tags, too.
+    """
+    config = shttm.documents(source, num_bits)
+    config.supervised = supervised  # whether codes explain the tags as well as the words
+
+    config.encoder = ConfigDict()
+    config.encoder.hidden = 500  # units of a hidden layer; VDSH's public code: 500
+    config.encoder.layers = 2  # hidden layers; both papers: 2
+    config.encoder.dropout = 0.1  # probability for a unit of the last hidden layer
+    config.encoder.word_dropout = 0.0  # probability for a word of a document; ours
+    config.codes = ConfigDict()
+    # median: of each bit over the training documents, so that bits are balanced | middle: 0, where
+    # NASH's probability of a bit is one half.
+    config.codes.thresholds = "median"
+
+    config.loss = ConfigDict()
+    # Names of dsh_jax.losses, or "module:function".
+    config.loss.words = "reconstruction"
+    # What a word of a document counts in the loss of words: count | presence, 1 | tfidf
+    config.loss.word_weights = "count"
+    config.loss.kl_weight = 1.0  # of the divergence from the prior; 1 is the evidence lower bound
+    config.loss.kl_steps = 500  # over which that weight rises from 0; 0 is none
+    # auto: softmax_classification or sigmoid_classification, depending on the labels
+    config.loss.classification = "auto"
+    config.loss.tag_weight = 1.0  # of the loss of tags, if supervised
+
+    config.batch_size = 256  # tagged documents per step, over all devices; ours
+    config.unlabeled_batch_size = 64  # untagged ones; 0 if there are none
+    config.num_steps = 1000
+    config.optimizer = ConfigDict({"network": default.adam(1e-3)})
+    config.optimizer.network.b1 = 0.9
+    config.ema_decay = 0.99  # of the encoder, used by evaluation; 0 is off; ours
+    return config

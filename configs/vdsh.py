@@ -1,0 +1,12 @@
+"""Shared by the configs of VDSH."""
+
+from ml_collections import ConfigDict
+
+from configs import variational
+
+
+def get_config(source: str, num_bits: int, *, supervised: bool) -> ConfigDict:
+    """VDSH, or with `supervised` VDSH-S; arguments as for `variational.get_config`."""
+    config = variational.get_config(source, num_bits, supervised=supervised)
+    config.method = "vdsh"
+    return config
