@@ -160,7 +160,7 @@ def test_rows_of_an_encoder():
             inputs.matrix(wrong)
 
 
-@pytest.mark.parametrize("method", ["shttm", "shttm_neural"])
+@pytest.mark.parametrize("method", ["shttm", "shttm_neural", "vdsh"])
 def test_methods_learn_on_it(path, tmp_path, method):
     run = tmp_path / "run"
     train(vdsh_files.config(path, method), run, {})

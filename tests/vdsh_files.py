@@ -4,7 +4,7 @@ import numpy as np
 import scipy.io
 import scipy.sparse
 
-from configs import shttm, shttm_neural
+from tests import corpus
 
 SIZES = {"train": 120, "cv": 30, "test": 24}
 WORDS, SUBJECTS = 30, 3
@@ -36,13 +36,8 @@ def write(path, **changed):
 
 def config(path, method="shttm", num_bits=6):
     """A config for this file: seconds on one CPU core."""
-    config = {"shttm": shttm, "shttm_neural": shttm_neural}[method].get_config("vdsh", num_bits)
-    config.data.data_dir = str(path)
-    config.topics.cache = ""
-    config.topics.iterations = 3
-    config.encode_batch_size = 64
-    if method == "shttm_neural":
-        config.batch_size, config.unlabeled_batch_size, config.num_steps = 32, 0, 4
-        config.encoder.hidden, config.decoder.hidden = 16, 8
-        config.log_every_steps, config.eval_every_steps = 2, 3
+    config = corpus.config(path, method, num_bits)
+    config.data.source = "vdsh"
+    if method != "shttm":
+        config.unlabeled_batch_size = 0
     return config

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from dsh_jax import fields
 from dsh_jax.errors import UserError
 from dsh_jax.training.experiment import prepare
-from tools.attack.config import CASES, get_config
+from tools.attack.config import CASES, DOCUMENTS, get_config
 from tools.attack.report import Report
 from tools.attack.runs import ROOT, Fault, Scratch, in_fork
 
@@ -42,7 +42,8 @@ SECONDS = 60
 
 _ABSENT = object()
 _BITS = ("cifar10", "cnnh_cifar10", "cnnh_plus_cifar10", "nus_wide")
-_NO_CONFIGS = ("__init__", "cnnh", "shttm", "shttm_neural", "image_files")
+_NO_CONFIGS = ("__init__", "cnnh", "image_files", "nash", "shttm", "shttm_neural", "variational",
+               "vdsh")  # fmt: skip
 
 
 def shipped(folder: Path) -> dict[str, ConfigDict]:
@@ -146,7 +147,7 @@ def attack(scratch: Scratch, rng: random.Random, scale: float, report: Report) -
     configs |= {name: (get_config(name), scratch.corpus) for name in CASES}
     accepted: list[tuple[str, int, str]] = []
     for name, (config, data_dir) in configs.items():
-        if name not in CASES or name.startswith("shttm"):
+        if name not in CASES or name in DOCUMENTS:
             config.data.data_dir = str(data_dir)
         share = min(1.0, scale)
         tried, wrong, taken = in_fork(_check, config, scratch / "fuzz", share, rng.random())
