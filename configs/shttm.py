@@ -11,7 +11,7 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     """SHTTM in closed form.
 
     Args:
-      source: reuters21578 | 20newsgroups | jsonl.
+      source: reuters21578 | 20newsgroups | jsonl | csv | parquet | text_files | vdsh.
       num_bits: code length, and number of topics.
     """
     config = documents(source, num_bits)
@@ -65,7 +65,16 @@ def documents(source: str, num_bits: int) -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.source = source
-    config.data.data_dir = ""  # the archive, its folder, or the JSONL file
+    config.data.data_dir = ""  # the archive, its folder, or the file or folder of your own
+    # Columns of CSV and Parquet files, and keys of JSONL; empty is the column of the name before
+    # "_column", if there is one. Without ids, documents are named by their line or row.
+    config.data.id_column = ""
+    config.data.text_column = ""
+    config.data.tags_column = ""  # a list of strings, or a string of tags
+    config.data.test_column = ""  # true for the queries
+    config.data.tag_separator = ";"  # between the tags of a string; empty is none: one tag
+    config.data.max_characters = 1_000_000  # of a document of your own; 0 is no limit
+    config.data.max_tags = 1000  # different tags of your own documents; 0 is no limit
     config.data.split_seed = 0  # of the split, so that runs with several seeds can share one
     config.data.split_file = ""  # a split.json of another run, to share its split
     config.data.query_share = 0.0  # of the tagged documents; 0 is the official test set
@@ -77,6 +86,10 @@ def documents(source: str, num_bits: int) -> ConfigDict:
     config.data.stop_words = "english"  # left out; empty is none, else a file with one word a line
     # A regular expression: what a word is. This one: two letters or more, without digits.
     config.data.token_pattern = r"(?u)\b[^\W\d_]{2,}\b"
+    config.data.analyser = "words"  # words | characters, which need no pattern and no stop words
+    # Shortest and longest run of words or characters that is counted; 0 is 1, of characters 3 to 5.
+    config.data.ngram_min = 0
+    config.data.ngram_max = 0
     config.data.dry_run = False  # count and show the documents without training
 
     config.topics = ConfigDict()  # LDA, as many topics as bits

@@ -25,6 +25,8 @@ def get_config(source: str, num_bits: int, *, supervised: bool) -> ConfigDict:
     # median: of each bit over the training documents, so that bits are balanced | middle: 0, where
     # NASH's probability of a bit is one half.
     config.codes.thresholds = "median"
+    # Standard deviation over a batch of a bit's mean, or logit; 0: the papers, which leave it free.
+    config.codes.sharpness = 0.0
 
     config.loss = ConfigDict()
     # Names of dsh_jax.losses, or "module:function".

@@ -77,7 +77,7 @@ def test_bits_of_nash_are_drawn_and_have_the_gradient_of_their_probability():
 
 
 def test_thresholds_are_running_medians():
-    stream = CodeStream(2, median=True)
+    stream = CodeStream(2, median=True, sharpness=0.0)
     features = jnp.array([[1.0, 0], [2, 0], [9, 4]])
     kernel = jnp.eye(2)
     kept = {"params": {"Dense_0": {"kernel": kernel, "bias": jnp.array([0.0, 1.0])}},
@@ -87,7 +87,7 @@ def test_thresholds_are_running_medians():
     np.testing.assert_allclose(new["batch_stats"]["median"], [0.95 + 0.05 * 2, 0.05 * 1])
     np.testing.assert_allclose(stream.apply(kept, features, train=False),
                                means - jnp.array([1.0, 0.0]))  # fmt: skip
-    middle = CodeStream(2, median=False)
+    middle = CodeStream(2, median=False, sharpness=0.0)
     assert "batch_stats" not in middle.init(jax.random.key(0), features, train=False)
 
 

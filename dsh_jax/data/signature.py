@@ -109,6 +109,8 @@ class WordInputs:
         content = {"words": list(vocabulary.words), "idf": vocabulary.idf.tolist()}
         if vocabulary.token_pattern != LETTERS:  # files of version 0.2 know no other
             content["token_pattern"] = vocabulary.token_pattern
+        if (vocabulary.analyser, vocabulary.ngrams) != ("words", (1, 1)):  # nor version 0.4
+            content |= {"analyser": vocabulary.analyser, "ngrams": list(vocabulary.ngrams)}
         return content
 
 
@@ -191,7 +193,10 @@ def from_dict(content: dict[str, Any]) -> Signature:
             pattern = fields.get("token_pattern", LETTERS)
             if not Pattern().allows(pattern):
                 raise ValueError(f"token_pattern should be {Pattern().allowed}")
-            inputs = WordInputs(Vocabulary(words, np.array(fields["idf"], np.float64), pattern))
+            shortest, longest = fields.get("ngrams", (1, 1))
+            analyser = fields.get("analyser", "words")
+            idf = np.array(fields["idf"], np.float64)
+            inputs = WordInputs(Vocabulary(words, idf, pattern, analyser, (shortest, longest)))
         else:
             raise ValueError(f"unknown kind {content['kind']!r}")
         return Signature(inputs, content["labels"], tuple(content["class_names"]))

@@ -26,6 +26,7 @@ from dsh_jax.methods.base import (
     Params,
     Stage,
     State,
+    Variables,
     advance,
     update,
 )
@@ -42,6 +43,7 @@ NETWORK_FIELDS: Rules = {
     "encoder.dropout": Number(least=0, below=1),
     "encoder.word_dropout": Number(least=0, below=1),
     "codes.thresholds": Choice(("median", "middle")),
+    "codes.sharpness": Number(least=0),
 }
 FIELDS: Rules = {
     "supervised": Switch(),
@@ -167,14 +169,14 @@ def build(config: ConfigDict, signature: Signature, latent: Latent, codes: str) 
     Raises:
       UserError: a loss is invalid.
     """
-    sizes = {"classes": signature.num_classes, "words": signature.num_words, "width": 32}
+    classes = signature.num_classes
     networks = {**encoder(config, signature), "words": TopicDecoder(signature.num_words)}
-    losses = {"words": slots.from_config(config, "words", **sizes)}
+    losses = {"words": slots.from_config(config, "words", words=signature.num_words, width=32)}
     if latent.num_variances:
         networks["variances"] = LogVariance(latent.num_variances)
     if config.supervised:
-        networks["tags"] = TagDecoder(signature.num_classes, 0)
-        losses["tags"] = slots.classification(config, signature.labels, **sizes)
+        networks["tags"] = TagDecoder(classes, 0)
+        losses["tags"] = slots.classification(config, signature.labels, classes=classes)
     of_code = ((config.num_bits,),)
     model = Variational(
         players=word_players(networks, "features", {"words": of_code, "tags": of_code}),
@@ -209,7 +211,10 @@ def encoder(config: ConfigDict, signature: Signature) -> dict[str, nn.Module]:
             signature.num_words, settings.hidden, settings.layers, settings.dropout,
             settings.word_dropout,
         ),
-        "codes": CodeStream(config.num_bits, config.codes.thresholds == "median", AXIS),
+        "codes": CodeStream(
+            config.num_bits, config.codes.thresholds == "median", float(config.codes.sharpness),
+            AXIS,
+        ),
     }  # fmt: skip
 
 
@@ -217,7 +222,7 @@ def network(config: ConfigDict, signature: Signature) -> Network:
     """What makes codes of `word` and `tfidf`, `[batch, width]`."""
     players = word_players(encoder(config, signature), "features")
 
-    def encode(kept: dict, inputs: Batch) -> jax.Array:
+    def encode(kept: Variables, inputs: Batch) -> jax.Array:
         features = players.evaluate(kept, "features", inputs["word"], inputs["tfidf"])
         return nn.sigmoid(players.evaluate(kept, "codes", features))
 

@@ -44,18 +44,26 @@ class CodeStream(nn.Module):
     Attributes:
       num_bits: length of the code.
       median: whether thresholds are the running medians of the training batches; else they are 0.
-      axis_name: device axis over which medians are averaged.
+      sharpness: standard deviation of a mean over the batch, as for `streams.HashStream`, where
+        means are 0 in the average; 0 for a plain dense layer.
+      axis_name: device axis over which statistics are averaged.
     """
 
     num_bits: int
     median: bool
+    sharpness: float
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, features: jax.Array, *, train: bool) -> jax.Array:
         """Maps features `[batch, hidden]` to means `[batch, num_bits]`; not in training, to means
         above the thresholds."""
-        means = nn.Dense(self.num_bits)(features)
+        means = nn.Dense(self.num_bits, use_bias=not self.sharpness)(features)
+        if self.sharpness:
+            means = self.sharpness * nn.BatchNorm(
+                use_running_average=not train, momentum=0.9, use_bias=False, use_scale=False,
+                axis_name=self.axis_name,
+            )(means)  # fmt: skip
         if not self.median:
             return means
         threshold = self.variable("batch_stats", "median", jnp.zeros, (self.num_bits,))
