@@ -14,6 +14,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.training.experiment import prepare
 from dsh_jax.training.loop import train
+from dsh_jax.training.workdir import check_same_config
 from tests import corpus
 from tests.collection_files import same
 from tests.commands import refused
@@ -271,3 +272,21 @@ def test_the_commands_refuse_in_one_sentence(tmp_path):
         "--config.data.source=csv", f"--config.data.data_dir={path}",
     )  # fmt: skip
     assert "has no column 'text': set data.text_column to one of its columns" in sentence
+
+
+def test_a_run_of_an_earlier_config_goes_on(tmp_path):
+    config = corpus.config(corpus.write(tmp_path / "c.jsonl"))
+    earlier = config.to_dict()
+    new = ("analyser", "ngram_min", "ngram_max", "tag_separator", "max_characters", "max_tags",
+           *(f"{column}_column" for column in ("id", "text", "tags", "test")))  # fmt: skip
+    for field in new:
+        del earlier["data"][field]
+    (tmp_path / "run/checkpoints/3").mkdir(parents=True)
+    write(tmp_path / "run/config.json", json.dumps(earlier))
+    assert check_same_config(tmp_path / "run", config)
+    config.data.text_column = "body"
+    with pytest.raises(UserError, match="data.text_column"):
+        check_same_config(tmp_path / "run", config)
+    # Without them documents are read as they were, without limits.
+    del config.data[new[0]], config.data["max_tags"], config.data["text_column"]
+    prepare(config, tmp_path / "none")

@@ -30,7 +30,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     Raises:
       UserError: a loss is invalid.
     """
-    latent = Latent(num_variances=int(config.codes.noise), sample=sample, kl=kl)
+    latent = Latent(int(config.codes.noise), sample, kl, first_log_variance=-2.0)
     return variational.build(config, signature, latent, "nash")
 
 
@@ -43,12 +43,12 @@ def sample(key: jax.Array, logits: jax.Array, log_variance: jax.Array | None) ->
       log_variance: of the noise of each document, `[batch, 1]`; None for no noise.
 
     Returns:
-      Bits 0 and 1 with the gradient of their probabilities, `[batch, num_bits]`.
+      Bits of -1 and 1 with the gradient of their means, and the noise, `[batch, num_bits]`.
     """
     bit_key, noise_key = jax.random.split(key)
-    probability = jax.nn.sigmoid(logits)
-    drawn = jax.random.bernoulli(bit_key, jax.lax.stop_gradient(probability))
-    bits = probability + jax.lax.stop_gradient(drawn - probability)
+    mean = jnp.tanh(logits / 2)
+    drawn = jnp.where(jax.random.bernoulli(bit_key, jax.nn.sigmoid(logits)), 1.0, -1.0)
+    bits = mean + jax.lax.stop_gradient(drawn - mean)
     if log_variance is None:
         return bits
     return bits + jnp.exp(0.5 * log_variance) * jax.random.normal(noise_key, bits.shape)

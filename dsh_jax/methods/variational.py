@@ -72,11 +72,13 @@ class Latent:
         there are none -> codes to decode `[batch, num_bits]`.
       kl: means `[num_bits]`, log-variances `[num_variances]` or None -> the divergence of one
         document's code from the prior.
+      first_log_variance: at the beginning of training.
     """
 
     num_variances: int
     sample: Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array]
     kl: Callable[[jax.Array, jax.Array | None], jax.Array]
+    first_log_variance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def build(config: ConfigDict, signature: Signature, latent: Latent, codes: str) 
     networks = {**encoder(config, signature), "words": TopicDecoder(signature.num_words)}
     losses = {"words": slots.from_config(config, "words", words=signature.num_words, width=32)}
     if latent.num_variances:
-        networks["variances"] = LogVariance(latent.num_variances)
+        networks["variances"] = LogVariance(latent.num_variances, latent.first_log_variance)
     if config.supervised:
         networks["tags"] = TagDecoder(classes, 0)
         losses["tags"] = slots.classification(config, signature.labels, classes=classes)

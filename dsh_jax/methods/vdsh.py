@@ -26,7 +26,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     Raises:
       UserError: a loss is invalid.
     """
-    latent = Latent(num_variances=config.num_bits, sample=sample, kl=kl)
+    latent = Latent(config.num_bits, sample, kl)
     return variational.build(config, signature, latent, "vdsh")
 
 

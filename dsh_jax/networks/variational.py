@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from dsh_jax.networks.words import WordLayer
 
 _MOMENTUM = 0.95  # of a running median, per step
+_MOST_LOG = 2.0  # by which a log-variance leaves its first value
 
 
 class WordFeatures(nn.Module):
@@ -77,16 +78,22 @@ class CodeStream(nn.Module):
 
 
 class LogVariance(nn.Module):
-    """The logarithm of a variance, from features; 0 at first.
+    """The logarithm of a variance, from features.
+
+    It stays near its first value: a step changes hundreds of weights, and an exponential of their
+    sum would soon be huge.
 
     Attributes:
       outputs: how many variances.
+      first: its value at the beginning.
     """
 
     outputs: int
+    first: float
 
     @nn.compact
     def __call__(self, features: jax.Array, *, train: bool) -> jax.Array:
         """Maps features `[batch, hidden]` to `[batch, outputs]`."""
         del train  # all networks have the same signature
-        return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)(features)
+        x = nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)(features)
+        return self.first + _MOST_LOG * jnp.tanh(x / _MOST_LOG)
