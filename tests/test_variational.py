@@ -110,6 +110,21 @@ def stepped(path, tmp_path, method, **changed):
     return experiment, before, unreplicate(state), unreplicate(metrics)
 
 
+def test_decoders_begin_with_frequencies(path, tmp_path):
+    experiment = prepare(corpus.config(path, "nash"), tmp_path / "none")
+    dataset, ids = experiment.dataset, experiment.split.training
+    state = experiment.method.prepare(experiment.method.init(jax.random.key(0)), dataset, ids)
+    counts = dataset.counts[ids].toarray()
+    often = counts.sum(axis=0) + counts.sum() / (counts > 0).sum()
+    words = state.params["words"]["topics"]["bias"]
+    np.testing.assert_allclose(np.exp(words), often / often.sum(), rtol=1e-5)
+    tags = dataset.labels[experiment.split.labeled]  # those without tags say nothing
+    share = (tags.sum(axis=0) + 0.5) / (len(tags) + 1)
+    factors = state.params["tags"]["factors"]
+    np.testing.assert_allclose(1 / (1 + np.exp(-factors["bias"])), share, rtol=1e-5)
+    assert factors["kernel"].any()
+
+
 def test_the_loss_is_the_weighted_sum_of_its_terms(path, tmp_path):
     weights = {"loss.kl_weight": 0.8, "loss.kl_steps": 4, "loss.tag_weight": 3.0}
     _, _, _, found = stepped(path, tmp_path, "vdsh", **weights)
