@@ -17,6 +17,7 @@ import numpy as np
 
 from dsh_jax import encoder_files
 from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.documents.rows import sparse_rows
 from dsh_jax.data.items import Failure, Prepared, prepare_batches
 from dsh_jax.data.signature import Signature
 from dsh_jax.devices import Batch, Devices, compile_encode, pick_devices, replicate
@@ -25,6 +26,9 @@ from dsh_jax.errors import UserError
 from dsh_jax.forward import Finish, Outputs, packed_bits, run_batches, run_dataset, sigmoid, softmax
 from dsh_jax.networks.graded import Graded
 from dsh_jax.origin import Origin
+
+BLOCK = 2**16
+"""Documents whose relaxed codes are in memory at a time."""
 
 
 class UnreadableItems(UserError):
@@ -83,6 +87,8 @@ class Encoder:
         self._devices = devices
         self._stacked = replicate(self._variables, devices)
         self._encode = compile_encode(network.encode, devices)
+        on_host = all(device.platform == "cpu" for device in devices)
+        self._encode_sparse = network.encode_sparse if on_host else None
         self._classify = network.classify and compile_encode(network.classify, devices)
         self._represent = network.represent and compile_encode(network.represent, devices)
         self._both: Outputs | None = None  # compiled when first asked for
@@ -264,7 +270,12 @@ class Encoder:
           ids: `[n]`.
           finish: relaxed codes `[m, num_bits]` -> what is kept, e.g. `packed_bits`.
         """
-        return self._of_dataset(self._encode, dataset, ids, finish)
+        if self._encode_sparse is None:
+            return self._of_dataset(self._encode, dataset, ids, finish)
+        return np.concatenate([
+            finish(self._encode_sparse(self._variables, dataset.features(ids[at : at + BLOCK])))
+            for at in range(0, max(len(ids), 1), BLOCK)
+        ])  # fmt: skip
 
     def classify_dataset(
         self, dataset: Dataset, ids: np.ndarray, *, finish: Finish
@@ -299,6 +310,13 @@ class Encoder:
             batch_size=per_device * len(self._devices), devices=self._devices, finish=finish,
         )  # fmt: skip
 
+    def _of_rows(self, inputs: Mapping[str, np.ndarray], num_real: int) -> np.ndarray:
+        """Relaxed codes of rows of words, as `encode_dataset` makes them to the last bit."""
+        assert self._encode_sparse is not None
+        word, tfidf = (inputs[name][:num_real] for name in ("word", "tfidf"))
+        rows = sparse_rows(word, tfidf, self.signature.num_words)
+        return self._encode_sparse(self._variables, rows)
+
     def _run(
         self,
         compiled: Outputs,
@@ -324,7 +342,10 @@ class Encoder:
                     positions.append(batch.positions)
                     yield batch.inputs, len(batch.positions)
 
-        outputs = run_batches(compiled, self._stacked, batches(), self._devices, finish)
+        if compiled is self._encode and self._encode_sparse is not None:
+            outputs = [finish(self._of_rows(*batch)) for batch in batches()]
+        else:
+            outputs = run_batches(compiled, self._stacked, batches(), self._devices, finish)
         if failures:
             dim = len(self.class_names) if compiled is self._classify else self.num_bits
             outputs = outputs or [finish(np.zeros((0, dim), np.float32))]

@@ -51,6 +51,13 @@ def test_two_improvements_are_both_named():
     assert table.row_name(both) == "neural SHTTM: nonlinear and learned uncertainty alone"
 
 
+def test_learned_codes_in_the_database_have_a_row_of_their_own():
+    learned = result("shttm", 32, 0, 0, dataset="20newsgroups", split_checksum="d",
+                     database_codes="learned")  # fmt: skip
+    assert table.row_name(learned) == "SHTTM, published, learned codes in the database"
+    table.check([*CONTENTS, learned])
+
+
 @pytest.mark.parametrize("field", ["split_checksum", "rules", "protocol"])
 def test_what_was_not_measured_alike_is_refused(field):
     table.check(CONTENTS)

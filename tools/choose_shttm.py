@@ -66,8 +66,11 @@ def choose(experiment: Experiment) -> dict[str, list[dict[str, Any]]]:
         kernel = fit_hash_function(features, learned.codes, ridge=settings.hash_ridge)
         for form, fields in FORMS.items():
             settings.update(fields)
-            bits = shttm.binarisation(settings, learned.codes, kernel, features, seed=config.seed)
-            tried[form].append(chosen | scores(experiment, shttm.state_of(*bits, 0)))
+            rotation, threshold = shttm.binarisation(
+                settings, learned.codes, kernel, features, seed=config.seed
+            )
+            state = shttm.state_of(kernel @ rotation, threshold, 0)
+            tried[form].append(chosen | scores(experiment, state))
     return {form: sorted(rows, key=lambda r: -r["validation_map"]) for form, rows in tried.items()}
 
 

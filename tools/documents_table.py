@@ -43,6 +43,8 @@ def variant(content: Content) -> str:
 def row_name(content: Content) -> str:
     """The name of a result's row."""
     name = METHODS[content["codes"]]
+    if content.get("database_codes") == "learned":
+        name += ", learned codes in the database"
     return f"{name}: {variant(content)}" if variant(content) else name
 
 

@@ -3,6 +3,8 @@
 A method is a dataclass of pure functions over pytrees; the training loop needs nothing else.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy  # loads scipy.sparse when it is first used
 from flax import struct
 from ml_collections import ConfigDict
 
@@ -48,6 +51,21 @@ class State:
     ema: dict[str, dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What a method in closed form has learned.
+
+    Attributes:
+      state: after training.
+      codes: packed codes of the training items, uint8 `[n, ceil(num_bits / 8)]` in the order of
+        `split.training`, that these items have in the database in place of the network's; None for
+        the network's.
+    """
+
+    state: State
+    codes: np.ndarray | None = None
+
+
 Step = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
 Report = Callable[[int, Mapping[str, float]], None]
 
@@ -82,12 +100,16 @@ class Network:
         classifier.
       represent: variables, inputs -> features `[batch, features]`, from which codes and logits are
         computed; None where there are none in between.
+      encode_sparse: variables on the host, features of documents as `Dataset.features` gives them
+        -> what `encode` returns, up to rounding; for a network that is one sparse product, which
+        the CPU does faster without padded rows. None for others.
     """
 
     init: Callable[[jax.Array], Variables]
     encode: Callable[[Variables, Batch], jax.Array]
     classify: Callable[[Variables, Batch], jax.Array] | None = None
     represent: Callable[[Variables, Batch], jax.Array] | None = None
+    encode_sparse: Callable[[Variables, scipy.sparse.csr_array], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,8 +137,8 @@ class Method:
       stages: run in this order; empty for a method in closed form.
       synthesize: state, key, labels `[batch, classes]` -> images in [-1, 1], for a method that
         generates images.
-      fit: dataset, split, report -> the state after training, for a method in closed form; it
-        calls `report` with the number and the metrics of each iteration.
+      fit: dataset, split, report -> what is learned, for a method in closed form; it calls
+        `report` with the number and the metrics of each iteration.
       learn_targets: dataset, ids of the training items `[n]` -> their targets `[n, num_bits]`, and
         a line for the log. It runs before the first step; every batch then holds the targets of
         its items as `target`.
@@ -136,7 +158,7 @@ class Method:
     init: Callable[[jax.Array], State]
     stages: tuple[Stage, ...] = ()
     synthesize: Callable[[State, jax.Array, jax.Array], jax.Array] | None = None
-    fit: Callable[[Dataset, Split, Report], State] | None = None
+    fit: Callable[[Dataset, Split, Report], Fitted] | None = None
     learn_targets: Callable[[Dataset, np.ndarray], tuple[np.ndarray, str]] | None = None
     prepare: Callable[[State, Dataset, np.ndarray], State] | None = None
     precompute: Callable[[State, Batch], jax.Array] | None = None

@@ -31,3 +31,20 @@ def word_rows(
     weight, count = np.zeros(taken.shape, np.float32), np.zeros(taken.shape, np.float32)
     word[taken], weight[taken], count[taken] = tfidf.indices, tfidf.data, counts.data
     return {"word": word, "tfidf": weight, "count": count}
+
+
+def sparse_rows(
+    word: np.ndarray, tfidf: np.ndarray, num_words: int
+) -> scipy.sparse.csr_array:
+    """The tf-idf that `word_rows` was given.
+
+    Args:
+      word, tfidf: what it returned, `[m, width]`.
+      num_words: of the vocabulary.
+
+    Returns:
+      float32 CSR `[m, num_words]`.
+    """
+    taken = tfidf > 0  # all but the padding
+    starts = np.append(0, np.cumsum(taken.sum(axis=1)))
+    return scipy.sparse.csr_array((tfidf[taken], word[taken], starts), (len(word), num_words))
