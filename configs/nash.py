@@ -10,6 +10,7 @@ def get_config(source: str, num_bits: int, *, supervised: bool) -> ConfigDict:
     config = variational.get_config(source, num_bits, supervised=supervised)
     config.method = "nash"
     config.codes.thresholds = "middle"
+    config.loss.kl_weight = 0.1
     config.codes.sharpness = 2.0  # ours: keeps bits balanced
     # Whether decoded codes have noise whose variance depends on the document; NASH-N, NASH-DN.
     config.codes.noise = True

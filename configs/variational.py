@@ -32,17 +32,17 @@ def get_config(source: str, num_bits: int, *, supervised: bool) -> ConfigDict:
     # Names of dsh_jax.losses, or "module:function".
     config.loss.words = "reconstruction"
     # What a word of a document counts in the loss of words: count | presence, 1 | tfidf
-    config.loss.word_weights = "count"
-    config.loss.kl_weight = 1.0  # of the divergence from the prior; 1 is the evidence lower bound
-    config.loss.kl_steps = 500  # over which that weight rises from 0; 0 is none
+    config.loss.word_weights = "tfidf"
+    config.loss.kl_weight = 0.3  # of the divergence from the prior
+    config.loss.kl_steps = 250  # over which that weight rises from 0; 0 is none
     # auto: softmax_classification or sigmoid_classification, depending on the labels
     config.loss.classification = "auto"
-    config.loss.tag_weight = 1.0  # of the loss of tags, if supervised
+    config.loss.tag_weight = 30.0  # of the loss of tags, if supervised; VDSH-S: 1
 
-    config.batch_size = 256  # tagged documents per step, over all devices; ours
-    config.unlabeled_batch_size = 64  # untagged ones; 0 if there are none
-    config.num_steps = 1000
-    config.optimizer = ConfigDict({"network": default.adam(1e-3)})
+    config.batch_size = 128  # tagged documents per step, over all devices; ours
+    config.unlabeled_batch_size = 32  # untagged ones; 0 if there are none
+    config.num_steps = 500
+    config.optimizer = ConfigDict({"network": default.adam(2e-3)})
     config.optimizer.network.b1 = 0.9
-    config.ema_decay = 0.99  # of the encoder, used by evaluation; 0 is off; ours
+    config.ema_decay = 0.97  # of the encoder, used by evaluation; 0 is off; ours
     return config

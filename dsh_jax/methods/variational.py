@@ -5,19 +5,16 @@ words. VDSH and NASH differ in the distribution, which is a `Latent`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
 from dsh_jax.data.batches import BatchSpec
-from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.documents.dataset import WordDataset
 from dsh_jax.data.signature import Signature
 from dsh_jax.devices import AXIS, Batch
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
@@ -34,6 +31,7 @@ from dsh_jax.methods.base import (
     advance,
     update,
 )
+from dsh_jax.methods.frequencies import with_frequencies
 from dsh_jax.methods.players import Players
 from dsh_jax.methods.word_players import with_untagged, word_players
 from dsh_jax.networks.variational import CodeStream, LogVariance, WordFeatures
@@ -208,39 +206,6 @@ def build(config: ConfigDict, signature: Signature, latent: Latent, codes: str) 
             "unlabeled_batch_size": config.unlabeled_batch_size,
         },
     )
-
-
-def with_frequencies(
-    word_weights: str, state: State, dataset: Dataset, ids: np.ndarray
-) -> State:
-    """The state before the first step, with decoders that know how frequent words and tags are.
-
-    Their biases are logarithms of frequencies, for words, and log-odds, for tags. Learned from 0,
-    they would take most of a short training, in which codes stand in for them.
-
-    Args:
-      word_weights: as for `Variational`.
-      state: as it is initialised.
-      dataset: of documents.
-      ids: of the training documents, `[n]`.
-    """
-    assert isinstance(dataset, WordDataset)
-    rows = (dataset.tfidf if word_weights == "tfidf" else dataset.counts)[ids]
-    if word_weights == "presence":
-        rows = rows.minimum(1)
-    # As if each word stood once more in the data, and each tag half a time more.
-    often = np.asarray(rows.sum(axis=0)).ravel() + rows.sum() / rows.nnz
-    biases = {"words": ("topics", np.log(often / often.sum()))}
-    if "tags" in state.params:
-        tags = dataset.multi_hot(ids)
-        tags = tags[tags.any(axis=1)]
-        share = (tags.sum(axis=0) + 0.5) / (len(tags) + 1)
-        biases["tags"] = ("factors", np.log(share / (1 - share)))
-    params = dict(state.params)
-    for player, (layer, bias) in biases.items():
-        dense = {**params[player][layer], "bias": jnp.asarray(bias, jnp.float32)}
-        params[player] = {**params[player], layer: dense}
-    return replace(state, params=params)
 
 
 def encoder(config: ConfigDict, signature: Signature) -> dict[str, nn.Module]:
