@@ -111,7 +111,9 @@ def stepped(path, tmp_path, method, **changed):
 
 
 def test_decoders_begin_with_frequencies(path, tmp_path):
-    experiment = prepare(corpus.config(path, "nash"), tmp_path / "none")
+    config = corpus.config(path, "nash")
+    config.loss.word_weights = "count"
+    experiment = prepare(config, tmp_path / "none")
     dataset, ids = experiment.dataset, experiment.split.training
     state = experiment.method.prepare(experiment.method.init(jax.random.key(0)), dataset, ids)
     counts = dataset.counts[ids].toarray()
