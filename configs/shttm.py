@@ -33,6 +33,20 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     # of the hash function on the training documents ("function").
     config.codes.fitted_to = "function"
     config.codes.thresholds = "mean"  # of each bit; "median": the paper, balanced bits
+    # Learns how much each missing tag counts, as one that nobody may have thought of, in place of
+    # codes.missing. False: the paper.
+    config.codes.exposure = False
+    # A missing tag is partly expected beside tags that it often comes with. False: the paper.
+    config.codes.correlated_tags = False
+    config.exposure = ConfigDict()
+    config.exposure.precision = 1.0  # of tags; the lower, the less missing tags count
+    # Of the prior of exposure: alpha - 1 documents more that are exposed to a tag, and beta - 1
+    # that are not.
+    config.exposure.alpha = 1.0
+    config.exposure.beta = 1.0
+    config.correlation = ConfigDict()
+    config.correlation.weight = 0.5  # of what is expected
+    config.correlation.smoothing = 5.0  # documents without a second tag, added to each tag's
     return config
 
 

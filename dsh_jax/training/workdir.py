@@ -17,6 +17,7 @@ from dsh_jax.data.documents.vocabulary import LETTERS
 from dsh_jax.data.images.decoding import LANCZOS, MOST_PIXELS
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, write_json
+from dsh_jax.methods import shttm_improvements
 from dsh_jax.networks.backbones import BACKBONES
 
 # These may differ between a run and its resumption: they do not change what is learned.
@@ -32,6 +33,7 @@ _NEW_FIELDS = {
     "generator.image_size": -1,
     "augment.least_area": 1.0,
     "augment.colour": 0.0,
+    **shttm_improvements.NEW_FIELDS,
 }
 
 

@@ -1,0 +1,180 @@
+"""Scores a config of SHTTM on validation documents, in seconds; the queries are never read.
+
+Validation documents ask for training documents, as queries will; a checkpoint is chosen as
+`train.py` does, by mAP of the validation documents among themselves.
+"""
+
+import functools
+import json
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import documents_arms
+from dsh_jax import fields
+from dsh_jax.data.batches import make_batch
+from dsh_jax.data.targets import Targets
+from dsh_jax.devices import compile_encode, compile_step, replicate, shard, unreplicate
+from dsh_jax.forward import packed_bits, run_dataset
+from dsh_jax.methods import shttm, shttm_improvements, shttm_neural
+from dsh_jax.methods.base import State, kept_variables
+from dsh_jax.methods.shttm_codes import ShttmCodes, learn_codes
+from dsh_jax.methods.shttm_hash import fit_hash_function
+from dsh_jax.methods.word_players import topic_model
+from dsh_jax.retrieval.counts import distance_counts, without_self
+from dsh_jax.retrieval.ranking import average_precision, precision_at
+from dsh_jax.training.experiment import build_method, find_recipe, prepare
+
+Scores = dict[str, float]
+_CODE_FIELDS = ("present", "missing", "tag_ridge", "topic_weight", "iterations", "tolerance",
+                "dtype", "exposure", "correlated_tags")  # fmt: skip
+
+
+class Bench:
+    """The documents of one draw, ready to score configs."""
+
+    def __init__(self, collection: str, data_dir: str, draw: int) -> None:
+        """Reads the documents.
+
+        Args:
+          collection: a key of `documents_arms.SOURCES`.
+          data_dir: where its archive is.
+          draw: the seed of training and of the split.
+        """
+        config = documents_arms.untuned(collection, "rotated")
+        config.data.data_dir = data_dir
+        self._draw(config, draw)
+        experiment = prepare(config, None)
+        self._config, self.draw = config, draw
+        self.dataset, self.split = experiment.dataset, experiment.split
+        self._signature = experiment.signature
+        self._devices = jax.local_devices()[:1]
+        self._learned = functools.lru_cache(maxsize=4)(self._learn)
+        self._kernel = functools.lru_cache(maxsize=4)(self._fit)
+        self._encode = functools.lru_cache(maxsize=4)(self._compiled)
+
+    @staticmethod
+    def _draw(config: ConfigDict, draw: int) -> None:
+        config.seed = config.data.split_seed = draw
+
+    @functools.cached_property
+    def _topics(self) -> np.ndarray:
+        ids = self.split.training
+        return topic_model(self._config, self.dataset, ids)(ids)
+
+    @functools.cached_property
+    def _features(self) -> Any:
+        return self.dataset.features(self.split.training)
+
+    def score(self, config: ConfigDict) -> Scores:
+        """precision@100 and mAP of validation documents among training documents, and more.
+
+        Args:
+          config: of an arm; its seeds are set to this draw.
+
+        Returns:
+          Also `validation_map`, `step` of the checkpoint that was measured, and `seconds`.
+
+        Raises:
+          UserError, ValueError: the settings are invalid, or weights are too far apart.
+        """
+        config = config.copy_and_resolve_references()
+        self._draw(config, self.draw)
+        find_recipe(config)
+        began = time.perf_counter()
+        found = self._neural(config) if config.method == "shttm_neural" else self._closed(config)
+        return found | {"seconds": time.perf_counter() - began}
+
+    def _closed(self, config: ConfigDict) -> Scores:
+        settings = config.codes
+        key = json.dumps(
+            [{name: settings[name] for name in _CODE_FIELDS}, config.exposure.to_dict(),
+             config.correlation.to_dict()]
+        )  # fmt: skip
+        learned = self._learned(key)
+        kernel = self._kernel(key, float(settings.hash_ridge))
+        kernel, threshold = shttm.binarisation(
+            settings, learned.codes, kernel, self._features, seed=config.seed
+        )
+        state = shttm.state_of(kernel, threshold, len(learned.objectives))
+        encode = functools.partial(self._codes, config, state)
+        return self._measured(encode) | {
+            "validation_map": self._among_themselves(encode), "step": len(learned.objectives)
+        }  # fmt: skip
+
+    def _learn(self, key: str) -> ShttmCodes:
+        codes, exposure, correlation = json.loads(key)
+        config = ConfigDict({"codes": codes, "exposure": exposure, "correlation": correlation})
+        tags = self.dataset.multi_hot(self.split.training)
+        return learn_codes(
+            tags, self._topics, **shttm.code_options(config.codes),
+            **shttm_improvements.options(config, tags),
+        )  # fmt: skip
+
+    def _fit(self, key: str, ridge: float) -> np.ndarray:
+        return fit_hash_function(self._features, self._learned(key).codes, ridge=ridge)
+
+    def _neural(self, config: ConfigDict) -> Scores:
+        method = build_method(config, self._signature)
+        (stage,), ids = method.stages, self.split.training
+        targets = None
+        if method.learn_targets is not None:
+            targets = Targets(ids, shttm_neural.standardised(self._topics))
+        state = jax.jit(method.init)(jax.random.key(config.seed))
+        assert method.prepare is not None
+        stacked = replicate(method.prepare(state, self.dataset, ids), self._devices)
+        step_fn = compile_step(stage.step, config.seed, self._devices)
+        best, top = None, {"validation_map": -np.inf}
+        for step in range(1, config.num_steps + 1):
+            batch = make_batch(self.dataset, self.split, stage.batch, step - 1, targets)
+            stacked, _ = step_fn(stacked, shard(batch, self._devices))
+            if step % config.eval_every_steps and step < config.num_steps:
+                continue
+            state = unreplicate(stacked)
+            score = self._among_themselves(functools.partial(self._codes, config, state))
+            if score > top["validation_map"]:
+                best, top = state, {"validation_map": score, "step": step}
+        if best is None:  # not finite
+            raise ValueError(f"no validation mAP in {config.num_steps} steps")
+        return self._measured(functools.partial(self._codes, config, best)) | top
+
+    def _codes(self, config: ConfigDict, state: State, ids: np.ndarray) -> np.ndarray:
+        """Packed codes of some documents."""
+        network = find_recipe(config).network
+        values = {name: fields.get(config, name) for name in network.fields}
+        encode = self._encode(config.method, json.dumps(values))
+        stacked = replicate(kept_variables(state), self._devices)
+        return run_dataset(
+            encode, stacked, self.dataset, ids, batch_size=config.encode_batch_size,
+            devices=self._devices, finish=packed_bits,
+        )  # fmt: skip
+
+    def _compiled(self, method: str, values: str) -> Any:
+        """What encodes with a network; shared by all settings that have the same one."""
+        flat = json.loads(values)
+        arm = "linear" if method == "shttm_neural" else "rotated"
+        config = documents_arms.untuned(next(iter(documents_arms.SOURCES)), arm)
+        config.update_from_flattened_dict(flat)
+        network = find_recipe(config).network.build(config, self._signature)
+        return compile_encode(network.encode, self._devices)
+
+    def _measured(self, encode: Any) -> Scores:
+        """Validation documents as queries, training documents with tags as the database."""
+        query, database = self.split.validation, self.split.labeled
+        counts = distance_counts(
+            encode(query), self.dataset.labels[query], encode(database),
+            self.dataset.labels[database], num_bits=self._config.num_bits,
+        )  # fmt: skip
+        return {
+            "precision_at_100": float(precision_at(counts, 100).mean()),
+            "map": float(average_precision(counts).mean()),
+        }
+
+    def _among_themselves(self, encode: Any) -> float:
+        ids = self.split.validation
+        codes, labels = encode(ids), self.dataset.labels[ids]
+        counts = distance_counts(codes, labels, codes, labels, num_bits=self._config.num_bits)
+        return float(average_precision(without_self(counts, labels)).mean())
