@@ -97,30 +97,37 @@ def start_of(arm: str, own: Mapping[str, Any], chosen: Mapping[str, Mapping[str,
 
 
 class Record:
-    """What was tried, in a file: arm -> `chosen`, its scores, whether it is `done`, and `tried`."""
+    """What was tried, in a file.
 
-    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+    Its `arms` have, by name, what was `chosen`, the scores of that, the number of `draws`, whether
+    the search is `done`, and all that was `tried`.
+    """
+
+    def __init__(self, path: Path, draws: int, about: Mapping[str, Any]) -> None:
         """Reads the file, if there is one.
 
         Args:
           path: of the file.
-          about: what it says besides the arms.
-
-        Raises:
-          UserError: what is there was tried with other draws.
+          draws: how many each setting of an arm is tried on.
+          about: what the file says besides.
         """
-        self.path, self.about = path, about
-        found = read_json(path) if path.exists() else {"arms": {}}
-        if path.exists() and found.get("draws") != about["draws"]:
-            raise UserError(
-                f"{path} is of {found.get('draws')} draws; give --draws {found.get('draws')}, or "
-                "--result for another file."
-            )
-        self.arms: dict[str, Any] = found["arms"]
+        self.path, self.draws, self.about = path, draws, about
+        self.arms: dict[str, Any] = read_json(path)["arms"] if path.exists() else {}
 
     def of(self, arm: str) -> dict[str, Any]:
-        """What is known of an arm."""
-        return self.arms.setdefault(arm, {"chosen": {}, "done": False, "tried": []})
+        """What is known of an arm.
+
+        Raises:
+          UserError: it was tried on another number of draws.
+        """
+        new = {"chosen": {}, "done": False, "draws": self.draws, "tried": []}
+        found = self.arms.setdefault(arm, new)
+        if found["draws"] != self.draws:
+            raise UserError(
+                f"{self.path} has {arm} on {found['draws']} draws; give --draws {found['draws']}, "
+                "or --result for another file."
+            )
+        return found
 
     def scores(self, arm: str, setting: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         """The scores of a setting on each draw, None if it was not tried."""
@@ -210,12 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compilation_cache.enable()
     about = {
         "command": workdir.command_line(),
-        "draws": options.draws,
         "chosen_by": "precision@100 of validation documents among training documents, mean over "
         "the draws; no query was used",
         "run": workdir.describe_run(workdir.command_line(), []),
     }
-    record = Record(options.result or documents_arms.choice_path(options.collection), about)
+    record = Record(options.result or documents_arms.choice_path(options.collection),
+                    options.draws, about)  # fmt: skip
     made: list[Bench] = []
 
     def benches() -> list[Bench]:
