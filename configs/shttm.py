@@ -1,7 +1,7 @@
 """Shared by the configs of SHTTM; every field has a comment.
 
 The paper publishes neither weights nor preprocessing; they are ours, and the four weights and the
-hash function's ridge were chosen by `tools/choose_shttm.py` on validation documents.
+hash function's ridge were chosen by `tools/choose_documents.py` on validation documents.
 """
 
 from ml_collections import ConfigDict
