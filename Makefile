@@ -118,8 +118,8 @@ results-documents: $(VENV)/.installed
 	    shttm_neural_$${corpus}_32bit.py $$draw $$at || exit 1; done; done; done
 	$(MAKE) results-documents-arms
 
-ARMS ?= published mean_thresholds rotation fitted_to_function rotated exposure correlated_tags \
-  exposure_correlated linear nonlinear_encoder nonlinear_decoder binary_codes nonlinear \
+ARMS ?= published published_learned mean_thresholds rotation fitted_to_function rotated \
+  rotated_learned exposure correlated_tags exposure_correlated linear nonlinear_encoder nonlinear_decoder binary_codes nonlinear \
   learned_uncertainty neural_correlated_tags joint_topics all
 results-documents-arms: $(VENV)/.installed
 	for draw in $(DRAWS); do for corpus in reuters newsgroups; do for arm in $(ARMS); do \

@@ -182,8 +182,8 @@ def _show(result: dict[str, Any]) -> None:
     for line in result.get("changes", []):
         print(line)
     shown = result | {"codes": meaning(result["codes"])}
-    for name in ("dataset", "protocol", "codes", "labels", "num_bits", "num_queries",
-                 "num_database", "num_items"):  # fmt: skip
+    for name in ("dataset", "protocol", "codes", "database_codes", "labels", "num_bits",
+                 "num_queries", "num_database", "num_items"):  # fmt: skip
         if name in shown:
             print(f"{name:26} {shown[name]}")
     if "unseen_classes" in result:

@@ -5,10 +5,12 @@
 
 The argument is a collection, reuters or newsgroups, and an arm:
 
-    published           the published form
+    published           the published form, the database re-encoded
+    published_learned   the same, where training documents keep the codes learned for them
     mean_thresholds, rotation, fitted_to_function
                         the same with one of the three changes of `rotated`
     rotated             with all three
+    rotated_learned     the same, where training documents keep the codes learned for them
     exposure            rotated, with learned uncertainty
     correlated_tags     rotated, with correlated tags
     exposure_correlated rotated, with both
@@ -39,8 +41,8 @@ SOURCES = {"reuters": "reuters21578", "newsgroups": "20newsgroups"}
 BITS = 32
 
 _PUBLISHED = {"codes.rotation": False, "codes.fitted_to": "codes", "codes.thresholds": "median",
-              "codes.missing": 0.0003, "codes.tag_ridge": 0.1,
-              "codes.topic_weight": 0.001}  # fmt: skip
+              "codes.missing": 0.0003, "codes.tag_ridge": 0.01,
+              "codes.topic_weight": 0.0003}  # fmt: skip
 _NEURAL = ("nonlinear_encoder", "nonlinear_decoder", "binary_codes", "learned_uncertainty",
            "correlated_tags", "joint_topics")  # fmt: skip
 
@@ -51,10 +53,12 @@ def _neural(*on: str) -> dict[str, Any]:
 
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "published": _PUBLISHED,
+    "published_learned": _PUBLISHED | {"codes.database_codes": "learned"},
     "mean_thresholds": _PUBLISHED | {"codes.thresholds": "mean"},
     "rotation": _PUBLISHED | {"codes.rotation": True},
     "fitted_to_function": _PUBLISHED | {"codes.fitted_to": "function"},
     "rotated": {},
+    "rotated_learned": {"codes.database_codes": "learned"},
     "exposure": {"codes.exposure": True},
     "correlated_tags": {"codes.correlated_tags": True},
     "exposure_correlated": {"codes.exposure": True, "codes.correlated_tags": True},

@@ -33,6 +33,9 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     # of the hash function on the training documents ("function").
     config.codes.fitted_to = "function"
     config.codes.thresholds = "mean"  # of each bit; "median": the paper, balanced bits
+    # Of training documents in the database: what the hash function gives them ("function"), as any
+    # new document, or the codes that were learned for them ("learned").
+    config.codes.database_codes = "function"
     # Learns how much each missing tag counts, as one that nobody may have thought of, in place of
     # codes.missing. False: the paper.
     config.codes.exposure = False
@@ -95,7 +98,7 @@ def documents(source: str, num_bits: int) -> ConfigDict:
 
     config.topics = ConfigDict()  # LDA, as many topics as bits
     config.topics.seed = 0
-    config.topics.iterations = 10  # passes over the training documents
+    config.topics.iterations = 5  # passes over the training documents
     config.topics.cache = "~/.cache/dsh_jax/topics"  # where topics are cached; empty is no cache
 
     # Functions of your own of (codes, labels), each "module:function", measured at every validation

@@ -12,6 +12,7 @@ import numpy as np
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.splits.split import ID_FIELDS, Split
+from dsh_jax.data.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,24 @@ def encode_all(
     others = _others(dataset, split)
     query, database = encode(split.query), encode(split.database)
     return Codes(query, database, encode(others) if len(others) else query[:0])
+
+
+def with_known(dataset: Dataset, split: Split, codes: Codes, known: Targets) -> Codes:
+    """The codes of all items, with those of the database and of others replaced where known.
+
+    Args:
+      dataset, split, codes: as for `encode_all`, and what it returned.
+      known: packed codes of some items, which may be gone.
+    """
+
+    def replaced(ids: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        is_known = np.isin(ids, known.ids)
+        rows = rows.copy()
+        rows[is_known] = known.of(ids[is_known])
+        return rows
+
+    database = replaced(split.database, codes.database)
+    return Codes(codes.query, database, replaced(_others(dataset, split), codes.others))
 
 
 def as_arrays(

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax import hamming
+from dsh_jax import database_codes, hamming
 from dsh_jax import metrics as own_metrics
 from dsh_jax.baselines import CLASSIFIERS, FLOATS, TOPICS
-from dsh_jax.codes_of_items import Codes, as_arrays, encode_all
+from dsh_jax.codes_of_items import Codes, as_arrays, encode_all, with_known
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.signature import VectorInputs
@@ -21,7 +21,12 @@ from dsh_jax.devices import pick_devices
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_workdir import load as load_encoder
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.evaluation_config import check_network, check_place, load_config_of
+from dsh_jax.evaluation_config import (
+    check_network,
+    check_place,
+    keeps_learned_codes,
+    load_config_of,
+)
 from dsh_jax.files import read_json, refuse_links_out, replacing, write_json
 from dsh_jax.forward import packed_bits
 from dsh_jax.judged_workdir import judging_of
@@ -104,6 +109,10 @@ def evaluate_workdir(
         encoder, record = load_encoder(workdir, checkpoint, num_devices)
         check_network(workdir, config, encoder)
         check_classifier(encoder, baseline)
+        learned = None if baseline else keeps_learned_codes(config)
+        known = None
+        if learned:
+            known = database_codes.load(workdir, encoder.fingerprint, encoder.num_bits)
         judging = None if baseline else judging_of(workdir, config, encoder, checkpoint, judge)
     elif judge:
         raise UserError(f"--baseline {baseline} has no synthetic images; leave out --judge.")
@@ -118,8 +127,11 @@ def evaluate_workdir(
             encoder.save(workdir / "encoder_graded.safetensors")
         items = with_known_features(config, dataset, encoder.variables)
         codes = trained_codes(encoder, items, split, as_labels=baseline == "classifier")
+        if known is not None:
+            codes = with_known(dataset, split, codes, known)
         about = {
             "codes": baseline or encoder.codes,
+            **({} if learned is None else {"database_codes": "learned" if learned else "function"}),
             "checkpoint": checkpoint,
             "step": record.step,
             "train_seconds": record.seconds,

@@ -73,6 +73,17 @@ def move_data(config: ConfigDict, data_dir: str) -> None:
         config.data["root" if config.data.source in WITH_ROOT else "data_dir"] = data_dir
 
 
+def keeps_learned_codes(config: ConfigDict) -> bool | None:
+    """Whether the database has the codes that were learned for training items.
+
+    Returns:
+      None where the method has no choice, or is of a version that had none.
+    """
+    codes = config.get("codes")
+    chosen = codes.get("database_codes") if isinstance(codes, ConfigDict) else None
+    return None if chosen is None else chosen == "learned"
+
+
 def _leave_strange_caches(config: ConfigDict) -> None:
     """Keeps cache folders only if they are caches: nothing is written to any other folder."""
 

@@ -235,6 +235,27 @@ def test_the_hash_function_is_the_papers(n, words):
     np.testing.assert_allclose(one_bit, expected.T[:, :1], atol=1e-5)
 
 
+@pytest.mark.parametrize("n, words", [(300, 200), (200, 300), (5, 40), (40, 5), (1, 1)])
+@pytest.mark.parametrize("ridge", [1e-2, 3.0, 1e4])
+def test_all_bits_at_once_are_solved_exactly(n, words, ridge):
+    """Also bits that are equal, empty, huge or tiny, and more of them than documents."""
+    rng = np.random.default_rng(0)
+    features = sp.random_array((n, words), density=0.3, rng=rng, format="csr")
+    codes = rng.normal(size=(n, 8)) * 10.0 ** np.arange(-4, 4)
+    codes[:, 1], codes[:, 2] = codes[:, 7], 0
+    dense = features.toarray()
+    expected = np.linalg.solve(dense.T @ dense + ridge * np.eye(words), dense.T @ codes)
+    weights = fit_hash_function(features, codes, ridge=ridge)
+    close = 1e-6 * np.abs(expected).max(axis=0)
+    assert (np.abs(weights - expected) <= close).all()
+
+
+@pytest.mark.parametrize("ridge", [1e-300, 1e300])
+def test_absurd_ridges_give_a_finite_hash_function(ridge):
+    features = sp.random_array((9, 20), density=0.3, rng=np.random.default_rng(0), format="csr")
+    assert np.isfinite(fit_hash_function(features, np.ones((9, 3)), ridge=ridge)).all()
+
+
 @pytest.mark.parametrize(
     "name, value",
     [

@@ -1,11 +1,13 @@
-"""LDA topics: found where they were planted, as scikit-learn's, and cached by their inputs."""
+"""LDA topics: found where they were planted, by the formulas, and cached by their inputs."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.decomposition import LatentDirichletAllocation
 
+from dsh_jax.data.documents import lda
 from dsh_jax.data.documents.topics import infer_topics, learn_topics
+from dsh_jax.rng import stream_rng
 
 
 def planted(n=300, num_topics=3, seed=0):
@@ -26,10 +28,7 @@ def learn(counts, num_topics=3, seed=0, iterations=5, cache=None):
 
 
 def same(left, right):
-    return (
-        left.components.tobytes() == right.components.tobytes()
-        and left.word_weights.tobytes() == right.word_weights.tobytes()
-    )
+    return left.words.tobytes() == right.words.tobytes()
 
 
 def test_planted_topics_are_found():
@@ -41,22 +40,68 @@ def test_planted_topics_are_found():
     assert np.mean(np.array(names)[topic] == found) > 0.98
 
 
-def test_shares_are_scikit_learns_own(monkeypatch):
-    """The estimator that was fitted answers as the one that is built from the topics."""
-    fitted = []
-    fit = LatentDirichletAllocation.fit
-    monkeypatch.setattr(
-        LatentDirichletAllocation,
-        "fit",
-        lambda self, counts: fitted.append(fit(self, counts)) or self,
-    )
-    counts, _ = planted()
-    topics = learn(counts)
-    unseen, _ = planted(50, seed=1)
+def shares_by_hand(words, document, updates):
+    """Of one document, not normalised, and the expected counts of its words by topic."""
+    num_words, num_topics = words.shape
+    shares = np.ones(num_topics)
+    for update in range(updates + 1):
+        expected = np.zeros((num_words, num_topics))
+        for word in range(num_words):
+            responsible = [shares[topic] * words[word, topic] for topic in range(num_topics)]
+            expected[word] = document[word] * np.array(responsible) / sum(responsible)
+        if update < updates:
+            shares = expected.sum(axis=0) + 1 / num_topics
+    return shares, expected
+
+
+def test_topics_and_shares_follow_their_formulas():
+    counts, _ = planted(33)
+    rng = stream_rng(5, "topics", 0)
+    dense = counts.toarray()[rng.permutation(33)]
+    pseudo = rng.gamma(100.0, 0.01, (30, 3))
+    # Batches of 16, 16 and 1 in a pass.
+    for number, rows in enumerate((slice(0, 16), slice(16, 32), slice(32, 33)) * 2):
+        words = pseudo / pseudo.sum(axis=0)
+        found = sum(shares_by_hand(words, document, 5)[1] for document in dense[rows])
+        rate = (10 + number) ** -0.7
+        pseudo = (1 - rate) * pseudo + rate * (1 / 3 + 33 / len(dense[rows]) * found)
+    topics = learn(counts, seed=5, iterations=2)
+    np.testing.assert_allclose(topics.words, pseudo / pseudo.sum(axis=0), rtol=1e-4)
+    assert topics.words.dtype == np.float32
+
+    unseen, _ = planted(4, seed=1)
     shares = infer_topics(topics, unseen)
-    assert shares.shape == (50, 3) and shares.dtype == np.float64
-    np.testing.assert_array_equal(shares, fitted[0].transform(unseen))
+    assert shares.shape == (4, 3) and shares.dtype == np.float64
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-12)
+    for row, document in zip(shares, unseen.toarray(), strict=True):
+        wanted, _ = shares_by_hand(topics.words.astype(float), document, 20)
+        np.testing.assert_allclose(row, wanted / wanted.sum(), rtol=1e-4)
+
+
+def test_unseen_words_are_predicted_no_worse_than_by_scikit_learn():
+    counts, _ = planted(300)
+    unseen, _ = planted(60, seed=1)
+    half = unseen.toarray() // 2
+    rest = unseen.toarray() - half
+    peer = LatentDirichletAllocation(3, max_iter=20, random_state=0).fit(counts)
+    topics = learn(counts)
+    logs = [
+        (rest * np.log(shares @ words)).sum() / rest.sum()
+        for shares, words in (
+            (infer_topics(topics, sp.csr_array(half)), topics.words.T),
+            (peer.transform(half), peer.components_ / peer.components_.sum(axis=1)[:, None]),
+        )
+    ]
+    assert logs[0] > logs[1] - 0.01
+
+
+def test_blocks_of_any_size_give_the_same_topics(monkeypatch):
+    counts, _ = planted(40)
+    topics = learn(counts)
+    shares = infer_topics(topics, counts)
+    monkeypatch.setattr(lda, "_BLOCK_ELEMENTS", 1)  # less than one document
+    np.testing.assert_array_equal(infer_topics(topics, counts), shares)
+    np.testing.assert_allclose(learn(counts).words, topics.words, rtol=1e-4)
 
 
 def test_each_document_is_read_by_itself_and_an_empty_one_is_even():
@@ -67,7 +112,7 @@ def test_each_document_is_read_by_itself_and_an_empty_one_is_even():
         np.testing.assert_array_equal(infer_topics(topics, counts[[row]])[0], shares[row])
     empty = infer_topics(topics, sp.csr_array((2, 30), dtype=np.int32))
     np.testing.assert_allclose(empty, 1 / 3, rtol=1e-12)
-    with pytest.raises(ValueError, match="29 features"):
+    with pytest.raises(ValueError, match="30\\], got .*29"):
         infer_topics(topics, counts[:, :29])
 
 
@@ -87,25 +132,31 @@ def test_one_topic_is_everything():
 @pytest.fixture
 def learned(monkeypatch):
     """The counts that topics were learned from, whenever they were not found."""
-    calls = []
+    calls, fit = [], lda.fit_lda
 
-    class Counted(LatentDirichletAllocation):
-        def fit(self, counts):
-            calls.append(counts)
-            return super().fit(counts)
+    def counted(counts, **options):
+        calls.append(counts)
+        return fit(counts, **options)
 
-    monkeypatch.setattr("sklearn.decomposition.LatentDirichletAllocation", Counted)
+    monkeypatch.setattr(lda, "fit_lda", counted)
     return calls
 
 
-def test_sorted_documents_are_mixed_before_they_are_learned(learned):
+def test_sorted_documents_are_mixed_before_they_are_learned(monkeypatch):
     counts, _ = planted(1536, num_topics=6)
-    learn(counts, iterations=1)
-    dense, mixed = counts.toarray(), learned[0].toarray()
+    batches, shares_of = [], lda._document_shares
+
+    def noted(batch, words, updates):
+        batches.append(batch)
+        return shares_of(batch, words, updates)
+
+    monkeypatch.setattr(lda, "_document_shares", noted)
+    learn(counts, num_topics=6, iterations=1)
+    dense, mixed = counts.toarray(), sp.vstack(batches).toarray()
     np.testing.assert_array_equal(np.unique(mixed, axis=0), np.unique(dense, axis=0))
     topic = mixed.reshape(1536, 6, 10).sum(axis=2).argmax(axis=1)
-    for batch in np.split(topic, 6):
-        assert np.bincount(batch, minlength=6).min() > 20
+    for part in np.split(topic, 6):
+        assert np.bincount(part, minlength=6).min() > 20
 
 
 def test_topics_are_found_again_by_their_content(tmp_path, learned):
@@ -143,7 +194,7 @@ def test_any_other_input_is_learned(tmp_path, learned, monkeypatch):
     for number, options in enumerate(({"num_topics": 2}, {"seed": 1}, {"iterations": 4}), 6):
         learn(counts, cache=tmp_path, **options)
         assert len(learned) == len(list(tmp_path.iterdir())) == number
-    monkeypatch.setattr("sklearn.__version__", "0.0")
+    monkeypatch.setattr(lda, "VERSION", 0)
     learn(counts, cache=tmp_path)
     assert len(learned) == len(list(tmp_path.iterdir())) == 9
 
@@ -154,7 +205,7 @@ def test_topics_of_a_damaged_cache_are_learned_again(tmp_path, learned):
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     other = tmp_path / "other.npz"
-    np.savez(other, components=np.ones((2, 30)), word_weights=np.ones((2, 30)))
+    np.savez(other, words=np.ones((30, 2), np.float32))
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     damages = (b"", b"text", whole[: len(whole) // 2], bytes(flipped), other.read_bytes())
@@ -171,7 +222,7 @@ def test_more_topics_than_documents_or_words_are_the_users_mistake():
     counts, _ = planted(20)
     padded = sp.vstack([counts, sp.csr_array((80, 30), dtype=np.int32)], format="csr")
     for few in (counts, padded):
-        assert learn(few, num_topics=20, iterations=1).components.shape == (20, 30)
+        assert learn(few, num_topics=20, iterations=1).words.shape == (30, 20)
         with pytest.raises(ValueError, match="num_bits is 21, but 20 .* 30 words support 1 to 20"):
             learn(few, num_topics=21)
     with pytest.raises(ValueError, match="num_bits is 5, but .* 4 words support 1 to 4 .*choose"):

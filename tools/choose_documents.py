@@ -51,8 +51,9 @@ _BOUND: dict[str, Axis] = {
     "loss.word_weight": Decades(), "loss.kl_weight": Ladder((0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)),
 }  # fmt: skip
 AXES: Mapping[str, Mapping[str, Axis]] = {
-    "published": _FIXED, "mean_thresholds": _FIXED, "rotation": _FIXED,
-    "fitted_to_function": _FIXED, "rotated": _FIXED, "exposure": _EXPOSED,
+    "published": _FIXED, "published_learned": _FIXED, "mean_thresholds": _FIXED, "rotation": _FIXED,
+    "fitted_to_function": _FIXED, "rotated": _FIXED, "rotated_learned": _FIXED,
+    "exposure": _EXPOSED,
     "correlated_tags": {**_CORRELATION, **_FIXED},
     "exposure_correlated": {**_EXPOSED, **_CORRELATION},
     "linear": _LINEAR,
@@ -68,8 +69,9 @@ AXES: Mapping[str, Mapping[str, Axis]] = {
 """Arm -> the fields that are tuned, in this order."""
 _THREE = ("nonlinear_encoder", "nonlinear_decoder", "binary_codes")
 BASES: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("mean_thresholds", "rotation", "fitted_to_function"), ("published",)),
-    **dict.fromkeys(("exposure", "correlated_tags"), ("rotated",)),
+    **dict.fromkeys(("published_learned", "mean_thresholds", "rotation", "fitted_to_function"),
+                    ("published",)),
+    **dict.fromkeys(("rotated_learned", "exposure", "correlated_tags"), ("rotated",)),
     "exposure_correlated": ("rotated", "exposure", "correlated_tags"),
     **dict.fromkeys((*_THREE, "learned_uncertainty", "joint_topics", "neural_correlated_tags"),
                     ("linear",)),

@@ -24,8 +24,9 @@ COMPARISONS = {
 ARMS = {
     "all": ("rotated", "linear", "nonlinear", "learned_uncertainty", "neural_correlated_tags",
             "joint_topics"),
-    "rotated": ("published", "mean_thresholds", "rotation", "fitted_to_function", "exposure",
-                "correlated_tags", "exposure_correlated"),
+    "rotated": ("published", "mean_thresholds", "rotation", "fitted_to_function",
+                "rotated_learned", "exposure", "correlated_tags", "exposure_correlated"),
+    "published": ("published_learned",),
 }
 """The same of the arms of `configs/documents_arms.py`, by their names."""
 HEADER = ("arm", "minus", "bits", "labeled", "draws", "difference of mAP", "95 %, t over draws",

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import documents_arms
-from dsh_jax import fields
+from dsh_jax import fields, hamming
 from dsh_jax.data.batches import make_batch
 from dsh_jax.data.targets import Targets
 from dsh_jax.devices import compile_encode, compile_step, replicate, shard, unreplicate
@@ -97,12 +97,16 @@ class Bench:
         )  # fmt: skip
         learned = self._learned(key)
         kernel = self._kernel(key, float(settings.hash_ridge))
-        kernel, threshold = shttm.binarisation(
+        rotation, threshold = shttm.binarisation(
             settings, learned.codes, kernel, self._features, seed=config.seed
         )
-        state = shttm.state_of(kernel, threshold, len(learned.objectives))
+        state = shttm.state_of(kernel @ rotation, threshold, len(learned.objectives))
         encode = functools.partial(self._codes, config, state)
-        return self._measured(encode) | {
+        database = encode(self.split.labeled)
+        if settings.database_codes == "learned":
+            bits = (learned.codes @ rotation > threshold).astype(np.uint8)
+            database = hamming.pack(bits[np.isin(self.split.training, self.split.labeled)])
+        return self._measured(encode, database) | {
             "validation_map": self._among_themselves(encode), "step": len(learned.objectives)
         }  # fmt: skip
 
@@ -140,7 +144,8 @@ class Bench:
                 best, top = state, {"validation_map": score, "step": step}
         if best is None:  # not finite
             raise ValueError(f"no validation mAP in {config.num_steps} steps")
-        return self._measured(functools.partial(self._codes, config, best)) | top
+        encode = functools.partial(self._codes, config, best)
+        return self._measured(encode, encode(self.split.labeled)) | top
 
     def _widened(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The batch with rows of words as wide as the widest so far, so that few are compiled."""
@@ -169,12 +174,12 @@ class Bench:
         network = find_recipe(config).network.build(config, self._signature)
         return compile_encode(network.encode, self._devices)
 
-    def _measured(self, encode: Any) -> Scores:
-        """Validation documents as queries, training documents with tags as the database."""
-        query, database = self.split.validation, self.split.labeled
+    def _measured(self, encode: Any, database: np.ndarray) -> Scores:
+        """Validation documents as queries; `database` are codes of training documents with tags."""
+        query, labels = self.split.validation, self.dataset.labels
         counts = distance_counts(
-            encode(query), self.dataset.labels[query], encode(database),
-            self.dataset.labels[database], num_bits=self._config.num_bits,
+            encode(query), labels[query], database, labels[self.split.labeled],
+            num_bits=self._config.num_bits,
         )  # fmt: skip
         return {
             "precision_at_100": float(precision_at(counts, 100).mean()),

@@ -48,6 +48,21 @@ class State:
     ema: dict[str, dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What a method in closed form has learned.
+
+    Attributes:
+      state: after training.
+      codes: packed codes of the training items, uint8 `[n, ceil(num_bits / 8)]` in the order of
+        `split.training`, that these items have in the database in place of the network's; None for
+        the network's.
+    """
+
+    state: State
+    codes: np.ndarray | None = None
+
+
 Step = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
 Report = Callable[[int, Mapping[str, float]], None]
 
@@ -115,8 +130,8 @@ class Method:
       stages: run in this order; empty for a method in closed form.
       synthesize: state, key, labels `[batch, classes]` -> images in [-1, 1], for a method that
         generates images.
-      fit: dataset, split, report -> the state after training, for a method in closed form; it
-        calls `report` with the number and the metrics of each iteration.
+      fit: dataset, split, report -> what is learned, for a method in closed form; it calls
+        `report` with the number and the metrics of each iteration.
       learn_targets: dataset, ids of the training items `[n]` -> their targets `[n, num_bits]`, and
         a line for the log. It runs before the first step; every batch then holds the targets of
         its items as `target`.
@@ -136,7 +151,7 @@ class Method:
     init: Callable[[jax.Array], State]
     stages: tuple[Stage, ...] = ()
     synthesize: Callable[[State, jax.Array, jax.Array], jax.Array] | None = None
-    fit: Callable[[Dataset, Split, Report], State] | None = None
+    fit: Callable[[Dataset, Split, Report], Fitted] | None = None
     learn_targets: Callable[[Dataset, np.ndarray], tuple[np.ndarray, str]] | None = None
     prepare: Callable[[State, Dataset, np.ndarray], State] | None = None
     precompute: Callable[[State, Batch], jax.Array] | None = None

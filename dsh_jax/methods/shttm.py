@@ -13,13 +13,13 @@ import numpy as np
 import scipy  # loads scipy.sparse when it is first used
 from ml_collections import ConfigDict
 
-from dsh_jax import fields
+from dsh_jax import fields, hamming
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.signature import Signature
 from dsh_jax.data.splits.split import Split
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
 from dsh_jax.methods import shttm_improvements
-from dsh_jax.methods.base import Method, Network, NetworkRecipe, Recipe, Report, State
+from dsh_jax.methods.base import Fitted, Method, Network, NetworkRecipe, Recipe, Report, State
 from dsh_jax.methods.shttm_codes import learn_codes
 from dsh_jax.methods.shttm_hash import fit_hash_function, medians
 from dsh_jax.methods.word_players import TOPIC_FIELDS, topic_model, word_network, word_players
@@ -39,6 +39,7 @@ FIELDS: Rules = {
     "codes.rotation_iterations": Integer(0, 10**9),
     "codes.fitted_to": Choice(("codes", "function")),
     "codes.thresholds": Choice(("median", "mean")),
+    "codes.database_codes": Choice(("function", "learned")),
     **TOPIC_FIELDS,
 }
 
@@ -64,7 +65,7 @@ def network(config: ConfigDict, signature: Signature) -> Network:
     return word_network(LinearHash(signature.num_words, config.num_bits), "hash")
 
 
-def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> State:
+def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> Fitted:
     """Learns topics, codes, thresholds and the hash function.
 
     Training documents without tags are included; their codes are pulled only to their topics.
@@ -89,10 +90,14 @@ def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> S
         report=lambda iteration, objective: report(iteration, {"objective": objective}),
     )
     kernel = fit_hash_function(features, learned.codes, ridge=float(config.codes.hash_ridge))
-    kernel, threshold = binarisation(
+    rotation, threshold = binarisation(
         config.codes, learned.codes, kernel, features, seed=config.seed
     )
-    return state_of(kernel, threshold, len(learned.objectives))
+    bits = (learned.codes @ rotation > threshold).astype(np.uint8)
+    return Fitted(
+        state_of(kernel @ rotation, threshold, len(learned.objectives)),
+        hamming.pack(bits) if config.codes.database_codes == "learned" else None,
+    )
 
 
 def code_options(settings: ConfigDict) -> dict[str, Any]:
@@ -110,7 +115,7 @@ def binarisation(
     *,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotates the hash function, if `settings.rotation` is on, and finds its bits' thresholds.
+    """Finds a rotation of codes, if `settings.rotation` is on, and the thresholds of its bits.
 
     Args:
       settings: the fields `codes` of a config.
@@ -120,9 +125,11 @@ def binarisation(
       seed: of the initial rotation.
 
     Returns:
-      The rotated kernel and the thresholds `[num_bits]`.
+      The rotation `[num_bits, num_bits]`, by which codes and kernel are to be multiplied, and the
+      thresholds `[num_bits]`.
     """
     fitted_to = codes if settings.fitted_to == "codes" else features @ kernel
+    rotation = np.eye(codes.shape[1])
     if settings.rotation:
         centred = fitted_to - fitted_to.mean(axis=0)
         # ITQ compares with signs, of magnitude 1: scale the codes to match.
@@ -131,8 +138,9 @@ def binarisation(
             seed=seed,
             iterations=settings.rotation_iterations,
         )
-        kernel, fitted_to = kernel @ rotation, fitted_to @ rotation
-    return kernel, medians(fitted_to) if settings.thresholds == "median" else fitted_to.mean(axis=0)
+        fitted_to = fitted_to @ rotation
+    median = settings.thresholds == "median"
+    return rotation, medians(fitted_to) if median else fitted_to.mean(axis=0)
 
 
 def state_of(kernel: np.ndarray, threshold: np.ndarray, step: int) -> State:

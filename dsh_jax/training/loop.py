@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax import interrupt
+from dsh_jax import database_codes, interrupt
 from dsh_jax.data import known_items, loading, targets
 from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.data.targets import Targets
@@ -45,8 +45,8 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     Args:
       config: of an experiment.
       workdir: gets `config.json`, `split.json`, `items.json`, `run.json`, `metrics.jsonl`,
-        `tensorboard/`, `samples/` and `checkpoints/`; damaged checkpoints are moved to
-        `damaged_checkpoints/`.
+        `tensorboard/`, `samples/`, `checkpoints/`, and what its method learns beside; damaged
+        checkpoints are moved to `damaged_checkpoints/`.
       run: command, hardware and versions, written to `run.json` (see `workdir.describe_run`).
 
     Returns:
@@ -111,7 +111,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
 
 def _clear(workdir: Path) -> None:
     """Removes what a run of another config left, first of all its config."""
-    for name in ("config.json", "targets.npz", known_items.FILE):
+    for name in ("config.json", "targets.npz", database_codes.FILE, known_items.FILE):
         (workdir / name).unlink(missing_ok=True)
     for picture in (workdir / "samples").glob("step_*.png"):
         picture.unlink()

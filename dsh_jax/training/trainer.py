@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dsh_jax import hamming, interrupt
+from dsh_jax import database_codes, encoder_files, hamming, interrupt
 from dsh_jax.checkpoints import METRIC
 from dsh_jax.data.batches import make_batch
 from dsh_jax.data.images.cache import CachedImages
@@ -109,10 +109,23 @@ class Trainer:
                 self._progress.write(iteration, metrics)
 
             with as_user_error():
-                state = self._experiment.method.fit(dataset, split, report)
+                fitted = self._experiment.method.fit(dataset, split, report)
+            state = fitted.state
+            if fitted.codes is not None:
+                self._lock.check()
+                codes = Targets(split.training, fitted.codes)
+                database_codes.save(codes, self._fingerprint(state), self._workdir)
             stacked = replicate(state, self._experiment.devices)
             self._evaluate(int(state.step), stacked)
         return state
+
+    def _fingerprint(self, state: State) -> str:
+        """Of the encoder that a workdir with this state has."""
+        experiment = self._experiment
+        description = encoder_files.describe(
+            experiment.config, experiment.signature, experiment.method.codes, experiment.split
+        )
+        return encoder_files.fingerprint(description, kept_variables(state))
 
     def run(self, state: State, start: int, stops: Callable[[], bool]) -> State:
         """Takes the steps from `start` on; neither `state` nor the result has a device axis.

@@ -33,6 +33,7 @@ _NEW_FIELDS = {
     "generator.image_size": -1,
     "augment.least_area": 1.0,
     "augment.colour": 0.0,
+    "codes.database_codes": "function",
     **shttm_improvements.NEW_FIELDS,
 }
 

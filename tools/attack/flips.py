@@ -53,7 +53,7 @@ def files_of(workdir: Path, kind: str) -> list[Path]:
     if kind == "checkpoint":
         files = [path for path in (workdir / "checkpoints").rglob("*") if path.is_file()]
     else:
-        names = ("split.json", "signature.json", "targets.npz")
+        names = ("split.json", "signature.json", "targets.npz", "database_codes.npz")
         files = [workdir / name for name in names if (workdir / name).exists()]
     return [path for path in files if path.stat().st_size]
 

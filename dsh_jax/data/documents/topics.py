@@ -6,16 +6,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy  # loads scipy.sparse when it is first used
 
+from dsh_jax.data.documents import lda
 from dsh_jax.files import replacing
-from dsh_jax.rng import stream_rng
-
-if TYPE_CHECKING:  # slow to import
-    from sklearn.decomposition import LatentDirichletAllocation
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,20 +19,15 @@ class Topics:
     """Topics of a vocabulary.
 
     Attributes:
-      components: parameters of each topic's Dirichlet distribution over words, pseudo-counts of
-        the words; float64 `[topics, words]`.
-      word_weights: exp(E[log p(word | topic)]) under these distributions, used to infer topics;
-        float64 `[topics, words]`. It follows from `components`, but only scikit-learn's own
-        rounding of the digamma function gives the same topics to the last bit.
+      words: each topic's probabilities of the words, float32 `[words, topics]`.
     """
 
-    components: np.ndarray
-    word_weights: np.ndarray
+    words: np.ndarray
 
     def __post_init__(self) -> None:
-        shape = self.components.shape
-        if len(shape) != 2 or 0 in shape or self.word_weights.shape != shape:
-            raise ValueError(f"components {shape}, word_weights {self.word_weights.shape}")
+        if self.words.ndim != 2 or 0 in self.words.shape or self.words.dtype != np.float32:
+            raise ValueError(f"words must be float32 [words, topics], got {self.words.dtype} "
+                             f"{self.words.shape}")  # fmt: skip
 
 
 def learn_topics(
@@ -47,9 +38,7 @@ def learn_topics(
     iterations: int,
     cache: Path | None,
 ) -> Topics:
-    """Fits LDA by online variational Bayes.
-
-    Source: Hoffman, Blei & Bach, "Online learning for latent Dirichlet allocation" (NIPS 2010).
+    """Fits LDA; see `lda.fit_lda`.
 
     Args:
       counts: of words in the training documents, CSR `[n, words]`.
@@ -60,26 +49,17 @@ def learn_topics(
         there; None always fits.
 
     Raises:
-      ValueError: `num_topics` is out of range, or scikit-learn rejects `iterations` or `counts`.
+      ValueError: `num_topics` or `iterations` is out of range.
     """
     counts = _normalised(counts)
     check_num_topics(counts, num_topics)
-    from sklearn.decomposition import LatentDirichletAllocation
-
-    lda = LatentDirichletAllocation(
-        num_topics,
-        max_iter=iterations,
-        random_state=seed,
-        learning_method="online",
-        batch_size=256,  # on Reuters-21578 better on unseen text than 128 or 512, and as fast
-    )
-    path = None if cache is None else cache / f"{_digest(counts, lda)}.npz"
-    topics = None if path is None else _load(path, (num_topics, counts.shape[1]))
+    if iterations < 1:
+        raise ValueError(f"topics.iterations is {iterations}: choose at least 1.")
+    options = {"num_topics": num_topics, "seed": seed, "passes": iterations}
+    path = None if cache is None else cache / f"{_digest(counts, options)}.npz"
+    topics = None if path is None else _load(path, (counts.shape[1], num_topics))
     if topics is None:
-        # Collections come sorted by class or date, and the last batches weigh the most.
-        order = stream_rng(seed, "topics", 0).permutation(counts.shape[0])
-        lda.fit(counts[order])
-        topics = Topics(lda.components_, lda.exp_dirichlet_component_)
+        topics = Topics(lda.fit_lda(counts, **options))
         if path is not None:
             _save(topics, path)
     return topics
@@ -106,24 +86,21 @@ def check_num_topics(counts: scipy.sparse.csr_array, num_topics: int) -> None:
 
 
 def infer_topics(topics: Topics, counts: scipy.sparse.csr_array) -> np.ndarray:
-    """The shares of topics in documents, as by scikit-learn's `transform` of the fitted model.
+    """The shares of topics in documents.
 
     Args:
       topics: what `learn_topics` returned.
-      counts: CSR `[m, words]`, m >= 1.
+      counts: CSR `[m, words]`.
 
     Returns:
       float64 `[m, topics]`, rows sum to 1; uniform for a document without words.
-    """
-    from sklearn.decomposition import LatentDirichletAllocation
 
-    lda = LatentDirichletAllocation(len(topics.components))
-    # All attributes that `transform` reads; scikit-learn documents each of them.
-    lda.components_ = topics.components
-    lda.exp_dirichlet_component_ = topics.word_weights
-    lda.doc_topic_prior_ = 1 / len(topics.components)
-    lda.n_features_in_ = topics.components.shape[1]
-    return lda.transform(_normalised(counts))
+    Raises:
+      ValueError: the counts are of another vocabulary.
+    """
+    if counts.shape[1] != len(topics.words):
+        raise ValueError(f"counts must be [m, {len(topics.words)}], got {counts.shape}")
+    return lda.infer_shares(topics.words, _normalised(counts))
 
 
 def _normalised(counts: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
@@ -134,12 +111,10 @@ def _normalised(counts: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
     return counts
 
 
-def _digest(counts: scipy.sparse.csr_array, lda: LatentDirichletAllocation) -> str:
-    """SHA-256 of all that determines the topics: counts, options and scikit-learn's version."""
-    import sklearn
-
-    options = [counts.shape, lda.get_params(), sklearn.__version__]
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+def _digest(counts: scipy.sparse.csr_array, options: dict[str, int]) -> str:
+    """SHA-256 of all that determines the topics: counts, options and the model's version."""
+    content = ["collapsed LDA", lda.VERSION, counts.shape, options]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for array, dtype in ((counts.indptr, "<i8"), (counts.indices, "<i8"), (counts.data, "<f8")):
         digest.update(array.astype(dtype).tobytes())
     return digest.hexdigest()
@@ -150,12 +125,12 @@ def _load(path: Path, shape: tuple[int, int]) -> Topics | None:
     try:
         # np.load may leak a file that it opens itself.
         with path.open("rb") as file, np.load(file) as arrays:
-            topics = Topics(arrays["components"], arrays["word_weights"])
+            topics = Topics(arrays["words"])
     except Exception:  # NumPy and zipfile raise many types for a damaged file
         return None
-    return topics if topics.components.shape == shape else None
+    return topics if topics.words.shape == shape else None
 
 
 def _save(topics: Topics, path: Path) -> None:
     with replacing(path) as beside, beside.open("wb") as file:
-        np.savez(file, components=topics.components, word_weights=topics.word_weights)
+        np.savez(file, words=topics.words)
