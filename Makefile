@@ -123,7 +123,7 @@ ARMS ?= published published_learned mean_thresholds rotation fitted_to_function 
   learned_uncertainty neural_correlated_tags joint_topics all
 results-documents-arms: $(VENV)/.installed
 	for draw in $(DRAWS); do for corpus in reuters newsgroups; do for arm in $(ARMS); do \
-	  FOLDER=documents tools/run.sh arms_$${corpus}_$$arm documents_arms.py:$$corpus/$$arm \
+	  FOLDER=documents tools/run.sh arms_$${corpus}_$$arm documents_arms.py:$$corpus-$$arm \
 	    $$draw $(DATA) || exit 1; done; done; done
 
 # The results on vectors: embeddings of CIFAR-10 by the encoder of examples/; a few minutes and, for

@@ -1,6 +1,6 @@
 """Documents, 32 bits: the forms of SHTTM and its improvements one by one, each tuned alike.
 
-    python train.py --config configs/documents_arms.py:reuters/rotated --workdir runs/rotated \\
+    python train.py --config configs/documents_arms.py:reuters-rotated --workdir runs/rotated \\
       --config.data.data_dir=DIR
 
 The argument is a collection, reuters or newsgroups, and an arm:
@@ -48,7 +48,8 @@ _NEURAL = ("nonlinear_encoder", "nonlinear_decoder", "binary_codes", "learned_un
 
 
 def _neural(*on: str) -> dict[str, Any]:
-    return {f"improvements.{name}": name in on for name in _NEURAL}
+    switches = {f"improvements.{name}": name in on for name in _NEURAL}
+    return switches | {"optimizer.network.learning_rate": 0.02}  # where the search starts
 
 
 ARMS: Mapping[str, Mapping[str, Any]] = {
@@ -95,24 +96,24 @@ def choice_path(collection: str) -> Path:
     return CHOICES / f"documents_{collection}.json"
 
 
-def get_config(name: str = "") -> ConfigDict:
+def get_config(arm: str = "") -> ConfigDict:
     """An arm with the settings that were chosen for it, if it has been tuned.
 
     Args:
-      name: collection/arm.
+      arm: collection-arm.
 
     Raises:
       UserError: there is no such arm.
     """
-    collection, _, arm = name.partition("/")
-    if collection not in SOURCES or arm not in ARMS:
+    collection, _, name = arm.partition("-")
+    if collection not in SOURCES or name not in ARMS:
         raise UserError(
             f"configs/documents_arms.py takes {' or '.join(SOURCES)} and an arm after a colon, as "
-            f"in documents_arms.py:reuters/rotated, not {name!r}; the arms are {', '.join(ARMS)}."
+            f"in documents_arms.py:reuters-rotated, not {arm!r}; the arms are {', '.join(ARMS)}."
         )
-    config = untuned(collection, arm)
+    config = untuned(collection, name)
     path = choice_path(collection)
     if path.exists():
-        chosen = json.loads(path.read_text())["arms"].get(arm, {}).get("chosen", {})
+        chosen = json.loads(path.read_text())["arms"].get(name, {}).get("chosen", {})
         config.update_from_flattened_dict(chosen)
     return config

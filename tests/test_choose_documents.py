@@ -11,9 +11,12 @@ from configs import documents_arms
 from dsh_jax import fields
 from dsh_jax.errors import UserError
 from dsh_jax.training.experiment import find_recipe
+from dsh_jax.training.loop import train
+from tests import corpus
 from tools import choose_documents
 from tools.choose_documents import AXES, BASES, Record, start_of, tune
 from tools.pattern_search import Decades, Doubled, Ladder, search
+from tools.validation import Bench
 
 
 def test_values_beside_a_value():
@@ -54,7 +57,7 @@ def test_every_arm_can_be_tuned():
     for arm, axes in AXES.items():
         assert all(order.index(base) < order.index(arm) for base in BASES.get(arm, ()))
         for collection in documents_arms.SOURCES:
-            config = documents_arms.get_config(f"{collection}/{arm}")
+            config = documents_arms.get_config(f"{collection}-{arm}")
             find_recipe(config)
             assert all(fields.has(config, field) for field in axes)
             assert config.num_bits == 32
@@ -78,12 +81,12 @@ def test_a_chosen_setting_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(documents_arms, "CHOICES", tmp_path)
     chosen = {"arms": {"rotated": {"chosen": {"codes.missing": 0.5}}}}
     (tmp_path / "documents_reuters.json").write_text(json.dumps(chosen))
-    assert documents_arms.get_config("reuters/rotated").codes.missing == 0.5
-    assert documents_arms.get_config("reuters/exposure").codes.missing == 0.1
-    assert documents_arms.get_config("newsgroups/rotated").codes.missing == 0.1
+    assert documents_arms.get_config("reuters-rotated").codes.missing == 0.5
+    assert documents_arms.get_config("reuters-exposure").codes.missing == 0.1
+    assert documents_arms.get_config("newsgroups-rotated").codes.missing == 0.1
 
 
-@pytest.mark.parametrize("name", ["", "reuters", "reuters/none", "cifar10/rotated"])
+@pytest.mark.parametrize("name", ["", "reuters", "reuters-none", "cifar10-rotated"])
 def test_an_unknown_arm_is_the_users_mistake(name):
     with pytest.raises(UserError, match="takes reuters or newsgroups and an arm after a colon"):
         documents_arms.get_config(name)
@@ -139,3 +142,24 @@ def test_a_search_is_kept_and_resumed(tmp_path, monkeypatch):
     assert [bench.calls for bench in made] == [5, 5] and again.arms["rotated"]["done"]
     with pytest.raises(UserError, match="has rotated on 2 draws; give --draws 2"):
         tune("rotated", "reuters", lambda: made, Record(path, 3, {}))
+
+
+@pytest.mark.parametrize("method", ["shttm", "shttm_neural"])
+def test_a_bench_scores_as_training_validates(tmp_path, method):
+    config = corpus.config(corpus.write(tmp_path / "corpus.jsonl"), method)
+    config.seed = config.data.split_seed = 1
+    bench = Bench(corpus.config(tmp_path / "corpus.jsonl"), draw=1)
+    if method == "shttm":
+        config.codes.update(exposure=True, correlated_tags=True, hash_ridge=0.5)
+    else:
+        # Topics of one fit: those of the bench are the closed form's.
+        config.update(num_steps=6)
+        config.optimizer.network.learning_rate = 0.01
+        config.improvements.joint_topics = False
+    found = bench.score(config)
+    train(config, tmp_path / "run", {"command": ""})
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    validated = {line["validation_map"]: line["step"] for line in lines if "validation_map" in line}
+    assert found["validation_map"] == pytest.approx(max(validated), abs=1e-6)
+    assert found["step"] == validated[max(validated)]
+    assert 0 < found["precision_at_100"] <= 1 and 0 < found["map"] <= 1

@@ -141,7 +141,7 @@ def test_arms_of_documents_are_compared_by_their_names():
     text = {"dataset": "reuters21578", "protocol": "2/3/3", "num_bits": 32}
     results = [
         result("shttm_neural" if name in ("all", "linear") else "shttm",
-               config=f"documents_arms.py:reuters/{name}", **text)
+               config=f"documents_arms.py:reuters-{name}", **text)
         for name in ("published", "linear", "all", "rotated", "exposure")
     ]  # fmt: skip
     found = [(documents_table.arm_of(a[0].content), documents_table.arm_of(b[0].content))

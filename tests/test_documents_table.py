@@ -84,7 +84,7 @@ def test_several_draws_are_averaged():
 
 def arm(name, seed, precision, score, num_bits=32):
     """A result of an arm, with its standard errors."""
-    run = {"command": f"python train.py --config configs/documents_arms.py:reuters/{name}"}
+    run = {"command": f"python train.py --config configs/documents_arms.py:reuters-{name}"}
     errors = {"precision_at_100": 0.01 + 0.01 * seed, "map": 0.02}
     return result("shttm_neural", num_bits, precision, score, run=run | {"overrides": []},
                   seed=seed, split_checksum=f"c{seed}", standard_error=errors)  # fmt: skip

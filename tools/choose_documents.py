@@ -229,9 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def benches() -> list[Bench]:
         if not made:
-            made.extend(
-                Bench(options.collection, options.data_dir, draw) for draw in range(options.draws)
-            )
+            config = documents_arms.untuned(options.collection, "rotated")
+            config.data.data_dir = options.data_dir
+            made.extend(Bench(config, draw) for draw in range(options.draws))
         return made
 
     for arm in arms:

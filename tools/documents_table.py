@@ -54,7 +54,7 @@ ARMS = {
 def arm_of(content: Content) -> str:
     """The arm of a result, empty if it is of another config."""
     file, _, argument = config_name(content.get("run", {})).partition(":")
-    return argument.partition("/")[2] if file == "documents_arms" else ""
+    return argument.partition("-")[2] if file == "documents_arms" else ""
 
 
 def variant(content: Content) -> str:

@@ -13,13 +13,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import documents_arms
 from dsh_jax import fields, hamming
 from dsh_jax.data.batches import make_batch
 from dsh_jax.data.targets import Targets
 from dsh_jax.devices import compile_encode, compile_step, replicate, shard, unreplicate
 from dsh_jax.forward import packed_bits, run_dataset
-from dsh_jax.methods import shttm, shttm_improvements, shttm_neural
+from dsh_jax.methods import METHODS, shttm, shttm_improvements, shttm_neural
 from dsh_jax.methods.base import State, kept_variables
 from dsh_jax.methods.shttm_codes import ShttmCodes, learn_codes
 from dsh_jax.methods.shttm_hash import fit_hash_function
@@ -36,19 +35,16 @@ _CODE_FIELDS = ("present", "missing", "tag_ridge", "topic_weight", "iterations",
 class Bench:
     """The documents of one draw, ready to score configs."""
 
-    def __init__(self, collection: str, data_dir: str, draw: int) -> None:
+    def __init__(self, config: ConfigDict, draw: int) -> None:
         """Reads the documents.
 
         Args:
-          collection: a key of `documents_arms.SOURCES`.
-          data_dir: where its archive is.
+          config: whose data and topics all configs to be scored have.
           draw: the seed of training and of the split.
         """
-        config = documents_arms.untuned(collection, "rotated")
-        config.data.data_dir = data_dir
-        self._draw(config, draw)
-        experiment = prepare(config, None)
-        self._config, self.draw = config, draw
+        self.draw = draw
+        self._config = self._drawn(config)
+        experiment = prepare(self._config, None)
         self.dataset, self.split = experiment.dataset, experiment.split
         self._signature = experiment.signature
         self._devices = jax.local_devices()[:1]
@@ -57,9 +53,11 @@ class Bench:
         self._kernel = functools.lru_cache(maxsize=4)(self._fit)
         self._encode = functools.lru_cache(maxsize=4)(self._compiled)
 
-    @staticmethod
-    def _draw(config: ConfigDict, draw: int) -> None:
-        config.seed = config.data.split_seed = draw
+    def _drawn(self, config: ConfigDict) -> ConfigDict:
+        """A copy of a config with the seeds of this draw."""
+        config = config.copy_and_resolve_references()
+        config.seed = config.data.split_seed = self.draw
+        return config
 
     @functools.cached_property
     def _topics(self) -> np.ndarray:
@@ -82,8 +80,7 @@ class Bench:
         Raises:
           UserError, ValueError: the settings are invalid, or weights are too far apart.
         """
-        config = config.copy_and_resolve_references()
-        self._draw(config, self.draw)
+        config = self._drawn(config)
         find_recipe(config)
         began = time.perf_counter()
         found = self._neural(config) if config.method == "shttm_neural" else self._closed(config)
@@ -156,8 +153,8 @@ class Bench:
 
     def _codes(self, config: ConfigDict, state: State, ids: np.ndarray) -> np.ndarray:
         """Packed codes of some documents."""
-        network = find_recipe(config).network
-        values = {name: fields.get(config, name) for name in network.fields}
+        names = METHODS[config.method].network.fields
+        values = {name: fields.get(config, name) for name in names}
         encode = self._encode(config.method, json.dumps(values))
         stacked = replicate(kept_variables(state), self._devices)
         return run_dataset(
@@ -167,11 +164,8 @@ class Bench:
 
     def _compiled(self, method: str, values: str) -> Any:
         """What encodes with a network; shared by all settings that have the same one."""
-        flat = json.loads(values)
-        arm = "linear" if method == "shttm_neural" else "rotated"
-        config = documents_arms.untuned(next(iter(documents_arms.SOURCES)), arm)
-        config.update_from_flattened_dict(flat)
-        network = find_recipe(config).network.build(config, self._signature)
+        config = ConfigDict(fields.nest(json.loads(values)))
+        network = METHODS[method].network.build(config, self._signature)
         return compile_encode(network.encode, self._devices)
 
     def _measured(self, encode: Any, database: np.ndarray) -> Scores:
