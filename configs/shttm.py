@@ -1,7 +1,7 @@
 """Shared by the configs of SHTTM; every field has a comment.
 
 The paper publishes neither weights nor preprocessing; they are ours, and the four weights and the
-hash function's ridge were chosen by `tools/choose_shttm.py` on validation documents.
+hash function's ridge were chosen by `tools/choose_documents.py` on validation documents.
 """
 
 from ml_collections import ConfigDict
@@ -36,6 +36,20 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     # Of training documents in the database: what the hash function gives them ("function"), as any
     # new document, or the codes that were learned for them ("learned").
     config.codes.database_codes = "function"
+    # Learns how much each missing tag counts, as one that nobody may have thought of, in place of
+    # codes.missing. False: the paper.
+    config.codes.exposure = False
+    # A missing tag is partly expected beside tags that it often comes with. False: the paper.
+    config.codes.correlated_tags = False
+    config.exposure = ConfigDict()
+    config.exposure.precision = 1.0  # of tags; the lower, the less missing tags count
+    # Of the prior of exposure: alpha - 1 documents more that are exposed to a tag, and beta - 1
+    # that are not.
+    config.exposure.alpha = 1.0
+    config.exposure.beta = 1.0
+    config.correlation = ConfigDict()
+    config.correlation.weight = 0.5  # of what is expected
+    config.correlation.smoothing = 5.0  # documents without a second tag, added to each tag's
     return config
 
 

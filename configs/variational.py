@@ -30,7 +30,7 @@ def get_config(source: str, num_bits: int, *, supervised: bool) -> ConfigDict:
 
     config.loss = ConfigDict()
     # Names of dsh_jax.losses, or "module:function".
-    config.loss.words = "reconstruction"
+    config.loss.words = "word_loss"
     # What a word of a document counts in the loss of words: count | presence, 1 | tfidf
     config.loss.word_weights = "tfidf"
     config.loss.kl_weight = 0.3  # of the divergence from the prior

@@ -27,19 +27,16 @@ from dsh_jax.losses.codes import code_cross_entropy, quantization
 from dsh_jax.losses.documents import tag_loss, topic_distance, word_loss
 from dsh_jax.losses.slots import Loss, find
 from dsh_jax.losses.triplet import triplet_ranking
-from dsh_jax.losses.variational import bernoulli_kl, gaussian_kl, reconstruction
 
 __all__ = [
     "Game",
     "Loss",
     "adversarial",
     "adversarial_hinge",
-    "bernoulli_kl",
     "code_cross_entropy",
     "csq",
     "dpn",
     "find",
-    "gaussian_kl",
     "generator_hinge",
     "generator_minimax",
     "generator_non_saturating",
@@ -48,7 +45,6 @@ __all__ = [
     "non_saturating",
     "orthohash",
     "quantization",
-    "reconstruction",
     "sigmoid_classification",
     "softmax_classification",
     "softmax_or_none",

@@ -15,8 +15,8 @@ def with_frequencies(
 ) -> State:
     """The state before the first step, with decoders that know how frequent words and tags are.
 
-    Their biases are logarithms of frequencies, for words, and log-odds, for tags. Learned from 0,
-    they would take most of a short training, in which codes stand in for them.
+    For words they are logarithms of frequencies, which stay; for tags, log-odds at which biases
+    begin. Learned from 0, they take most of a short training, in which codes stand in for them.
 
     Args:
       word_weights: what a word of a document counts, "count", "presence" or "tfidf".
@@ -31,14 +31,14 @@ def with_frequencies(
         rows = rows.minimum(1)
     # As if each word stood once more in the data, and each tag half a time more.
     often = np.asarray(rows.sum(axis=0)).ravel() + rows.sum() / rows.nnz
-    biases = {"words": ("topics", np.log(often / often.sum()))}
-    if "tags" in state.params:
-        tags = dataset.multi_hot(ids)
-        tags = tags[tags.any(axis=1)]
-        share = (tags.sum(axis=0) + 0.5) / (len(tags) + 1)
-        biases["tags"] = ("factors", np.log(share / (1 - share)))
-    params = dict(state.params)
-    for player, (layer, bias) in biases.items():
-        dense = {**params[player][layer], "bias": jnp.asarray(bias, jnp.float32)}
-        params[player] = {**params[player], layer: dense}
-    return replace(state, params=params)
+    unigram = jnp.asarray(np.log(often / often.sum()), jnp.float32)
+    words = {**state.batch_stats["words"], "unigram": unigram}
+    state = replace(state, batch_stats={**state.batch_stats, "words": words})
+    if "tags" not in state.params:
+        return state
+    tags = dataset.multi_hot(ids)
+    tags = tags[tags.any(axis=1)]
+    share = (tags.sum(axis=0) + 0.5) / (len(tags) + 1)
+    odds = jnp.asarray(np.log(share / (1 - share)), jnp.float32)
+    factors = {**state.params["tags"]["factors"], "bias": odds}
+    return replace(state, params={**state.params, "tags": {"factors": factors}})

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from dsh_jax.data.signature import Signature
 from dsh_jax.fields import Rules, Switch
-from dsh_jax.losses.variational import bernoulli_kl
+from dsh_jax.losses.documents import code_divergence
 from dsh_jax.methods import variational
 from dsh_jax.methods.base import Method, NetworkRecipe, Recipe
 from dsh_jax.methods.variational import NETWORK_FIELDS, Latent
@@ -57,7 +57,7 @@ def sample(key: jax.Array, logits: jax.Array, log_variance: jax.Array | None) ->
 def kl(logits: jax.Array, log_variance: jax.Array | None) -> jax.Array:
     """From fair coins."""
     del log_variance  # the noise is a part of the decoder
-    return bernoulli_kl(logits)
+    return code_divergence(logits)
 
 
 RECIPE = Recipe(build, FIELDS, NetworkRecipe(DOCUMENTS, NETWORK_FIELDS, variational.network))

@@ -19,6 +19,7 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.signature import Signature
 from dsh_jax.data.splits.split import Split
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
+from dsh_jax.methods import shttm_improvements
 from dsh_jax.methods.base import (
     Fitted,
     Method,
@@ -103,10 +104,12 @@ def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> F
     """
     ids = split.training
     features = dataset.features(ids)
+    tags = dataset.multi_hot(ids)
     learned = learn_codes(
-        dataset.multi_hot(ids),
+        tags,
         topic_model(config, dataset, ids)(ids),
         **code_options(config.codes),
+        **shttm_improvements.options(config, tags),
         report=lambda iteration, objective: report(iteration, {"objective": objective}),
     )
     kernel = fit_hash_function(features, learned.codes, ridge=float(config.codes.hash_ridge))

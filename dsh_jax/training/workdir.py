@@ -18,6 +18,7 @@ from dsh_jax.data.documents.vocabulary import LETTERS
 from dsh_jax.data.images.decoding import LANCZOS, MOST_PIXELS
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, write_json
+from dsh_jax.methods import shttm_improvements
 from dsh_jax.networks.backbones import BACKBONES
 
 # These may differ between a run and its resumption: they do not change what is learned.
@@ -41,6 +42,7 @@ _NEW_FIELDS = {
     "augment.least_area": 1.0,
     "augment.colour": 0.0,
     "codes.database_codes": "function",
+    **shttm_improvements.NEW_FIELDS,
 }
 
 

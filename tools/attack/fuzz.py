@@ -41,9 +41,12 @@ SECONDS = 60
 """What preparing a run may take."""
 
 _ABSENT = object()
-_BITS = ("cifar10", "cnnh_cifar10", "cnnh_plus_cifar10", "nus_wide")
-_NO_CONFIGS = ("__init__", "cnnh", "image_files", "nash", "shttm", "shttm_neural", "variational",
-               "vdsh")  # fmt: skip
+# What follows the colon after a config's name.
+_ARGUMENTS = {"cifar10": "8", "cnnh_cifar10": "8", "cnnh_plus_cifar10": "8", "nus_wide": "8",
+              "cifar10_arms": "gan", "digits_arms": "gan",
+              "documents_arms": "reuters-all"}  # fmt: skip
+_NO_CONFIGS = ("__init__", "arms", "best", "cnnh", "image_files", "nash", "shttm", "shttm_neural",
+               "variational", "vdsh")  # fmt: skip
 
 
 def shipped(folder: Path) -> dict[str, ConfigDict]:
@@ -52,7 +55,8 @@ def shipped(folder: Path) -> dict[str, ConfigDict]:
     for path in sorted(folder.glob("*.py")):
         if path.stem not in _NO_CONFIGS:
             module = importlib.import_module(f"configs.{path.stem}")
-            configs[path.stem] = module.get_config(*(["8"] if path.stem in _BITS else []))
+            argument = _ARGUMENTS.get(path.stem)
+            configs[path.stem] = module.get_config(*([argument] if argument else []))
     return configs
 
 
