@@ -3,7 +3,7 @@
     python train.py --config configs/nash_reuters_32bit.py \\
       --workdir runs/nash_reuters_32bit --config.data.data_dir=DIR
 
-Data: as for `shttm_reuters_32bit.py`. Machine: two CPU cores, a few minutes.
+Data: as for `shttm_reuters_32bit.py`. Machine: two CPU cores, about ten minutes.
 """
 
 from ml_collections import ConfigDict
@@ -12,6 +12,6 @@ from configs import nash
 
 
 def get_config() -> ConfigDict:
-    """The settings of `nash.py`, chosen on validation documents."""
+    """The settings of `nash.py`."""
     config = nash.get_config("reuters21578", num_bits=32, supervised=False)
     return config

@@ -12,7 +12,7 @@ from configs import nash
 
 
 def get_config() -> ConfigDict:
-    """The settings of `nash.py`, chosen on validation documents."""
+    """The settings of `nash.py`."""
     config = nash.get_config("20newsgroups", num_bits=32, supervised=True)
     config.data.query_share = 0.1  # the collection has no official test set
     config.unlabeled_batch_size = 0  # every message has its tag

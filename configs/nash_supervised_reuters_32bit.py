@@ -12,6 +12,6 @@ from configs import nash
 
 
 def get_config() -> ConfigDict:
-    """The settings of `nash.py`, chosen on validation documents."""
+    """The settings of `nash.py`."""
     config = nash.get_config("reuters21578", num_bits=32, supervised=True)
     return config

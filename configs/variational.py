@@ -41,7 +41,8 @@ def get_config(source: str, num_bits: int, *, supervised: bool) -> ConfigDict:
 
     config.batch_size = 128  # tagged documents per step, over all devices; ours
     config.unlabeled_batch_size = 32  # untagged ones; 0 if there are none
-    config.num_steps = 500
+    # Without labels codes go on improving for long.
+    config.num_steps = 500 if supervised else 3000
     config.optimizer = ConfigDict({"network": default.adam(2e-3)})
     config.optimizer.network.b1 = 0.9
     config.ema_decay = 0.97  # of the encoder, used by evaluation; 0 is off; ours

@@ -12,6 +12,6 @@ from configs import vdsh
 
 
 def get_config() -> ConfigDict:
-    """The settings of `vdsh.py`, chosen on validation documents."""
+    """The settings of `vdsh.py`."""
     config = vdsh.get_config("reuters21578", num_bits=32, supervised=True)
     return config

@@ -22,6 +22,8 @@ from tools.cells import Content
 
 METHODS = {
     "shttm_neural": "neural SHTTM", "shttm_rotated": "SHTTM, rotated", "shttm": "SHTTM, published",
+    "vdsh_supervised": "VDSH-S", "nash_supervised": "NASH, supervised", "vdsh": "VDSH",
+    "nash": "NASH",
     "itq": "ITQ on tf-idf", "topics_itq": "ITQ on LDA topics", "lsh": "LSH on tf-idf",
     "topics": "LDA topics, thresholded",
 }  # fmt: skip
