@@ -77,11 +77,15 @@ def test_columns_by_name(tmp_path):
     path = write(tmp_path / "a.jsonl", json.dumps(line))
     made = read("jsonl", path, id="key", text="body", tags="labels", test="split")
     assert made.names == ("7",) and made.class_names == ("a", "b") and made.is_test.all()
-    one_sentence(lambda: read("jsonl", path, text="bodys"), 'has no "id"', "Line 1")
     one_sentence(
-        lambda: read("jsonl", path, id="key", text="bodys"), 'has no "bodys" but "body"',
-        'with the keys "key", "bodys", "tags", "test"',
+        lambda: read("jsonl", path, text="body"), "Line 1", 'has no "id"',
+        'with the keys "id", "body", "tags", "test"',
     )  # fmt: skip
+    for column in ("id", "text", "tags", "test"):
+        one_sentence(
+            lambda column=column: read("jsonl", path, **{column: "none"}),
+            "no line of", "has the key 'none'", f"set data.{column}_column",
+        )  # fmt: skip
 
 
 def test_one_tag_each_is_a_class_id(tmp_path):

@@ -129,7 +129,7 @@ def load_jsonl(path: Path, reading: Reading) -> Documents:
     """A file with one JSON object a line.
 
     Raises:
-      UserError, OSError: as `load_file`.
+      UserError, OSError: as `load_file`; or a key that the config names is in no line.
     """
     fix = f"write lines like {LINE}, each with an id of its own, in UTF-8"
     if any(reading.columns.values()):
@@ -141,6 +141,13 @@ def load_jsonl(path: Path, reading: Reading) -> Documents:
 def _json_rows(
     path: Path, content: bytes, reading: Reading, mistakes: Mistakes
 ) -> Iterable[Row]:
+    for column, key in reading.columns.items():
+        forms = (json.dumps(key, ensure_ascii=ascii).encode() for ascii in (True, False))
+        if key and not any(form in content for form in forms):
+            raise UserError(
+                f"no line of {path} has the key {key!r}: set data.{column}_column to a key that "
+                f"they have, or leave it empty for {column!r}."
+            )
     named = {column: reading.named(column) for column in COLUMNS}
     keys = {
         named["id"]: Key("a string or an integer", lambda value: type(value) in (str, int)),
