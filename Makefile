@@ -10,7 +10,8 @@ DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 DRAWS ?= 0 1 2 3 4
 
 .PHONY: quickstart test lint first-hour attack parity docs example-encoder results-digits results-multi-digits \
-  results-cifar10-cpu results-cifar10-best-cpu gpu-results results-documents results-features \
+  results-cifar10-cpu results-cifar10-best-cpu gpu-results choose-documents results-documents \
+  results-documents-arms results-features \
   tables benchmark clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
@@ -98,7 +99,14 @@ results-cifar10-cpu: $(VENV)/.installed
 	  tools/run.sh cnnh_plus_cifar10_48bit cnnh_plus_cifar10.py:48 $$draw $(DATA) && \
 	  tools/run.sh cnnh_cifar10_48bit cnnh_cifar10.py:48 $$draw $(DATA) || exit 1; done
 
-# The results on documents; takes an hour and a half a draw. DATA_DIR=... holds the archives.
+# Tunes every arm of configs/documents_arms.py on validation documents; hours. DATA_DIR=... holds the
+# archives. Run it again to go on.
+choose-documents: $(VENV)/.installed
+	for collection in reuters newsgroups; do \
+	  $(PY) -m tools.choose_documents $$collection $(DATA_DIR) || exit 1; done
+
+# The results on documents: by number of bits, and of the arms as tuned; hours a draw. DATA_DIR=...
+# holds the archives.
 results-documents: $(VENV)/.installed
 	for draw in $(DRAWS); do for corpus in reuters newsgroups; do for bits in 8 16 32 64 128; do \
 	  at="--config.num_bits=$$bits $(DATA)"; \
@@ -107,12 +115,16 @@ results-documents: $(VENV)/.installed
 	  FOLDER=documents tools/run.sh shttm_published_$${corpus}_$${bits}bit \
 	    shttm_published_$${corpus}_32bit.py $$draw $$at && \
 	  FOLDER=documents tools/run.sh shttm_neural_$${corpus}_$${bits}bit \
-	    shttm_neural_$${corpus}_32bit.py $$draw $$at || exit 1; done; \
-	  for alone in nonlinear learned_uncertainty correlated_tags joint_topics none; do \
-	    off=""; for name in nonlinear learned_uncertainty correlated_tags joint_topics; do \
-	      if [ $$name != $$alone ]; then off="$$off --config.improvements.$$name=False"; fi; done; \
-	    FOLDER=documents tools/run.sh shttm_neural_$${corpus}_32bit_$$alone \
-	      shttm_neural_$${corpus}_32bit.py $$draw $(DATA) $$off || exit 1; done; done; done
+	    shttm_neural_$${corpus}_32bit.py $$draw $$at || exit 1; done; done; done
+	$(MAKE) results-documents-arms
+
+ARMS ?= published published_learned mean_thresholds rotation fitted_to_function rotated \
+  rotated_learned exposure correlated_tags exposure_correlated linear nonlinear_encoder nonlinear_decoder binary_codes nonlinear \
+  learned_uncertainty neural_correlated_tags joint_topics all
+results-documents-arms: $(VENV)/.installed
+	for draw in $(DRAWS); do for corpus in reuters newsgroups; do for arm in $(ARMS); do \
+	  FOLDER=documents tools/run.sh arms_$${corpus}_$$arm documents_arms.py:$$corpus-$$arm \
+	    $$draw $(DATA) || exit 1; done; done; done
 
 # The results on vectors: embeddings of CIFAR-10 by the encoder of examples/; a few minutes and, for
 # the embeddings, a few more. Draw 0 alone: that is the split whose labels the encoder has seen.

@@ -105,6 +105,8 @@ def measure(
             iterations=iterations,
             tolerance=0.0,
             dtype="float32",
+            soft=None,
+            exposure=None,
             report=None,
             **WEIGHTS,
         )

@@ -1,7 +1,7 @@
 """Shared by the configs of SHTTM; every field has a comment.
 
 The paper publishes neither weights nor preprocessing; they are ours, and the four weights and the
-hash function's ridge were chosen by `tools/choose_shttm.py` on validation documents.
+hash function's ridge were chosen by `tools/choose_documents.py` on validation documents.
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +11,7 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     """SHTTM in closed form.
 
     Args:
-      source: reuters21578 | 20newsgroups | jsonl.
+      source: reuters21578 | 20newsgroups | jsonl | csv | parquet | text_files | vdsh.
       num_bits: code length, and number of topics.
     """
     config = documents(source, num_bits)
@@ -36,6 +36,20 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     # Of training documents in the database: what the hash function gives them ("function"), as any
     # new document, or the codes that were learned for them ("learned").
     config.codes.database_codes = "function"
+    # Learns how much each missing tag counts, as one that nobody may have thought of, in place of
+    # codes.missing. False: the paper.
+    config.codes.exposure = False
+    # A missing tag is partly expected beside tags that it often comes with. False: the paper.
+    config.codes.correlated_tags = False
+    config.exposure = ConfigDict()
+    config.exposure.precision = 1.0  # of tags; the lower, the less missing tags count
+    # Of the prior of exposure: alpha - 1 documents more that are exposed to a tag, and beta - 1
+    # that are not.
+    config.exposure.alpha = 1.0
+    config.exposure.beta = 1.0
+    config.correlation = ConfigDict()
+    config.correlation.weight = 0.5  # of what is expected
+    config.correlation.smoothing = 5.0  # documents without a second tag, added to each tag's
     return config
 
 
@@ -68,7 +82,16 @@ def documents(source: str, num_bits: int) -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.source = source
-    config.data.data_dir = ""  # the archive, its folder, or the JSONL file
+    config.data.data_dir = ""  # the archive, its folder, or the file or folder of your own
+    # Columns of CSV and Parquet files, and keys of JSONL; empty is the column of the name before
+    # "_column", if there is one. Without ids, documents are named by their line or row.
+    config.data.id_column = ""
+    config.data.text_column = ""
+    config.data.tags_column = ""  # a list of strings, or a string of tags
+    config.data.test_column = ""  # true for the queries
+    config.data.tag_separator = ";"  # between the tags of a string; empty is none: one tag
+    config.data.max_characters = 1_000_000  # of a document of your own; 0 is no limit
+    config.data.max_tags = 1000  # different tags of your own documents; 0 is no limit
     config.data.split_seed = 0  # of the split, so that runs with several seeds can share one
     config.data.split_file = ""  # a split.json of another run, to share its split
     config.data.query_share = 0.0  # of the tagged documents; 0 is the official test set
@@ -80,6 +103,10 @@ def documents(source: str, num_bits: int) -> ConfigDict:
     config.data.stop_words = "english"  # left out; empty is none, else a file with one word a line
     # A regular expression: what a word is. This one: two letters or more, without digits.
     config.data.token_pattern = r"(?u)\b[^\W\d_]{2,}\b"
+    config.data.analyser = "words"  # words | characters, which need no pattern and no stop words
+    # Shortest and longest run of words or characters that is counted; 0 is 1, of characters 3 to 5.
+    config.data.ngram_min = 0
+    config.data.ngram_max = 0
     config.data.dry_run = False  # count and show the documents without training
 
     config.topics = ConfigDict()  # LDA, as many topics as bits

@@ -16,12 +16,14 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     config.method = "shttm_neural"
 
     config.improvements = ConfigDict()
-    # Hidden layers between words and code and between code and tags, and binary codes in training.
-    # Off: both maps are linear, and codes are relaxed.
-    config.improvements.nonlinear = True
+    # Hidden layers between words and code, and between code and tags. Off: linear maps.
+    config.improvements.nonlinear_encoder = True
+    config.improvements.nonlinear_decoder = True
+    # Codes are bits in training too. Off: they are relaxed.
+    config.improvements.binary_codes = True
     # Learns each tag's probability of being given where it applies. Off: it is 1.
     config.improvements.learned_uncertainty = True
-    # A missing tag counts less if a similar one is present. Off: all missing tags count equally.
+    # A missing tag is partly expected beside tags that it often comes with. Off: not at all.
     config.improvements.correlated_tags = True
     # Topics are learned with the codes, from the words. Off: codes stay near LDA's topics.
     config.improvements.joint_topics = True
@@ -42,7 +44,16 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     config.loss.present = 1.0  # a: confidence in a present tag
     config.loss.missing = 0.03  # b: confidence in a missing tag, below a
     config.loss.topic_weight = 0.01  # of the distance from LDA's topics
-    config.loss.word_weight = 0.01  # of the word loss, if topics are learned jointly
+    # If topics are learned jointly: of the words' likelihood, for a document of mean length, and of
+    # the codes' divergence from fair coins.
+    config.loss.word_weight = 0.01
+    config.loss.kl_weight = 0.0
+
+    # Learned uncertainty: given and missed tags that are added to what is counted.
+    config.exposure = ConfigDict({"alpha": 19.0, "beta": 1.0})
+    # Correlated tags: the weight of what is expected, and documents without a second tag that are
+    # added to each tag's.
+    config.correlation = ConfigDict({"weight": 0.5, "smoothing": 5.0})
 
     config.batch_size = 256  # tagged documents per step, over all devices
     config.unlabeled_batch_size = 64  # untagged ones; 0 if there are none

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.documents.dataset import TextDataset
+from dsh_jax.data.documents.dataset import WordDataset
 from dsh_jax.data.splits.split import ID_FIELDS, Split
 from dsh_jax.data.targets import Targets
 
@@ -91,7 +91,7 @@ def as_arrays(
         arrays |= {f"{part}ids": of_part, f"{part}labels": dataset.labels[of_part]}
         if dataset.names:
             arrays[f"{part}names"] = names[of_part]
-        if isinstance(dataset, TextDataset):
+        if isinstance(dataset, WordDataset):
             arrays[f"{part}has_words"] = dataset.has_words[of_part]
     return arrays
 

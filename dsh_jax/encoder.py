@@ -62,6 +62,9 @@ class Encoder:
       uint8 arrays `[height, width, channels]`, in a sequence or from an iterator. All are cut to
       the square in their middle and resized as the training images were.
     - documents: strings, in a sequence or from an iterator.
+    - tf-idf rows, of a data source that has no texts: a SciPy sparse matrix or an array
+      `[n, num_words]` of weights, or rows in a sequence or from an iterator. They are divided by
+      their lengths, as the training rows were.
     - vectors: a float array `[n, width]`, or arrays `[width]` in a sequence or from an iterator.
       They are normalised as the training vectors were.
 

@@ -78,7 +78,8 @@ class Description:
         recipe = METHODS[self.method].network
         if self.signature.inputs.kind not in recipe.kinds:
             raise ValueError(f"{self.method} encodes {' or '.join(recipe.kinds)}")
-        network = {**recipe.defaults, **self.network}
+        known = {recipe.renamed.get(name, name): value for name, value in self.network.items()}
+        network = {**recipe.defaults, **known}
         if set(network) != set(recipe.fields):
             raise ValueError(f"fields {sorted(self.network)} of {self.method}")
         if type(self.batch_size) is not int or not 1 <= self.batch_size <= 2**20:

@@ -13,7 +13,7 @@ from dsh_jax import metrics as own_metrics
 from dsh_jax.baselines import CLASSIFIERS, FLOATS, TOPICS
 from dsh_jax.codes_of_items import Codes, as_arrays, encode_all, with_known
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.documents.dataset import TextDataset
+from dsh_jax.data.documents.dataset import WordDataset
 from dsh_jax.data.signature import VectorInputs
 from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.unseen import of_seen_classes
@@ -199,7 +199,7 @@ def measure(
         **({"metrics": values} if metrics else {}),
     }
     arrays = as_arrays(dataset, split, codes, num_bits)
-    if isinstance(dataset, TextDataset):
+    if isinstance(dataset, WordDataset):
         result["queries_without_words"] = int((~arrays["query_has_words"]).sum())
         result["database_without_words"] = int((~arrays["database_has_words"]).sum())
     result["warnings"] = [*_warnings(result, query, baseline), *left_out, *problems.values()]
@@ -242,7 +242,7 @@ def measure_floats(
     Raises:
       UserError: the features are sparse, or the conventions leave out every query.
     """
-    if isinstance(dataset, TextDataset):
+    if isinstance(dataset, WordDataset):
         raise UserError(f"{dataset.name} has sparse features; leave out --baseline {baseline}.")
     with as_user_error():
         found = evaluate_cosine(
@@ -359,7 +359,7 @@ def _unsupervised_codes(
     features: Callable[[np.ndarray], Any] = dataset.features
     options = {"num_bits": config.num_bits, "seed": config.seed}
     if name in TOPICS:
-        if not isinstance(dataset, TextDataset):
+        if not isinstance(dataset, WordDataset):
             raise UserError(f"{dataset.name} has no topics; leave out --baseline {name}.")
         features = topic_model(config, dataset, seen)
     if name == "topics":

@@ -143,8 +143,8 @@ def _image_inputs(encoder: Encoder) -> ImageInputs:
     inputs = encoder.signature.inputs
     if not isinstance(inputs, ImageInputs):
         raise UserError(
-            f"{encoder.method} encodes documents, and a program has no vocabulary: export it with "
-            "--to safetensors, which keeps it."
+            f"{encoder.method} encodes {inputs.kind}, and programs take images alone: export it "
+            "with --to safetensors, which keeps what it needs, such as a vocabulary."
         )
     return inputs
 

@@ -48,12 +48,12 @@ SEED = Integer(0, most=2**32 - 1)
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number of at least `least`, above `above` and below `below`; never NaN.
-    """
+    """A finite number from `least` to `most`, above `above` and below `below`; never NaN."""
 
     least: float = -math.inf
     above: float = -math.inf
     below: float = math.inf
+    most: float = math.inf
 
     def allows(self, value: Any) -> bool:
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -62,13 +62,14 @@ class Number:
             finite = math.isfinite(value)
         except OverflowError:  # an integer beyond the range of floats
             return False
-        return finite and self.least <= value < self.below and value > self.above
+        return finite and self.least <= value <= self.most and self.above < value < self.below
 
     @property
     def allowed(self) -> str:
         bounds = [f"of {self.least:g} or more"] * (self.least > -math.inf)
         bounds += [f"above {self.above:g}"] * (self.above > -math.inf)
         bounds += [f"below {self.below:g}"] * (self.below < math.inf)
+        bounds += [f"at most {self.most:g}"] * (self.most < math.inf)
         return " ".join(["a finite number", " and ".join(bounds)]).rstrip()
 
 

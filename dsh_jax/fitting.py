@@ -1,6 +1,6 @@
 """Whether an encoder fits data: what each of them has, in the words of an error."""
 
-from dsh_jax.data.signature import ImageInputs, Inputs, VectorInputs
+from dsh_jax.data.signature import ImageInputs, Inputs, VectorInputs, WeightInputs
 from dsh_jax.report.names import short
 
 
@@ -25,6 +25,8 @@ def inputs_misfit(
         return f"encodes images of {own} (height, width, channels), but {source} gives {other}"
     if shape is not None and isinstance(inputs, VectorInputs) and inputs.shape != shape:
         return f"encodes vectors of {inputs.width} numbers, but {source} gives {shape[0]}"
+    if shape is not None and isinstance(inputs, WeightInputs) and inputs.shape != shape:
+        return f"encodes rows of {inputs.num_words} weights, but {source} gives {shape[0]}"
     return ""
 
 

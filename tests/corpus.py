@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from configs import shttm, shttm_neural
+from configs import nash, shttm, shttm_neural, vdsh
 from dsh_jax.data.documents.collections import Documents, load_documents
 
 SUBJECTS = {
@@ -41,7 +41,12 @@ def write(path, rows=None):
 
 def config(path, method="shttm", num_bits=6):
     """A config for this corpus: seconds on one CPU core."""
-    config = {"shttm": shttm, "shttm_neural": shttm_neural}[method].get_config("jsonl", num_bits)
+    if method in ("vdsh", "nash"):
+        module = vdsh if method == "vdsh" else nash
+        config = module.get_config("jsonl", num_bits, supervised=True)
+    else:
+        module = shttm if method == "shttm" else shttm_neural
+        config = module.get_config("jsonl", num_bits)
     config.data.data_dir = str(path)
     config.data.min_documents = 1
     config.data.max_share = 1.0
@@ -49,10 +54,12 @@ def config(path, method="shttm", num_bits=6):
     config.topics.cache = ""
     config.topics.iterations = 3
     config.encode_batch_size = 64
-    if method == "shttm_neural":
+    if method != "shttm":
         config.batch_size, config.unlabeled_batch_size, config.num_steps = 32, 4, 4
-        config.encoder.hidden, config.decoder.hidden = 16, 8
+        config.encoder.hidden = 16
         config.log_every_steps, config.eval_every_steps = 2, 3
+    if method == "shttm_neural":
+        config.decoder.hidden = 8
     return config
 
 

@@ -116,6 +116,9 @@ FIXES = {
     "reuters21578": "https://archive.ics.uci.edu/dataset/137",
     "20newsgroups": "http://qwone.com/~jason/20Newsgroups/ or https://archive.ics.uci.edu/dataset/113",
     "jsonl": 'like {"id": "a1", "text": "some words", "tags": ["x", "y"], "test": false}',
+    "csv": "a CSV file with one document a row and the columns text",
+    "parquet": "a Parquet file with one document a row and the columns text",
+    "text_files": "a folder of .txt and .md files",
 }
 
 

@@ -12,12 +12,12 @@ from dsh_jax.training.experiment import prepare
 from tests import corpus
 from tests.commands import SMOKE, only_sentence, refused, run_forked
 from tools.attack import fuzz
-from tools.attack.config import CASES, get_config
+from tools.attack.config import CASES, DOCUMENTS, get_config
 
 
 def config_of(case, tmp_path):
     config = get_config(case)
-    if case.startswith("shttm"):
+    if case in DOCUMENTS:
         config.data.data_dir = str(corpus.write(tmp_path / "corpus.jsonl"))
     return config
 

@@ -48,8 +48,9 @@ def commands(name, module):
         return {}  # called by other configs alone
     if not parameters(module):
         return {name: module.get_config}
-    values = ("12", "48") if "num_bits" in parameters(module) else ARMS
-    return {f"{name}:{value}": partial(module.get_config, value) for value in values}
+    (argument,) = parameters(module)
+    values = {"num_bits": ("12", "48"), "name": ARMS, "arm": ("reuters-rotated", "reuters-all")}
+    return {f"{name}:{value}": partial(module.get_config, value) for value in values[argument]}
 
 
 MODULES = {path.stem: importlib.import_module(f"configs.{path.stem}")

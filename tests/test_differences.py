@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dsh_jax.errors import UserError
-from tools import differences
+from tools import differences, documents_table
 from tools.differences import difference, render
 from tools.intervals import bootstrap, t_interval
 from tools.result_files import Result
@@ -16,7 +16,8 @@ NUM_QUERIES = 20
 
 def result(codes="synthetic", draw=0, score=0.5, queries=None, config="a", overrides=(), **changes):
     """A result with the average precision of each query, unless `queries` is False."""
-    command = f"python train.py --config configs/{config}.py"
+    file, colon, argument = config.partition(".py:")
+    command = f"python train.py --config configs/{file}.py" + colon.removeprefix(".py") + argument
     content = {
         "dataset": "digits", "protocol": "20/200/1697", "split_checksum": f"c{draw}",
         "codes": codes, "num_bits": 16, "num_labeled": 200, "seed": draw, "map": score,
@@ -134,6 +135,19 @@ def test_the_table():
 def test_a_table_without_what_differences_need_says_so():
     assert render([result("itq"), result("lsh")]) == ""
     assert render([result(queries=False), result("real", queries=False)]) == differences.NONE
+
+
+def test_arms_of_documents_are_compared_by_their_names():
+    text = {"dataset": "reuters21578", "protocol": "2/3/3", "num_bits": 32}
+    results = [
+        result("shttm_neural" if name in ("all", "linear") else "shttm",
+               config=f"documents_arms.py:reuters-{name}", **text)
+        for name in ("published", "linear", "all", "rotated", "exposure")
+    ]  # fmt: skip
+    found = [(documents_table.arm_of(a[0].content), documents_table.arm_of(b[0].content))
+             for a, b in differences.pairs([*results, result("itq", **text)])]  # fmt: skip
+    assert found == [("all", "rotated"), ("all", "linear"), ("rotated", "published"),
+                     ("rotated", "exposure")]  # fmt: skip
 
 
 def test_documents_are_compared_by_their_own_names():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from configs import documents_arms
 from dsh_jax.errors import UserError
 from tools import documents_table as table
 
@@ -86,6 +87,38 @@ def test_several_draws_are_averaged():
     assert "over 2 draws (one split);" in table.render(shared)
     with pytest.raises(UserError, match="differ in their split_checksum"):
         table.check([*draws, result("lsh", 8, 0.1, 0.1, split_checksum="other")])
+
+
+def arm(name, seed, precision, score, num_bits=32):
+    """A result of an arm, with its standard errors."""
+    run = {"command": f"python train.py --config configs/documents_arms.py:reuters-{name}"}
+    errors = {"precision_at_100": 0.01 + 0.01 * seed, "map": 0.02}
+    return result("shttm_neural", num_bits, precision, score, run=run | {"overrides": []},
+                  seed=seed, split_checksum=f"c{seed}", standard_error=errors)  # fmt: skip
+
+
+def test_arms_have_a_table_of_their_own():
+    arms = [arm("all", 0, 0.8, 0.7), arm("all", 1, 0.9, 0.7), arm("linear", 0, 0.5, 0.4)]
+    plain = [result("itq", 32, 0.1, 0.2, split_checksum="c0")]
+    table.check([*arms, *plain])
+    text = table.render([*arms, *plain])
+    assert text.count("### ") == 1 and "| ITQ on tf-idf | 0.100 (0.200) |" in text
+    rows = [line for line in text.splitlines() if line.startswith("| neural")]
+    assert rows == [
+        "| neural SHTTM, no improvement | 32 | 1 | 0.500 | 0.010 | 0.400 | 0.020 |",
+        "| neural + all improvements | 32 | 2 | 0.850 ± 0.071 | 0.015 | 0.700 ± 0.000 | 0.020 |",
+    ]
+    assert "Each arm tuned alike, ± the standard deviation over 2 draws" in text
+    assert "| method | 32 bits |" not in table.render(arms)
+    with pytest.raises(UserError, match="two results of neural . all improvements at 32 bits"):
+        table.check([*arms, arms[0]])
+    # They are no lines of the plot, though they have the seeds of its points.
+    assert not table.plot([*arms, arm("all", 2, 0.8, 0.7, num_bits=8), *plain]).axes[0].lines
+
+
+def test_every_arm_has_a_name():
+    assert list(table.ARMS) == list(dict.fromkeys(table.ARMS))
+    assert set(table.ARMS) == set(documents_arms.ARMS)
 
 
 def test_the_plot_has_a_line_for_what_was_measured_at_several_lengths(tmp_path):

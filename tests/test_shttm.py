@@ -271,7 +271,7 @@ def test_what_users_get_wrong(path, tmp_path, change, message):
 def test_methods_and_data_that_do_not_fit(path, tmp_path):
     documents = prepare(corpus.config(path), tmp_path / "none").signature
     images = prepare(smoke.get_config(), tmp_path / "none").signature
-    with pytest.raises(UserError, match="takes documents, .* gives images"):
+    with pytest.raises(UserError, match="takes documents or tf-idf rows, .* gives images"):
         build_method(shttm_reuters_32bit.get_config(), images)
     with pytest.raises(UserError, match="takes images or vectors, .* gives documents"):
         build_method(smoke.get_config(), documents)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import shttm_neural_newsgroups_32bit, shttm_neural_reuters_32bit
+from dsh_jax import encoder_files
 from dsh_jax.data.batches import make_batch
+from dsh_jax.data.documents.vocabulary import Vocabulary
+from dsh_jax.data.signature import Signature, WordInputs
 from dsh_jax.data.targets import Targets
 from dsh_jax.devices import compile_step, replicate, shard, unreplicate
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.losses import documents as losses
+from dsh_jax.methods import tag_correlation
 from dsh_jax.methods.shttm_neural import standardised_topics
-from dsh_jax.networks.words import WordLayer, as_dense, bag
+from dsh_jax.networks.words import TagExposure, WordLayer, as_dense, bag
 from dsh_jax.training.experiment import prepare
 from dsh_jax.training.loop import train
 from tests import corpus
 
-SWITCHES = ("nonlinear", "learned_uncertainty", "correlated_tags", "joint_topics")
+NONLINEAR = ("nonlinear_encoder", "nonlinear_decoder", "binary_codes")
+SWITCHES = (*NONLINEAR, "learned_uncertainty", "correlated_tags", "joint_topics")
 
 
 def sigmoid(x):
@@ -59,27 +65,36 @@ def test_tag_loss_is_finite_where_a_tag_is_certain():
     assert most == pytest.approx(-np.log(0.25), rel=1e-5)
 
 
-def test_confidence_by_hand():
-    similarity = jnp.array([[0.0, 0.8, 0.1], [0.8, 0.0, 0.3], [0.1, 0.3, 0.0]])
-    confidence = losses.tag_confidence(
-        jnp.array([1.0, 0.0, 0.0]), similarity, present=2.0, missing=0.5
+@settings(max_examples=30, deadline=None)
+@given(logit=st.floats(-8, 8), recall=st.floats(0.05, 0.99), target=st.floats(0, 0.9))
+def test_a_missed_tag_by_bayes_rule(logit, recall, target):
+    # It applies and is not given, out of all ways not to be given.
+    applies = sigmoid(logit)
+    wanted = applies * (1 - recall) / (1 - recall * applies)
+    found = losses.missed(jnp.array([logit] * 2), jnp.array([target, 1.0]), jnp.full(2, recall))
+    np.testing.assert_allclose(found, [wanted, 0], rtol=1e-4, atol=1e-7)
+
+
+def test_soft_targets_weigh_both_cases():
+    logits, confidence = jnp.array([0.7]), jnp.array([0.2])
+    given, missing, soft = (
+        losses.tag_loss(logits, jnp.array([t]), confidence, jnp.array([0.9])) for t in (1, 0, 0.3)
     )
-    np.testing.assert_allclose(confidence, [2.0, 0.5 * 0.2, 0.5 * 0.9], rtol=1e-6)
-    confidence = losses.tag_confidence(jnp.zeros(3), similarity, present=2.0, missing=0.5)
-    np.testing.assert_allclose(confidence, 0.5)
+    assert float(soft) == pytest.approx(float(0.3 * given + 0.7 * missing), rel=1e-5)
 
 
-def test_similarity_by_hand():
-    factors = jnp.array([[1.0, 2.0, -1.0, 0.0], [0.0, 2.0, 0.0, 0.0]])
-    similarity = losses.tag_similarity(factors)
-    np.testing.assert_allclose(similarity[0], [1, np.sqrt(0.5), 0, 0], atol=1e-6)
-    np.testing.assert_allclose(similarity, similarity.T)
+def test_code_divergence_by_hand():
+    # A sure bit has log 2 nats, a fair one none, and one of 3/4 the rest of its entropy.
+    q = 0.75
+    wanted = np.log(2) + q * np.log(q) + (1 - q) * np.log(1 - q)
+    found = losses.code_divergence(jnp.array([50.0, 0.0, np.log(3), -np.log(3), -50.0]))
+    assert float(found) == pytest.approx(2 * np.log(2) + 2 * wanted, rel=1e-5)
 
 
 def test_word_loss_and_topic_distance_by_hand():
     log_p = jnp.log(jnp.array([0.5, 0.3, 0.2]))
     word, count = jnp.array([2, 0, 0]), jnp.array([3.0, 1.0, 0.0])
-    wanted = -(3 * np.log(0.2) + np.log(0.5)) / 4
+    wanted = -(3 * np.log(0.2) + np.log(0.5))
     assert losses.word_loss(log_p, word, count) == pytest.approx(wanted, rel=1e-6)
     assert losses.word_loss(log_p, word, jnp.zeros(3)) == 0
     assert losses.topic_distance(jnp.array([1.0, -1.0]), jnp.array([0.0, 1.0])) == 2.5
@@ -132,6 +147,7 @@ def one_step(config, tmp_path):
         ids = np.union1d(split.labeled, split.unlabeled)
         learned = Targets(ids, experiment.method.learn_targets(experiment.dataset, ids)[0])
     state = experiment.method.init(jax.random.key(0))
+    state = experiment.method.prepare(state, experiment.dataset, split.training)
     batch = make_batch(experiment.dataset, split, stage.batch, 0, learned)
     step = compile_step(stage.step, 0, devices)
     after, metrics = unreplicate(
@@ -167,13 +183,16 @@ def test_without_improvements_it_is_shttms_objective(path, tmp_path):
 
 @pytest.mark.parametrize("on", [(switch,) for switch in SWITCHES] + [SWITCHES])
 def test_every_improvement_learns_what_it_adds(path, tmp_path, on):
-    experiment, state, _, after, metrics = one_step(made(path, *on), tmp_path)
+    experiment, state, batch, after, metrics = one_step(made(path, *on), tmp_path)
     assert np.isfinite(list(metrics.values())).all()
-    assert ("recall" in state.params) == ("learned_uncertainty" in on)
-    assert ("words" in state.params) == ("joint_topics" in on)
+    assert ("exposure" in state.params) == ("learned_uncertainty" in on)
+    assert ("shares" in state.params) == ("correlated_tags" in on)
+    assert ("words" in state.params) == ("network/kl" in metrics) == ("joint_topics" in on)
     assert ("network/topics" in metrics) != ("joint_topics" in on)
-    hidden = "nonlinear" in on
+    hidden = "nonlinear_encoder" in on
     assert state.params["encoder"]["words"]["kernel"].shape[1] == (16 if hidden else 6)
+    hidden = "nonlinear_decoder" in on
+    assert state.params["tags"]["factors"]["kernel"].shape[0] == (8 if hidden else 6)
     for player, params in state.params.items():
         for old, new in zip(
             jax.tree.leaves(params), jax.tree.leaves(after.params[player]), strict=True
@@ -186,11 +205,68 @@ def test_every_improvement_learns_what_it_adds(path, tmp_path, on):
     assert codes == (5, 6)
 
 
-def test_correlated_tags_make_missing_ones_cheaper(path, tmp_path):
-    plain, correlated = (
-        one_step(made(path, *on), tmp_path)[4]["network/tags"] for on in ((), ("correlated_tags",))
+def test_exposure_is_counted_by_tag(path, tmp_path):
+    config = made(path, "learned_uncertainty")
+    _, state, batch, after, _ = one_step(config, tmp_path)
+    counts, tags = after.batch_stats["exposure"], batch["label"]
+    np.testing.assert_allclose(counts["given"], tags.sum(axis=0))
+    # Untagged documents have missing tags too; with mu 0.95, few of them are missed.
+    most = len(tags) + 4 - tags.sum(axis=0)
+    assert (counts["missed"] > 0).all() and (counts["missed"] < 0.2 * most).all()
+    decoder = TagExposure(3, **config.exposure)
+    mu = decoder.apply({"batch_stats": counts}, None, train=True)
+    np.testing.assert_allclose(
+        mu, (counts["given"] + 19) / (counts["given"] + counts["missed"] + 20), rtol=1e-6
     )
-    assert correlated < plain
+    assert not np.array_equal(counts["given"], state.batch_stats["exposure"]["given"])
+
+
+def test_what_the_documents_fix_is_not_trained(path, tmp_path):
+    experiment, state, _, after, _ = one_step(
+        made(path, "correlated_tags", "joint_topics"), tmp_path
+    )
+    ids = experiment.split.training
+    counts = experiment.dataset.counts[ids].toarray()
+    for one in (state, after):
+        stats = one.batch_stats
+        assert stats["words"]["length"] == pytest.approx(counts.sum(axis=1).mean(), rel=1e-6)
+        share = np.exp(np.asarray(stats["words"]["unigram"], float))
+        np.testing.assert_allclose(share.sum(), 1, rtol=1e-5)
+        np.testing.assert_allclose(share, counts.sum(axis=0) / counts.sum(), atol=1e-3)
+        wanted = tag_correlation.shares(experiment.dataset.multi_hot(ids), smoothing=5.0)
+        np.testing.assert_array_equal(stats["shares"]["shares"], wanted)
+    assert wanted.max() > 0.05
+
+
+def test_joint_topics_are_a_lower_bound_with_its_weights(path, tmp_path):
+    weights = {"loss.word_weight": 0.3, "loss.kl_weight": 0.2}
+    metrics = one_step(made(path, "joint_topics", **weights), tmp_path)[4]
+    wanted = metrics["network/tags"] + 0.3 * metrics["network/words"] + 0.2 * metrics["network/kl"]
+    assert metrics["network/loss"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_correlated_tags_are_partly_expected(path, tmp_path):
+    plain, correlated = (
+        one_step(made(path, *on, **{"correlation.weight": weight}), tmp_path)[4]["network/tags"]
+        for on, weight in (((), 0.5), (("correlated_tags",), 0.0))
+    )
+    assert correlated == plain
+    more = one_step(made(path, "correlated_tags"), tmp_path)[4]["network/tags"]
+    assert more != plain
+
+
+def test_an_encoder_of_an_earlier_version_is_built():
+    # There one switch stood for encoder, decoder and bits in training.
+    config = shttm_neural_reuters_32bit.get_config()
+    signature = Signature(WordInputs(Vocabulary(("a", "b"), np.ones(2))), "multi", ("x", "y"))
+    description = encoder_files.describe(config, signature, "shttm_neural")
+    fields = dict(description.network)
+    for hidden in (True, False):
+        fields.pop("improvements.nonlinear_encoder", None)
+        old = replace(description, network=fields | {"improvements.nonlinear": hidden})
+        variables = jax.eval_shape(old.build().init, jax.random.key(0))
+        kernel = variables["encoder"]["params"]["words"]["kernel"]
+        assert kernel.shape == (2, 512 if hidden else 32)
 
 
 def test_topics_to_stay_near_are_standardised(path, tmp_path):
@@ -240,6 +316,8 @@ def test_training_learns_the_subjects_and_resumes(path, tmp_path, on):
         ({"encoder.sharpness": 0.0}, "encoder.sharpness is 0.0"),
         ({"optimizer.network.schedule": "step"}, "optimizer.network.schedule is 'step'"),
         ({"num_bits": 0}, "num_bits is 0"),
+        ({"correlation.weight": 1.5}, "correlation.weight is 1.5; .* of 0 or more and at most 1"),
+        ({"exposure.alpha": 0.5}, "exposure.alpha is 0.5; set it to a finite number of 1 or more"),
     ],
 )
 def test_what_users_get_wrong(path, tmp_path, change, message):

@@ -14,9 +14,9 @@ Content = Mapping[str, Any]
 GAP = "-"
 
 
-def query_error(contents: Sequence[Content]) -> str:
-    """The standard error of mAP over the queries of one draw; the mean of that of several."""
-    errors = [content.get("standard_error", {}).get("map") for content in contents]
+def query_error(contents: Sequence[Content], metric: str = "map") -> str:
+    """The standard error of a metric over the queries of one draw; the mean of that of several."""
+    errors = [content.get("standard_error", {}).get(metric) for content in contents]
     return GAP if None in errors else f"{statistics.mean(errors):.3f}"
 
 

@@ -21,6 +21,14 @@ COMPARISONS = {
     "shttm_neural": ("shttm_neural", "shttm_rotated", "shttm", "itq"),
     "shttm_rotated": ("shttm", "itq"),
 }
+ARMS = {
+    "all": ("rotated", "linear", "nonlinear", "learned_uncertainty", "neural_correlated_tags",
+            "joint_topics"),
+    "rotated": ("published", "mean_thresholds", "rotation", "fitted_to_function",
+                "rotated_learned", "exposure", "correlated_tags", "exposure_correlated"),
+    "published": ("published_learned",),
+}
+"""The same of the arms of `configs/documents_arms.py`, by their names."""
 HEADER = ("arm", "minus", "bits", "labeled", "draws", "difference of mAP", "95 %, t over draws",
           "p", "95 %, bootstrap", "p")  # fmt: skip
 NONE = ("No paired differences: they need the average precision of each query, or three draws, and "
@@ -92,8 +100,17 @@ def pairs(results: Iterable[Result]) -> list[tuple[list[Result], list[Result]]]:
     A reference is the config with the fewest overrides. Of another kind of codes those of the same
     config file count, if there are any.
     """
-    found = []
-    arms = rows(results)
+    every = rows(results)
+    arms = [arm for arm in every if not documents_table.arm_of(arm[0].content)]
+    named = {(_key(arm), documents_table.arm_of(arm[0].content)): arm for arm in every}
+    found = [
+        (named[key, reference], named[key, other])
+        for reference, others in ARMS.items()
+        for key, name in named
+        if name == reference
+        for other in others
+        if (key, other) in named
+    ]
     for kind, others in COMPARISONS.items():
         keys = dict.fromkeys(_key(arm) for arm in arms if arm[0].content["codes"] == kind)
         for key in keys:

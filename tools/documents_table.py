@@ -1,9 +1,11 @@
-"""Results on documents by code length: a table for each collection, and one plot.
+"""Results on documents by code length: tables for each collection, and one plot.
 
 `results_table.py` reads them from `results/documents/`. A row is a method with its improvements, a
-column is a number of bits. A content is what `eval.py --result` writes.
+column is a number of bits. The arms of `configs/documents_arms.py` have a table of their own. A
+content is what `eval.py --result` writes.
 """
 
+import itertools
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -12,17 +14,50 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dsh_jax.errors import UserError
+from dsh_jax.report.groups import config_name
 from dsh_jax.report.markdown import table
 from dsh_jax.report.spread import score, splits
+from tools import cells
 from tools.cells import Content
 
 METHODS = {
     "shttm_neural": "neural SHTTM", "shttm_rotated": "SHTTM, rotated", "shttm": "SHTTM, published",
+    "vdsh_supervised": "VDSH-S", "nash_supervised": "NASH, supervised", "vdsh": "VDSH",
+    "nash": "NASH",
     "itq": "ITQ on tf-idf", "topics_itq": "ITQ on LDA topics", "lsh": "LSH on tf-idf",
     "topics": "LDA topics, thresholded",
 }  # fmt: skip
 COLLECTIONS = {"reuters21578": "Reuters-21578 (ModApte)", "20newsgroups": "20 Newsgroups"}
 IMPROVEMENTS = ("nonlinear", "learned_uncertainty", "correlated_tags", "joint_topics")
+ARMS = {
+    "published": "SHTTM, published",
+    "published_learned": "published, learned codes in the database",
+    "mean_thresholds": "published + mean thresholds",
+    "rotation": "published + rotation",
+    "fitted_to_function": "published + fitted to the hash function's outputs",
+    "rotated": "rotated: published + all three",
+    "rotated_learned": "rotated, learned codes in the database",
+    "exposure": "rotated + learned uncertainty",
+    "correlated_tags": "rotated + correlated tags",
+    "exposure_correlated": "rotated + both",
+    "linear": "neural SHTTM, no improvement",
+    "nonlinear_encoder": "neural + non-linear encoder",
+    "nonlinear_decoder": "neural + non-linear decoder",
+    "binary_codes": "neural + bits in training",
+    "nonlinear": "neural + these three",
+    "learned_uncertainty": "neural + learned uncertainty",
+    "neural_correlated_tags": "neural + correlated tags",
+    "joint_topics": "neural + joint topics",
+    "all": "neural + all improvements",
+}
+"""The arms in the order of their rows."""
+
+
+def arm_of(content: Content) -> str:
+    """The arm of a result, empty if it is of another config."""
+    file, _, argument = config_name(content.get("run", {})).partition(":")
+    return argument.partition("-")[2] if file == "documents_arms" else ""
+
 
 def variant(content: Content) -> str:
     """Which improvements of neural SHTTM were on, in words; empty for other methods."""
@@ -42,6 +77,8 @@ def variant(content: Content) -> str:
 
 def row_name(content: Content) -> str:
     """The name of a result's row."""
+    if arm := arm_of(content):
+        return ARMS.get(arm, arm)
     name = METHODS[content["codes"]]
     if content.get("database_codes") == "learned":
         name += ", learned codes in the database"
@@ -79,7 +116,7 @@ def check(contents: Sequence[Content]) -> None:
                         "so they cannot be compared; evaluate them on one split and with one "
                         "version."
                     )
-        seen = [(row_name(row), row["num_bits"], row["seed"]) for row in rows]
+        seen = [(row_name(row), row["num_bits"], row["seed"], bool(arm_of(row))) for row in rows]
         for name in seen:
             if seen.count(name) > 1:
                 raise UserError(
@@ -88,25 +125,46 @@ def check(contents: Sequence[Content]) -> None:
 
 
 def render(contents: Sequence[Content]) -> str:
-    """A Markdown table for each collection: precision@100, and mAP in brackets."""
+    """Markdown tables for each collection: by number of bits, and of the arms."""
     parts = []
-    for dataset, rows in by_collection(contents):
-        bits = sorted({row["num_bits"] for row in rows})
-        parts.append(f"### {COLLECTIONS.get(dataset, dataset)}, {rows[0]['protocol']} "
+    for dataset, every in by_collection(contents):
+        parts.append(f"### {COLLECTIONS.get(dataset, dataset)}, {every[0]['protocol']} "
                      "(queries / tagged / database)")  # fmt: skip
-        parts.append(_remarks(rows))
-        lines = [
-            [name, *(_scores([r for r in rows if (row_name(r), r["num_bits"]) == (name, b)])
-                     for b in bits)]
-            for name in _names(rows)
-        ]  # fmt: skip
-        parts.append(table(["method", *(f"{b} bits" for b in bits)], lines))
+        arms = [row for row in every if arm_of(row)]
+        rows = [row for row in every if not arm_of(row)]
+        if rows:
+            bits = sorted({row["num_bits"] for row in rows})
+            about = "precision@100, and mAP in brackets, by number of bits" + _remarks(rows)
+            lines = [
+                [name, *(_scores([r for r in rows if (row_name(r), r["num_bits"]) == (name, b)])
+                         for b in bits)]
+                for name in _names(rows)
+            ]  # fmt: skip
+            parts += [about, table(["method", *(f"{b} bits" for b in bits)], lines)]
+        if arms:
+            parts += ["Each arm tuned alike" + _remarks(arms), render_arms(arms)]
     return "\n\n".join(parts)
 
 
+def render_arms(rows: Sequence[Content]) -> str:
+    """A Markdown table of arms: scores, and their standard errors over the queries of a draw."""
+    lines = []
+    for arm, name in ARMS.items():
+        of_arm = [row for row in rows if arm_of(row) == arm]
+        if of_arm:
+            parts = (
+                [score([row[field] for row in of_arm], count=False),
+                 cells.query_error(of_arm, field)]
+                for field in ("precision_at_100", "map")
+            )  # fmt: skip
+            lines.append([name, of_arm[0]["num_bits"], len(of_arm), *itertools.chain(*parts)])
+    header = ("arm", "bits", "n", "precision@100", "s.e. over queries", "mAP", "s.e. over queries")
+    return table(header, lines)
+
+
 def _remarks(rows: Sequence[Content]) -> str:
-    """What the cells mean, and what holds for all of them, as far as the results say it."""
-    text = "precision@100, and mAP in brackets, by number of bits"
+    """What holds for all cells, as far as the results say it."""
+    text = ""
     seeds = {row["seed"]: row["split_checksum"] for row in rows}
     if len(seeds) > 1:
         text += f", ± the standard deviation over {len(seeds)} draws"
@@ -122,7 +180,7 @@ def _remarks(rows: Sequence[Content]) -> str:
 
 def plot(contents: Sequence[Content]) -> Figure:
     """precision@100 over the number of bits, a panel for each collection."""
-    groups = list(by_collection(contents))
+    groups = list(by_collection(row for row in contents if not arm_of(row)))
     figure = Figure(figsize=(5.5 * len(groups), 4.5), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, (dataset, rows) in zip(panels, groups, strict=True):

@@ -1,4 +1,4 @@
-"""New items as networks take them, in batches: arrays, files and Pillow images, or texts."""
+"""New items as networks take them, in batches: arrays, files and Pillow images, texts, or rows."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sized
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy  # loads scipy.sparse when it is first used
 from PIL import Image
 from tqdm import tqdm
 
 from dsh_jax.data.images.decoding import read_image
 from dsh_jax.data.prefetch import prefetch
-from dsh_jax.data.signature import ImageInputs, Inputs, VectorInputs, WordInputs
+from dsh_jax.data.signature import ImageInputs, Inputs, VectorInputs, WeightInputs, WordInputs
 from dsh_jax.data.vectors.rows import Rows, as_float32
 
 _AT_ONCE = 16  # images that a thread decodes
@@ -66,8 +67,9 @@ def prepare_batches(
     Args:
       items: for images a uint8 array `[n, height, width, channels]`, or an iterable of paths,
         Pillow images and uint8 arrays `[height, width, channels]`; for documents an iterable of
-        strings; for vectors a float array `[n, width]`, or an iterable of them `[width]`. A single
-        path, image, string or vector counts as a list of one.
+        strings; for tf-idf rows a SciPy sparse matrix or an array `[n, num_words]`, or an iterable
+        of rows; for vectors a float array `[n, width]`, or an iterable of them `[width]`. A single
+        path, image, string, row or vector counts as a list of one.
       inputs: how an item becomes what networks take.
       batch_size: items per batch.
       multiple_of: every batch's size is made a multiple of this.
@@ -88,9 +90,12 @@ def prepare_batches(
         items = np.asarray(items)  # a mapped file stays one
         items = items[None] if items.ndim == 1 else items
         check_width(items, inputs)
+    is_matrix = hasattr(items, "__array__") or scipy.sparse.issparse(items)
+    if isinstance(inputs, WeightInputs) and is_matrix:
+        items = inputs.matrix(items)
     if not isinstance(items, Iterable):
         raise ValueError(f"items must be iterable, not {type(items).__name__}")
-    total = len(items) if isinstance(items, Sized) else None
+    total = _count(items) if isinstance(items, Sized) else None
     if total == 0:
         raise ValueError("there are no items to encode: give one or more")
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="items") as threads:
@@ -100,9 +105,12 @@ def prepare_batches(
 
         def make(chunk: Any) -> Prepared:
             nonlocal position
-            first, position = position, position + len(chunk)
+            first, position = position, position + _count(chunk)
             if isinstance(inputs, WordInputs):
                 return _documents(chunk, inputs, first, batch_size, multiple_of)
+            if isinstance(inputs, WeightInputs):
+                size = _size(_count(chunk), batch_size, multiple_of)
+                return Prepared(_padded(inputs.rows(chunk), size), np.arange(first, position), ())
             if isinstance(inputs, VectorInputs):
                 return _vectors(chunk, inputs, first, batch_size, multiple_of)
             return _images(chunk, inputs, first, batch_size, multiple_of, threads)
@@ -137,14 +145,19 @@ def check_pixels(array: np.ndarray, inputs: ImageInputs, *, ndim: int) -> None:
         raise ValueError(f"images must have pixels, got {array.shape}")
 
 
-def _chunks(items: Iterable[Any], size: int) -> Iterator[Any]:
-    if isinstance(items, np.ndarray):
-        for first in range(0, len(items), size):
+def _chunks(items: Any, size: int) -> Iterator[Any]:
+    if isinstance(items, np.ndarray) or scipy.sparse.issparse(items):
+        for first in range(0, _count(items), size):
             yield items[first : first + size]
         return
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
+
+
+def _count(items: Any) -> int:
+    """How many there are; a sparse matrix has no `len`."""
+    return items.shape[0] if scipy.sparse.issparse(items) else len(items)
 
 
 def _documents(

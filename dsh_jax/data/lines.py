@@ -18,12 +18,14 @@ class Mistakes:
     Attributes:
       source: the file.
       fix: how its lines should be.
+      unit: what they are called.
       of_lines: (line number, what is wrong with it), in any order.
     """
 
     source: Path
     fix: str
     of_lines: list[tuple[int, str]] = field(default_factory=list)
+    unit: str = "line"
 
     def add(self, line: int, problem: str) -> None:
         """Notes what is wrong with a line, as the rest of the sentence "line 3 ..."."""
@@ -37,11 +39,13 @@ class Mistakes:
         """
         if len(self.of_lines) == 1:
             ((line, problem),) = self.of_lines
-            raise UserError(f"Line {line} of {self.source} {problem}: {self.fix}.")
+            raise UserError(
+                f"{self.unit.capitalize()} {line} of {self.source} {problem}: {self.fix}."
+            )
         if self.of_lines:
             raise UserErrors(
-                f"{len(self.of_lines):,} lines of {self.source} are wrong: {self.fix}.",
-                [f"line {line} {problem}" for line, problem in sorted(self.of_lines)],
+                f"{len(self.of_lines):,} {self.unit}s of {self.source} are wrong: {self.fix}.",
+                [f"{self.unit} {line} {problem}" for line, problem in sorted(self.of_lines)],
             )
 
 

@@ -13,7 +13,12 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents import collections
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.dataset import TextDataset, as_dataset
-from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary, fit_vocabulary
+from dsh_jax.data.documents.own import COLUMNS as TEXT_COLUMNS
+from dsh_jax.data.documents.own import Reading
+from dsh_jax.data.documents.vdsh import SOURCE as VDSH
+from dsh_jax.data.documents.vdsh import VdshDataset, load_vdsh, split_of
+from dsh_jax.data.documents.vocabulary import ANALYSERS, LETTERS, Vocabulary, fit_vocabulary
+from dsh_jax.data.documents.weights import WeightInputs
 from dsh_jax.data.images import built_in
 from dsh_jax.data.images.dataset import ImageDataset, ImageFiles, load_images
 from dsh_jax.data.images.decoding import INTERPOLATIONS, LANCZOS, MOST_PIXELS
@@ -67,6 +72,17 @@ _WORDS: Rules = {
     "data.max_share": Number(above=0),
 }
 _LANGUAGE: Rules = {"data.stop_words": Text(), "data.token_pattern": Pattern()}
+_NGRAMS: Rules = {
+    "data.analyser": Choice(tuple(ANALYSERS)),
+    "data.ngram_min": Integer(0, 100),
+    "data.ngram_max": Integer(0, 100),
+}
+_OWN_TEXTS: Rules = {
+    **{f"data.{column}_column": Text() for column in TEXT_COLUMNS},
+    "data.tag_separator": Text(),
+    "data.max_characters": Integer(0, 10**12),
+    "data.max_tags": Integer(0, 10**9),
+}
 _SHARES: Rules = {
     "data.query_share": Number(least=0, below=1),
     "data.validation_share": Number(least=0, below=1),
@@ -104,8 +120,10 @@ def fields_of(data: ConfigDict) -> Rules:
         rules |= _UNSEEN
     if source not in collections.NAMES:
         return rules
-    language = {name: rule for name, rule in _LANGUAGE.items() if name[len("data.") :] in data}
-    return {**rules, **_WORDS, **language}  # the last ones are absent from configs of version 0.2
+    # Absent from configs of version 0.2, the n-grams and the columns from those of version 0.4.
+    newer = {**_LANGUAGE, **_NGRAMS, **_OWN_TEXTS}
+    there = {name: rule for name, rule in newer.items() if name[len("data.") :] in data}
+    return {**rules, **_WORDS, **there}
 
 
 def known_fields(data: ConfigDict) -> set[str]:
@@ -116,7 +134,7 @@ def known_fields(data: ConfigDict) -> set[str]:
     if isinstance(data, ConfigDict) and data.get("source") not in SHIPPED:
         return {"data"}
     groups = (_COMMON, _ONE_PLACE, _FILES, _PIXELS, _INTERPOLATION, _VECTORS, _DRY_RUN, _WORDS,
-              _LANGUAGE, _SHARES, _COUNTS, _UNSEEN)  # fmt: skip
+              _LANGUAGE, _NGRAMS, _OWN_TEXTS, _SHARES, _COUNTS, _UNSEEN)  # fmt: skip
     return {field for rules in groups for field in rules}
 
 
@@ -124,6 +142,8 @@ def kind_of(data: ConfigDict) -> str:
     """What a source gives, "images", "documents" or "vectors"; empty if only reading can tell."""
     if data.source in collections.NAMES:
         return WordInputs.kind
+    if data.source == VDSH:
+        return WeightInputs.kind
     if data.source == FEATURES:
         return VectorInputs.kind
     return ImageInputs.kind if data.source in SHIPPED else ""
@@ -153,7 +173,21 @@ def _load_built_in(data: ConfigDict) -> ImageDataset:
 
 def _load_documents(data: ConfigDict) -> Documents:
     path = Path(data.data_dir) if data.data_dir else None
-    return collections.load_documents(data.source, path)
+    reading = Reading(
+        {column: data.get(f"{column}_column", "") for column in TEXT_COLUMNS},
+        separator=data.get("tag_separator", ";"),
+        max_characters=data.get("max_characters", 0),
+        max_tags=data.get("max_tags", 0),
+    )
+    return collections.load_documents(data.source, path, reading)
+
+
+def _load_vdsh(data: ConfigDict) -> VdshDataset:
+    if not data.data_dir:
+        raise UserError(
+            "data.data_dir is empty; set it to a file such as ng20.tfidf.mat, or to its folder."
+        )
+    return load_vdsh(Path(data.data_dir))
 
 
 def _load_image_files(data: ConfigDict) -> ImageFiles:
@@ -210,12 +244,13 @@ FEATURES = "features"
 WITH_ROOT = (*IMAGE_FILES, FEATURES)
 """The sources whose data is at `data.root`; that of the others is at `data.data_dir`."""
 _OF_SOURCE: Mapping[str, Rules] = {**dict.fromkeys(IMAGE_FILES, _FILES), FEATURES: _VECTORS}
-SHIPPED = (*built_in.NAMES, *WITH_ROOT, *collections.NAMES)
+SHIPPED = (*built_in.NAMES, *WITH_ROOT, *collections.NAMES, VDSH)
 SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = {
     **dict.fromkeys(built_in.NAMES, _load_built_in),
     **dict.fromkeys(IMAGE_FILES, _load_image_files),
     FEATURES: _load_features,
     **dict.fromkeys(collections.NAMES, _load_documents),
+    VDSH: _load_vdsh,
 }
 """Values of a config's `data.source` -> function from the fields `data` to the data set."""
 
@@ -258,6 +293,7 @@ def read_words(
     """
     if saved is not None:
         return as_dataset(found, saved)
+    analyser = data.get("analyser", "words")
     with as_user_error():
         vocabulary = fit_vocabulary(
             [found.texts[row] for row in split.training],
@@ -266,8 +302,23 @@ def read_words(
             max_share=data.max_share,
             stop_words=_stop_words(data.get("stop_words", "english")),
             token_pattern=data.get("token_pattern", LETTERS),
+            analyser=analyser,
+            ngrams=_ngrams(analyser, data.get("ngram_min", 0), data.get("ngram_max", 0)),
         )
     return as_dataset(found, vocabulary)
+
+
+def _ngrams(analyser: str, shortest: int, longest: int) -> tuple[int, int]:
+    """The n-grams that a config asks for; 0 is 1 for words, and 3 to 5 for characters."""
+    usual = {"words": (1, 1), "characters": (3, 5)}[analyser]
+    shortest = shortest or min(usual[0], longest or usual[0])
+    longest = longest or max(usual[1], shortest)
+    if longest < shortest:
+        raise UserError(
+            f"data.ngram_max is {longest}, below data.ngram_min, {shortest}; raise one or lower "
+            "the other."
+        )
+    return shortest, longest
 
 
 def _stop_words(name: str) -> str | list[str]:
@@ -304,6 +355,8 @@ def _draw_split(data: ConfigDict, dataset: Dataset) -> Split:
         return split
     if data.get("unseen_classes", 0):
         return _draw_unseen(data, dataset)
+    if isinstance(dataset, VdshDataset):
+        return split_of(dataset)
     if _has_its_split(dataset):
         assert isinstance(dataset, ImageFiles)
         return split_by_roles(
@@ -359,7 +412,7 @@ def _roles_of(dataset: Dataset) -> Mapping[str, np.ndarray]:
 
 def _has_its_split(dataset: Dataset) -> bool:
     """Whether the data's lists say which images are queries, labeled and in the database."""
-    return "query" in _roles_of(dataset)
+    return "query" in _roles_of(dataset) or isinstance(dataset, VdshDataset)
 
 
 def check_unseen(data: ConfigDict, split: Split) -> None:

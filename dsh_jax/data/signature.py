@@ -13,6 +13,7 @@ from PIL import Image
 
 from dsh_jax.data.documents.rows import word_rows
 from dsh_jax.data.documents.vocabulary import LETTERS, Vocabulary
+from dsh_jax.data.documents.weights import WeightInputs
 from dsh_jax.data.images.decoding import INTERPOLATIONS, LANCZOS, fit_image, through_jpeg
 from dsh_jax.data.vectors.inputs import VectorInputs
 from dsh_jax.errors import reason
@@ -108,10 +109,12 @@ class WordInputs:
         content = {"words": list(vocabulary.words), "idf": vocabulary.idf.tolist()}
         if vocabulary.token_pattern != LETTERS:  # files of version 0.2 know no other
             content["token_pattern"] = vocabulary.token_pattern
+        if (vocabulary.analyser, vocabulary.ngrams) != ("words", (1, 1)):  # nor version 0.4
+            content |= {"analyser": vocabulary.analyser, "ngrams": list(vocabulary.ngrams)}
         return content
 
 
-Inputs: TypeAlias = ImageInputs | WordInputs | VectorInputs
+Inputs: TypeAlias = ImageInputs | WordInputs | WeightInputs | VectorInputs
 """What an item is, and how it becomes what networks take."""
 
 
@@ -149,12 +152,14 @@ class Signature:
     @property
     def item_shape(self) -> tuple[int, ...]:
         """Of an image, `(height, width, channels)`, or of a vector, `(width,)`."""
-        assert not isinstance(self.inputs, WordInputs)
+        assert isinstance(self.inputs, ImageInputs | VectorInputs)
         return self.inputs.shape
 
     @property
     def num_words(self) -> int:
-        """Length of the vocabulary, of documents."""
+        """Length of the vocabulary, of documents and tf-idf rows."""
+        if isinstance(self.inputs, WeightInputs):
+            return self.inputs.num_words
         assert isinstance(self.inputs, WordInputs)
         return len(self.inputs.vocabulary.words)
 
@@ -180,13 +185,18 @@ def from_dict(content: dict[str, Any]) -> Signature:
             inputs = ImageInputs(**content["inputs"])
         elif content["kind"] == VectorInputs.kind:
             inputs = VectorInputs.from_dict(content["inputs"])
+        elif content["kind"] == WeightInputs.kind:
+            inputs = WeightInputs(**content["inputs"])
         elif content["kind"] == WordInputs.kind:
             fields = content["inputs"]
             words = tuple(str(word) for word in fields["words"])
             pattern = fields.get("token_pattern", LETTERS)
             if not Pattern().allows(pattern):
                 raise ValueError(f"token_pattern should be {Pattern().allowed}")
-            inputs = WordInputs(Vocabulary(words, np.array(fields["idf"], np.float64), pattern))
+            shortest, longest = fields.get("ngrams", (1, 1))
+            analyser = fields.get("analyser", "words")
+            idf = np.array(fields["idf"], np.float64)
+            inputs = WordInputs(Vocabulary(words, idf, pattern, analyser, (shortest, longest)))
         else:
             raise ValueError(f"unknown kind {content['kind']!r}")
         return Signature(inputs, content["labels"], tuple(content["class_names"]))

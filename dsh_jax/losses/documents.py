@@ -19,7 +19,8 @@ def tag_loss(
 
     Args:
       logits: of the tags that apply, `[tags]`.
-      tags: those that are given, {0, 1} `[tags]`.
+      tags: those that are given, {0, 1} `[tags]`; or soft targets in between, which weigh the two
+        cases.
       confidence: c, above 0, `[tags]`.
       recall: in (0, 1], `[tags]`.
 
@@ -35,28 +36,17 @@ def tag_loss(
     return -jnp.sum(confidence * (tags * log_given + (1 - tags) * log_missing))
 
 
-def tag_confidence(
-    tags: jax.Array, similarity: jax.Array, *, present: float, missing: float
-) -> jax.Array:
-    """SHTTM's confidence in each tag, lower where a missing tag is like one that is present.
+def missed(logits: jax.Array, tags: jax.Array, recall: jax.Array) -> jax.Array:
+    """The probability that a tag applies and was not given, under the model of `tag_loss`.
 
     Args:
-      tags: given, {0, 1} `[tags]`.
-      similarity: of tags, in [0, 1], `[tags, tags]`; zeros for the paper's confidences.
-      present: a, in tags that are given.
-      missing: b, in tags that are not.
+      logits, tags, recall: as there; tags between 0 and 1 count as not given.
 
     Returns:
-      c: `present` where given, else `missing * (1 - similarity to the likest tag given)`, `[tags]`.
+      `(1 - recall) s / (1 - recall s)` with s = sigmoid(logit), 0 where a tag is given, `[tags]`.
     """
-    nearest = jnp.max(tags[:, None] * similarity, axis=0)
-    return jnp.where(tags > 0, present, missing * (1 - nearest))
-
-
-def tag_similarity(factors: jax.Array) -> jax.Array:
-    """Cosines of tag factors, 0 where they are negative: `[dim, tags]` -> `[tags, tags]`."""
-    unit = factors / jnp.maximum(jnp.linalg.norm(factors, axis=0), 1e-6)
-    return jnp.clip(unit.T @ unit, 0.0, 1.0)
+    log_odds = logits + jnp.log1p(-jnp.minimum(recall, 1 - 1e-7))
+    return jnp.where(tags == 1, 0.0, jax.nn.sigmoid(log_odds))
 
 
 def topic_distance(code: jax.Array, topics: jax.Array) -> jax.Array:
@@ -70,7 +60,7 @@ def topic_distance(code: jax.Array, topics: jax.Array) -> jax.Array:
 
 
 def word_loss(log_probabilities: jax.Array, word: jax.Array, count: jax.Array) -> jax.Array:
-    """Negative log-likelihood of a document's words, a word.
+    """Negative log-likelihood of a document's words.
 
     Args:
       log_probabilities: of the vocabulary, `[words]`.
@@ -78,10 +68,22 @@ def word_loss(log_probabilities: jax.Array, word: jax.Array, count: jax.Array) -
       count: how often each is there, `[width]`; 0 where a row is only filled up.
 
     Returns:
-      A scalar, in nats a word; 0 for a document without words.
+      A scalar, in nats; 0 for a document without words.
     """
-    total = jnp.sum(count * log_probabilities[word])
-    return -total / jnp.maximum(jnp.sum(count), 1.0)
+    return -jnp.sum(count * log_probabilities[word])
+
+
+def code_divergence(logits: jax.Array) -> jax.Array:
+    """KL(q || Bern(1/2)) of bits that are 1 with the probabilities q = sigmoid(logits).
+
+    Args:
+      logits: `[num_bits]`.
+
+    Returns:
+      A scalar, in nats: the sum over bits, each between 0 and log 2.
+    """
+    entropy = jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits)
+    return jnp.sum(jnp.log(2.0) - entropy)
 
 
 def to_bits(logits: jax.Array) -> jax.Array:

@@ -185,12 +185,14 @@ class NetworkRecipe:
         parameters, so that the network can be built again without the rest of the config.
       build: config, signature -> the network.
       defaults: values of fields that encoders of earlier versions do not have.
+      renamed: names of fields in earlier versions -> their names now.
     """
 
     kinds: tuple[str, ...]
     fields: Rules
     build: Callable[[ConfigDict, Signature], Network]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.signature import Signature
 from dsh_jax.data.splits.split import Split
 from dsh_jax.fields import Choice, Integer, Number, Rules, Switch
+from dsh_jax.methods import shttm_improvements
 from dsh_jax.methods.base import (
     Fitted,
     Method,
@@ -31,7 +32,13 @@ from dsh_jax.methods.base import (
 )
 from dsh_jax.methods.shttm_codes import learn_codes
 from dsh_jax.methods.shttm_hash import fit_hash_function, medians
-from dsh_jax.methods.word_players import TOPIC_FIELDS, topic_model, word_network, word_players
+from dsh_jax.methods.word_players import (
+    DOCUMENTS,
+    TOPIC_FIELDS,
+    topic_model,
+    word_network,
+    word_players,
+)
 from dsh_jax.networks.words import LinearHash
 from dsh_jax.retrieval.baselines import itq_rotation
 
@@ -97,10 +104,12 @@ def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> F
     """
     ids = split.training
     features = dataset.features(ids)
+    tags = dataset.multi_hot(ids)
     learned = learn_codes(
-        dataset.multi_hot(ids),
+        tags,
         topic_model(config, dataset, ids)(ids),
         **code_options(config.codes),
+        **shttm_improvements.options(config, tags),
         report=lambda iteration, objective: report(iteration, {"objective": objective}),
     )
     kernel = fit_hash_function(features, learned.codes, ridge=float(config.codes.hash_ridge))
@@ -170,4 +179,4 @@ def state_of(kernel: np.ndarray, threshold: np.ndarray, step: int) -> State:
 
 
 NETWORK_FIELDS: Rules = {"num_bits": Integer(1, 65536)}
-RECIPE = Recipe(build, FIELDS, NetworkRecipe(("documents",), NETWORK_FIELDS, network))
+RECIPE = Recipe(build, FIELDS, NetworkRecipe(DOCUMENTS, NETWORK_FIELDS, network))

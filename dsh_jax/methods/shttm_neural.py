@@ -4,10 +4,19 @@ The reviewers of SHTTM (Wang, Zhang & Si, SIGIR 2013) asked for them: non-linear
 function and binarisation; a learned tagging uncertainty; correlated tags; and a jointly learned
 topic model. Their design is ours. With all of them off, this is SHTTM's objective with a logistic
 link, and the hash function is learned with the codes instead of afterwards.
+
+A jointly learned topic model makes the loss an evidence lower bound, up to its weights:
+
+    tags - word_weight sum_w n_w log softmax(R b + b0)_w / N + kl_weight KL(q(b | x) || Bern(1/2))
+
+for a document with n_w times word w, a code b that is 1 with the probability q = sigmoid(logit),
+log-frequencies b0 of words, and N words a document in the mean.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +25,17 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from dsh_jax import fields
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.documents.dataset import WordDataset
 from dsh_jax.data.signature import Signature
 from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Integer, Number, Rules, Switch
 from dsh_jax.losses import Loss, slots
-from dsh_jax.losses.documents import tag_confidence, tag_similarity, to_bits
-from dsh_jax.methods import optimizers
+from dsh_jax.losses.documents import code_divergence, missed, to_bits
+from dsh_jax.methods import optimizers, tag_correlation
 from dsh_jax.methods.base import (
     Method,
     Metrics,
@@ -38,19 +49,34 @@ from dsh_jax.methods.base import (
     update,
 )
 from dsh_jax.methods.players import Players
-from dsh_jax.methods.word_players import TOPIC_FIELDS, topic_model, word_network, word_players
-from dsh_jax.networks.words import TagDecoder, TagRecall, TopicDecoder, WordEncoder
+from dsh_jax.methods.word_players import (
+    DOCUMENTS,
+    TOPIC_FIELDS,
+    topic_model,
+    with_untagged,
+    word_network,
+    word_players,
+)
+from dsh_jax.networks.words import (
+    TagDecoder,
+    TagExposure,
+    TagShares,
+    TopicDecoder,
+    WordEncoder,
+)
 from dsh_jax.rng import named_key
 
 NETWORK_FIELDS: Rules = {
     "num_bits": Integer(1, 65536),
-    "improvements.nonlinear": Switch(),
+    "improvements.nonlinear_encoder": Switch(),
     "encoder.hidden": Integer(1, 65536),
     "encoder.dropout": Number(least=0, below=1),
     "encoder.word_dropout": Number(least=0, below=1),
     "encoder.sharpness": Number(above=0),
 }
 FIELDS: Rules = {
+    "improvements.nonlinear_decoder": Switch(),
+    "improvements.binary_codes": Switch(),
     "improvements.learned_uncertainty": Switch(),
     "improvements.correlated_tags": Switch(),
     "improvements.joint_topics": Switch(),
@@ -59,6 +85,11 @@ FIELDS: Rules = {
     "loss.missing": Number(above=0),
     "loss.topic_weight": Number(least=0),
     "loss.word_weight": Number(least=0),
+    "loss.kl_weight": Number(least=0),
+    "exposure.alpha": Number(least=1),
+    "exposure.beta": Number(least=1),
+    "correlation.weight": Number(least=0, most=1),
+    "correlation.smoothing": Number(above=0),
     "batch_size": Integer(1, 2**20),
     "unlabeled_batch_size": Integer(0, 2**20),
     "num_steps": Integer(1, 10**9),
@@ -68,30 +99,36 @@ FIELDS: Rules = {
     **TOPIC_FIELDS,
 }
 
+_MEMORY = 0.99
+"""What running sums of exposure keep at a step: they hold about the last hundred batches."""
+
 
 @dataclass(frozen=True)
 class NeuralShttm:
     """The networks and their step.
 
     Attributes:
-      players: "encoder", "tags" and, if switched on, "words" (topics learned jointly)
-        and "recall" (each tag's probability of being given where it applies).
+      players: "encoder", "tags" and, if switched on, "words" (topics learned jointly), "exposure"
+        (each tag's probability of being given where it applies) and "shares" (how likely a tag is
+        beside another one).
       binary: whether codes are bits in training too, rather than relaxed.
-      correlated_tags: whether a missing tag counts less if a similar one is present.
       present, missing: SHTTM's confidences a and b.
+      soft_weight: of what is likely of missing tags; see `tag_correlation`.
+      smoothing: of that.
       losses: of "tags", and of "words" or "topics".
-      topic_weight: gamma, the weight of the distance from fixed topics, or of the word loss.
+      weights: of the other terms: "topics", the distance from fixed topics; or "words" and "kl".
       tx: the optimizer.
       ema_decay: decay per step of the encoder's average; 0 is off.
     """
 
     players: Players
     binary: bool
-    correlated_tags: bool
     present: float
     missing: float
-    losses: dict[str, Loss]
-    topic_weight: float
+    soft_weight: float
+    smoothing: float
+    losses: Mapping[str, Loss]
+    weights: Mapping[str, float]
     tx: optax.GradientTransformation
     ema_decay: float
 
@@ -100,6 +137,21 @@ class NeuralShttm:
         owners = {"network": tuple(self.players.networks)}
         averaged = ("encoder",) if self.ema_decay else ()
         return self.players.init(key, {"network": self.tx}, owners, averaged)
+
+    def prepare(self, state: State, dataset: Dataset, ids: np.ndarray) -> State:
+        """Sets what is fixed by the training documents: word frequencies and pairs of tags."""
+        assert isinstance(dataset, WordDataset)
+        stats = dict(state.batch_stats)
+        if "words" in stats:
+            counts = np.asarray(dataset.counts[ids].sum(axis=0), float)
+            share = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+            length = max(counts.sum() / len(ids), 1.0)
+            stats["words"] = {"unigram": jnp.asarray(np.log(share), jnp.float32),
+                              "length": jnp.asarray(length, jnp.float32)}  # fmt: skip
+        if "shares" in stats:
+            shares = tag_correlation.shares(dataset.multi_hot(ids), smoothing=self.smoothing)
+            stats["shares"] = {"shares": jnp.asarray(shares)}
+        return replace(state, batch_stats=stats)
 
     def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """One update on documents with their tags, and on documents without.
@@ -112,24 +164,25 @@ class NeuralShttm:
           key: the run's key.
         """
         key = named_key(jax.random.fold_in(key, state.step), "dropout")
-        batch = _with_untagged(batch)
+        batch = with_untagged(batch)
 
         def loss_fn(params: dict[str, Params]) -> tuple[jax.Array, tuple[Metrics, dict]]:
             logits, stats = self.players.represent(
                 state, params["encoder"], batch["word"], batch["tfidf"], key=key
             )
             codes = to_bits(logits) if self.binary else logits
-            terms = {"tags": self._tag_loss(state, params, codes, batch["label"])}
+            terms, exposure = self._tag_loss(state, params, codes, batch["label"])
             if "words" in params:
                 words, _ = self.players.apply(state, "words", params["words"], codes)
                 each = jax.vmap(self.losses["words"])(words, batch["word"], batch["count"])
-                terms["words"] = each.mean()
+                terms["words"] = each.mean() / state.batch_stats["words"]["length"]
+                terms["kl"] = jax.vmap(code_divergence)(logits).mean()
             else:
                 each = jax.vmap(self.losses["topics"])(codes, batch["target"])
                 terms["topics"] = each.mean()
-            weights = {"tags": 1.0, "words": self.topic_weight, "topics": self.topic_weight}
+            weights = {"tags": 1.0, **self.weights}
             loss = jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
-            return loss, (terms, stats)
+            return loss, (terms, stats | exposure)
 
         players = tuple(state.params)
         state, metrics = update(state, "network", players, self.tx, loss_fn)
@@ -137,24 +190,24 @@ class NeuralShttm:
 
     def _tag_loss(
         self, state: State, params: dict[str, Params], codes: jax.Array, tags: jax.Array
-    ) -> jax.Array:
+    ) -> tuple[Metrics, dict[str, Any]]:
+        """The loss of tags as "tags", and new statistics of exposure."""
         logits, _ = self.players.apply(state, "tags", params["tags"], codes)
-        num_tags = tags.shape[1]
-        similarity = jnp.zeros((num_tags, num_tags))
-        if self.correlated_tags:
-            # Similar factors lower confidences; lower confidences must not make factors similar.
-            factors = jax.lax.stop_gradient(params["tags"]["factors"]["kernel"])
-            similarity = tag_similarity(factors) * (1 - jnp.eye(num_tags))
-        confidence = partial(tag_confidence, present=self.present, missing=self.missing)
-        recall = jnp.ones(num_tags)
-        if "recall" in params:
-            recall, _ = self.players.apply(state, "recall", params["recall"], codes)
-        # One document at a time: [documents, tags, tags] would be large.
-        confidences = jax.lax.map(lambda row: confidence(row, similarity), tags)
+        confidence = jnp.where(tags > 0, self.present, self.missing)
+        recall, stats, targets = jnp.ones(tags.shape[1]), {}, tags
+        if "shares" in params:
+            shares, _ = self.players.apply(state, "shares", params["shares"], codes)
+            targets = tag_correlation.soft_targets(tags, shares, weight=self.soft_weight)
+        if "exposure" in params:
+            recall, _ = self.players.apply(state, "exposure", params["exposure"], codes)
+            not_given = jax.lax.stop_gradient(jax.vmap(missed, (0, 0, None))(logits, tags, recall))
+            new = jax.lax.psum({"given": tags.sum(0), "missed": not_given.sum(0)}, AXIS)
+            kept = jax.tree.map(lambda old: _MEMORY * old, state.batch_stats["exposure"])
+            stats = {"exposure": jax.tree.map(jnp.add, kept, new)}
         each = jax.vmap(self.losses["tags"], in_axes=(0, 0, 0, None))(
-            logits, tags, confidences, recall
+            logits, targets, confidence, recall
         )
-        return each.mean()
+        return {"tags": each.mean()}, stats
 
 
 def build(config: ConfigDict, signature: Signature) -> Method:
@@ -175,26 +228,30 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     num_tags = signature.num_classes
     networks: dict[str, nn.Module] = {
         "encoder": word_encoder(config, signature),
-        "tags": TagDecoder(num_tags, config.decoder.hidden if switches.nonlinear else 0),
+        "tags": TagDecoder(num_tags, config.decoder.hidden if switches.nonlinear_decoder else 0),
     }
     if switches.joint_topics:
         networks["words"] = TopicDecoder(signature.num_words)
+        weights = {"words": settings.word_weight, "kl": settings.kl_weight}
+    else:
+        weights = {"topics": settings.topic_weight}
     if switches.learned_uncertainty:
-        networks["recall"] = TagRecall(num_tags)
+        networks["exposure"] = TagExposure(num_tags, **fields.floats(config.exposure))
+    if switches.correlated_tags:
+        networks["shares"] = TagShares(num_tags)
     sizes = {"num_bits": config.num_bits, "classes": num_tags, "words": signature.num_words,
              "width": 32}  # fmt: skip
     neural = NeuralShttm(
         players=word_players(networks, "encoder"),
-        binary=switches.nonlinear,
-        correlated_tags=switches.correlated_tags,
+        binary=switches.binary_codes,
         present=float(settings.present),
         missing=float(settings.missing),
+        soft_weight=float(config.correlation.weight),
+        smoothing=float(config.correlation.smoothing),
         losses={
             slot: slots.from_config(config, slot, **sizes) for slot in ("tags", "words", "topics")
         },
-        topic_weight=float(
-            settings.word_weight if switches.joint_topics else settings.topic_weight
-        ),
+        weights=fields.floats(weights),
         tx=optimizers.build_optimizer(config, "network", config.num_steps),
         ema_decay=config.ema_decay,
     )
@@ -203,6 +260,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         codes="shttm_neural",
         network=network(config, signature),
         init=neural.init,
+        prepare=neural.prepare,
         learning_rates=optimizers.learning_rates(config, {"network": config.num_steps}),
         stages=(Stage("network", config.num_steps, neural.step, batch),),
         learn_targets=None if switches.joint_topics else partial(standardised_topics, config),
@@ -218,7 +276,7 @@ def word_encoder(config: ConfigDict, signature: Signature) -> WordEncoder:
     return WordEncoder(
         signature.num_words,
         config.num_bits,
-        config.encoder.hidden if config.improvements.nonlinear else 0,
+        config.encoder.hidden if config.improvements.nonlinear_encoder else 0,
         config.encoder.dropout,
         config.encoder.word_dropout,
         float(config.encoder.sharpness),
@@ -240,28 +298,20 @@ def standardised_topics(
       UserError: the documents support fewer topics than bits.
     """
     topics = topic_model(config, dataset, ids)(ids)
+    return standardised(topics), f"{topics.shape[1]} topics by LDA"
+
+
+def standardised(topics: np.ndarray) -> np.ndarray:
+    """Topics with mean 0 and variance 1 over the documents, `[n, topics]` -> float32."""
     deviation = np.maximum(topics.std(axis=0), 1e-6)
-    standardised = (topics - topics.mean(axis=0)) / deviation
-    return standardised.astype(np.float32), f"{topics.shape[1]} topics by LDA"
+    return ((topics - topics.mean(axis=0)) / deviation).astype(np.float32)
 
 
-def _with_untagged(batch: Batch) -> dict[str, jax.Array]:
-    """Tagged and untagged documents as one batch, their rows of words padded to one width."""
-    joined = {name: array for name, array in batch.items() if not name.startswith("unlabeled")}
-    if "unlabeled_word" not in batch:
-        return joined
-    width = max(batch["word"].shape[1], batch["unlabeled_word"].shape[1])
-
-    def wide(array: jax.Array) -> jax.Array:
-        return jnp.pad(array, ((0, 0), (0, width - array.shape[1])))
-
-    untagged = jnp.zeros((len(batch["unlabeled_word"]), batch["label"].shape[1]))
-    joined["label"] = jnp.concatenate([batch["label"], untagged])
-    for name in ("word", "tfidf", "count"):
-        joined[name] = jnp.concatenate([wide(batch[name]), wide(batch[f"unlabeled_{name}"])])
-    if "target" in batch:
-        joined["target"] = jnp.concatenate([batch["target"], batch["unlabeled_target"]])
-    return joined
-
-
-RECIPE = Recipe(build, FIELDS, NetworkRecipe(("documents",), NETWORK_FIELDS, network))
+RECIPE = Recipe(
+    build,
+    FIELDS,
+    NetworkRecipe(
+        DOCUMENTS, NETWORK_FIELDS, network,
+        renamed={"improvements.nonlinear": "improvements.nonlinear_encoder"},
+    ),
+)  # fmt: skip

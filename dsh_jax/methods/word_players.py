@@ -1,20 +1,26 @@
 """Networks and the topic model, shared by the methods for documents."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.documents.dataset import TextDataset
+from dsh_jax.data.documents.dataset import WordDataset
 from dsh_jax.data.documents.topics import infer_topics, learn_topics
+from dsh_jax.data.signature import WeightInputs, WordInputs
+from dsh_jax.devices import Batch
 from dsh_jax.errors import as_user_error
 from dsh_jax.fields import SEED, Integer, Rules, Text
 from dsh_jax.methods.base import Network
 from dsh_jax.methods.players import Players
+
+DOCUMENTS = (WordInputs.kind, WeightInputs.kind)
+"""The kinds of items that methods for documents take."""
 
 TOPIC_FIELDS: Rules = {
     "topics.seed": SEED,
@@ -23,10 +29,37 @@ TOPIC_FIELDS: Rules = {
 }
 
 
-def word_players(networks: dict[str, nn.Module], first: str) -> Players:
-    """Players whose first network maps rows of words to code logits."""
+def word_players(
+    networks: dict[str, nn.Module],
+    first: str,
+    inputs: Mapping[str, tuple[tuple[int, ...], ...]] | None = None,
+) -> Players:
+    """Players whose first network maps rows of words to code logits, or to features.
+
+    Args:
+      networks, first, inputs: as for `Players`.
+    """
     row = jnp.zeros((2, 1), jnp.int32)
-    return Players(networks, first, (row, jnp.zeros(row.shape)), {})
+    return Players(networks, first, (row, jnp.zeros(row.shape)), inputs or {})
+
+
+def with_untagged(batch: Batch) -> dict[str, jax.Array]:
+    """Tagged and untagged documents as one batch, their rows of words padded to one width."""
+    joined = {name: array for name, array in batch.items() if not name.startswith("unlabeled")}
+    if "unlabeled_word" not in batch:
+        return joined
+    width = max(batch["word"].shape[1], batch["unlabeled_word"].shape[1])
+
+    def wide(array: jax.Array) -> jax.Array:
+        return jnp.pad(array, ((0, 0), (0, width - array.shape[1])))
+
+    untagged = jnp.zeros((len(batch["unlabeled_word"]), batch["label"].shape[1]))
+    joined["label"] = jnp.concatenate([batch["label"], untagged])
+    for name in ("word", "tfidf", "count"):
+        joined[name] = jnp.concatenate([wide(batch[name]), wide(batch[f"unlabeled_{name}"])])
+    if "target" in batch:
+        joined["target"] = jnp.concatenate([batch["target"], batch["unlabeled_target"]])
+    return joined
 
 
 def word_network(network: nn.Module, name: str) -> Network:
@@ -48,7 +81,7 @@ def topic_model(
     Raises:
       UserError: the documents support fewer topics than bits.
     """
-    assert isinstance(dataset, TextDataset)
+    assert isinstance(dataset, WordDataset)
     with as_user_error():
         topics = learn_topics(
             dataset.counts[training],

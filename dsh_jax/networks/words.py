@@ -114,8 +114,34 @@ class LinearHash(nn.Module):
         return bag(kernel, word, tfidf) - self.param("threshold", zeros, (self.num_bits,))
 
 
-class TagRecall(nn.Module):
-    """The probability that a tag is given where it applies, learned for each tag.
+class TagExposure(nn.Module):
+    """The probability mu that a tag is given where it applies.
+
+    It follows from running sums over documents, in `batch_stats`: how often a tag was `given`, and
+    how often it was `missed`: not given, though the other networks expect it to apply.
+
+    Attributes:
+      num_tags: number of tags.
+      alpha, beta: added to the sums of `given` and of `missed`.
+    """
+
+    num_tags: int
+    alpha: float
+    beta: float
+
+    @nn.compact
+    def __call__(self, codes: jax.Array, *, train: bool) -> jax.Array:
+        """mu in (0, 1), `[tags]`; `codes` are not looked at."""
+        del codes, train
+        given, missed = (
+            self.variable("batch_stats", name, jnp.zeros, (self.num_tags,)).value
+            for name in ("given", "missed")
+        )
+        return (given + self.alpha) / (given + missed + self.alpha + self.beta)
+
+
+class TagShares(nn.Module):
+    """How likely a tag is beside another one; set from the data, in `batch_stats`, not trained.
 
     Attributes:
       num_tags: number of tags.
@@ -125,9 +151,9 @@ class TagRecall(nn.Module):
 
     @nn.compact
     def __call__(self, codes: jax.Array, *, train: bool) -> jax.Array:
-        """Recalls in (0, 1), `[tags]`, 0.95 at first; `codes` are not looked at."""
+        """What `methods.tag_correlation.shares` returned, `[tags, tags]`."""
         del codes, train
-        return nn.sigmoid(self.param("logit", nn.initializers.constant(3.0), (self.num_tags,)))
+        return self.variable("batch_stats", "shares", jnp.zeros, (self.num_tags,) * 2).value
 
 
 class TagDecoder(nn.Module):
@@ -153,6 +179,10 @@ class TagDecoder(nn.Module):
 class TopicDecoder(nn.Module):
     """Maps codes to a distribution over words; each bit is a topic that raises or lowers words.
 
+    Two arrays in `batch_stats` are set from the data and not trained: `unigram`, log-frequencies of
+    words in all documents, so that a code need not explain what these share; and their mean
+    `length` in words, by which the loss is divided.
+
     Attributes:
       num_words: length of the vocabulary.
     """
@@ -163,4 +193,7 @@ class TopicDecoder(nn.Module):
     def __call__(self, codes: jax.Array, *, train: bool) -> jax.Array:
         """Maps codes `[batch, num_bits]` to log-probabilities `[batch, words]`."""
         del train  # all networks have the same signature
-        return nn.log_softmax(nn.Dense(self.num_words, name="topics")(codes))
+        unigram = self.variable("batch_stats", "unigram", jnp.zeros, (self.num_words,)).value
+        self.variable("batch_stats", "length", jnp.ones, ())
+        logits = nn.Dense(self.num_words, use_bias=False, name="topics")(codes)
+        return nn.log_softmax(logits + unigram)

@@ -25,7 +25,7 @@ from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.fields import SEED, Integer, Names, Number, Rules, Switch
 from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
-from dsh_jax.methods import METHODS, augmentation, kinds
+from dsh_jax.methods import METHODS, augmentation, kinds, shttm_improvements
 from dsh_jax.methods.base import Method, Recipe
 from dsh_jax.metrics import Metric
 from dsh_jax.networks.backbones import BACKBONES
@@ -50,6 +50,7 @@ OPTIONAL: Rules = {
     **augmentation.FIELDS,
     **kinds.OPTIONAL,
     **pretrained.FIELDS,
+    **shttm_improvements.OPTIONAL,
 }
 """Those that not all configs have: none of earlier versions, or none of images."""
 

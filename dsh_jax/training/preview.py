@@ -12,7 +12,7 @@ from dsh_jax.data import loading
 from dsh_jax.data.batches import check_split
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
-from dsh_jax.data.documents.dataset import TextDataset
+from dsh_jax.data.documents.dataset import TextDataset, WordDataset
 from dsh_jax.data.documents.topics import check_num_topics
 from dsh_jax.data.images.dataset import ImageDataset
 from dsh_jax.data.splits.split import ID_FIELDS, Split
@@ -130,7 +130,7 @@ def _check_the_rest(
         method = build_method(config, signature)
     if method is None:
         return
-    if isinstance(dataset, TextDataset) and (method.fit or method.learn_targets):
+    if isinstance(dataset, WordDataset) and (method.fit or method.learn_targets):
         with problems.noted(), as_user_error():
             check_num_topics(dataset.counts[split.training], config.num_bits)
     for stage in method.stages:
@@ -154,6 +154,11 @@ def _shown(
     if isinstance(dataset, Documents):
         words = dataset if isinstance(dataset, TextDataset) else None
         text = write_document_preview(workdir, dataset, words, parts, problems=problems)
+    elif isinstance(dataset, WordDataset):
+        text = write_preview(
+            workdir, images=None, labels=dataset.labels, class_names=dataset.class_names,
+            parts=parts, notes=[*dataset.remarks(), *notes], problems=problems, items="documents",
+        )  # fmt: skip
     elif isinstance(dataset, ImageDataset):
         text = write_preview(
             workdir, images=dataset.images, labels=dataset.labels,

@@ -13,10 +13,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from dsh_jax.data.documents.own import COLUMNS
 from dsh_jax.data.documents.vocabulary import LETTERS
 from dsh_jax.data.images.decoding import LANCZOS, MOST_PIXELS
 from dsh_jax.errors import UserError
 from dsh_jax.files import read_json, write_json
+from dsh_jax.methods import shttm_improvements
 from dsh_jax.networks.backbones import BACKBONES
 
 # These may differ between a run and its resumption: they do not change what is learned.
@@ -27,12 +29,20 @@ FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir"
 _NEW_FIELDS = {
     "data.stop_words": "english",
     "data.token_pattern": LETTERS,
+    "data.analyser": "words",
+    "data.ngram_min": 0,
+    "data.ngram_max": 0,
+    **{f"data.{column}_column": "" for column in COLUMNS},
+    "data.tag_separator": ";",
+    "data.max_characters": 1_000_000,
+    "data.max_tags": 1000,
     "data.max_pixels": MOST_PIXELS,
     "data.interpolation": LANCZOS,
     "generator.image_size": -1,
     "augment.least_area": 1.0,
     "augment.colour": 0.0,
     "codes.database_codes": "function",
+    **shttm_improvements.NEW_FIELDS,
 }
 
 

@@ -8,12 +8,13 @@ from ml_collections import ConfigDict
 from configs import cnnh_plus_digits_16bit, image_folder, smoke
 from tests import corpus
 
-CASES = ("dsh_gan", "control", "cnnh", "shttm", "shttm_neural")
+DOCUMENTS = ("shttm", "shttm_neural", "vdsh", "nash")
+CASES = ("dsh_gan", "control", "cnnh", *DOCUMENTS)
 
 
 def get_config(name: str) -> ConfigDict:
     """A run of a few steps, with a checkpoint at every second one."""
-    if name in ("shttm", "shttm_neural"):
+    if name in DOCUMENTS:
         config = corpus.config("", name)
     elif name == "image_files":
         config = smoke.shrink(image_folder.get_config())

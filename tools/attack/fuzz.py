@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from dsh_jax import fields
 from dsh_jax.errors import UserError
 from dsh_jax.training.experiment import prepare
-from tools.attack.config import CASES, get_config
+from tools.attack.config import CASES, DOCUMENTS, get_config
 from tools.attack.report import Report
 from tools.attack.runs import ROOT, Fault, Scratch, in_fork
 
@@ -41,8 +41,12 @@ SECONDS = 60
 """What preparing a run may take."""
 
 _ABSENT = object()
-_BITS = ("cifar10", "cnnh_cifar10", "cnnh_plus_cifar10", "nus_wide")
-_NO_CONFIGS = ("__init__", "cnnh", "shttm", "shttm_neural", "image_files")
+# What follows the colon after a config's name.
+_ARGUMENTS = {"cifar10": "8", "cnnh_cifar10": "8", "cnnh_plus_cifar10": "8", "nus_wide": "8",
+              "cifar10_arms": "gan", "digits_arms": "gan",
+              "documents_arms": "reuters-all"}  # fmt: skip
+_NO_CONFIGS = ("__init__", "arms", "best", "cnnh", "image_files", "nash", "shttm", "shttm_neural",
+               "variational", "vdsh")  # fmt: skip
 
 
 def shipped(folder: Path) -> dict[str, ConfigDict]:
@@ -51,7 +55,8 @@ def shipped(folder: Path) -> dict[str, ConfigDict]:
     for path in sorted(folder.glob("*.py")):
         if path.stem not in _NO_CONFIGS:
             module = importlib.import_module(f"configs.{path.stem}")
-            configs[path.stem] = module.get_config(*(["8"] if path.stem in _BITS else []))
+            argument = _ARGUMENTS.get(path.stem)
+            configs[path.stem] = module.get_config(*([argument] if argument else []))
     return configs
 
 
@@ -146,7 +151,7 @@ def attack(scratch: Scratch, rng: random.Random, scale: float, report: Report) -
     configs |= {name: (get_config(name), scratch.corpus) for name in CASES}
     accepted: list[tuple[str, int, str]] = []
     for name, (config, data_dir) in configs.items():
-        if name not in CASES or name.startswith("shttm"):
+        if name not in CASES or name in DOCUMENTS:
             config.data.data_dir = str(data_dir)
         share = min(1.0, scale)
         tried, wrong, taken = in_fork(_check, config, scratch / "fuzz", share, rng.random())

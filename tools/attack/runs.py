@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from tools.attack.config import DOCUMENTS
+
 ROOT = Path(__file__).parents[2]
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -52,7 +54,7 @@ class Scratch:
 
     def train(self, case: str, workdir: Path, *overrides: str) -> list[str]:
         """The command that trains a case of `config.py`."""
-        if case.startswith("shttm"):
+        if case in DOCUMENTS:
             overrides = (f"data.data_dir={self.corpus}", *overrides)
         changes = [f"--config.{override}" for override in overrides]
         return ["train.py", f"--config=tools/attack/config.py:{case}", f"--workdir={workdir}",

@@ -1,84 +1,65 @@
 """Collections of documents, read once into texts and tags in memory.
 
 Reuters-21578 (Lewis, Distribution 1.0, ModApte split) and 20 Newsgroups (Lang, "NewsWeeder", 1995)
-are read from the archives they are distributed in, which are never unpacked to disk.
+are read from the archives they are distributed in, which are never unpacked to disk. Documents of
+one's own are read by `own`.
 """
 
 import gzip
-import hashlib
 import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any, cast
 
 import numpy as np
 
-from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.documents import own
+from dsh_jax.data.documents.own import Reading
+from dsh_jax.data.documents.tagged import Documents
 from dsh_jax.data.labels import multi_hot
-from dsh_jax.data.lines import Key, Mistakes, is_list_of_strings, json_lines
 from dsh_jax.data.reading import Limited, open_regular, read_bytes
 from dsh_jax.errors import UserError
 
 _Row = tuple[str, str, list[str], bool]  # name, text, tags, whether a test document
 # Control characters except "\t" and "\n"; removing "\r" makes all line ends alike.
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\t"), ord("\n")})
-_LINE = '{"id": "a1", "text": "some words", "tags": ["x", "y"], "test": false}'
 _FIXES = {
     "reuters21578": "get reuters21578.tar.gz from https://archive.ics.uci.edu/dataset/137 and set"
     " data.data_dir to that file or to its folder",
     "20newsgroups": "get 20_newsgroups.tar.gz from http://qwone.com/~jason/20Newsgroups/ or"
     " https://archive.ics.uci.edu/dataset/113 and set data.data_dir to that file or to its folder",
-    "jsonl": f"set data.data_dir to a file with one document per line, like {_LINE}",
+    **own.FIXES,
 }
 NAMES = tuple(_FIXES)
-_KEYS = {
-    "id": Key("a string or an integer", lambda value: type(value) in (str, int)),
-    "text": Key("a string", lambda value: isinstance(value, str)),
-    "tags": Key('a list of strings, as in ["x", "y"]', is_list_of_strings, default=[]),
-    "test": Key("true or false", lambda value: isinstance(value, bool), default=False),
-}
 # Of an archive or a folder. The largest collection has 60 MB in 20,000 files.
 MOST_INFLATED = 2**30
 MOST_MEMBERS = 100_000
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Documents(Dataset):
-    """Tagged documents in memory, each with a name."""
-
-    texts: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.texts) != len(self):
-            raise ValueError(f"{len(self.texts)} texts of {len(self)} items")
-
-    def _arranged(self, rows: np.ndarray) -> dict[str, Any]:
-        return {"texts": tuple(self.texts[row] if row >= 0 else "" for row in rows)}
-
-
-def load_documents(name: str, path: Path | None) -> Documents:
+def load_documents(name: str, path: Path | None, reading: Reading | None = None) -> Documents:
     """Reads a whole collection into memory.
 
     Args:
       name: "reuters21578" (multi-hot labels [12902, 118], the ModApte split), "20newsgroups"
-        (class ids [19997], no official test documents) or "jsonl" (multi-hot labels).
-      path: the collection's .tar.gz, or a folder with it or its files; for "jsonl" a file with
-        lines like {"id": "a1", "text": "words", "tags": ["x"]}; test documents have "test": true.
+        (class ids [19997], no official test documents), or a key of `own.LOADERS`.
+      path: the collection's .tar.gz, or a folder with it or its files; for documents of one's own
+        their file or folder.
+      reading: how to read documents of one's own.
 
     Raises:
       UserError: the name is unknown, or the collection is missing, unreadable or damaged.
     """
-    loaders = dict(zip(NAMES, (_load_reuters, _load_newsgroups, _load_jsonl), strict=True))
-    if name not in loaders:
+    loaders = {"reuters21578": _load_reuters, "20newsgroups": _load_newsgroups}
+    if name not in NAMES:
         raise UserError(f"Unknown collection {name!r}: choose one of {', '.join(NAMES)}.")
     if path is None:
         raise _error(name, "data.data_dir is not set")
     try:
+        if name in own.LOADERS:
+            return own.LOADERS[name](path.expanduser(), reading or Reading({}))
         return loaders[name](path.expanduser())
     except OSError as error:
         raise _error(name, f"{path} cannot be read ({error})") from error
@@ -242,24 +223,3 @@ def strip_footer(text: str, at_most: int = 10) -> str:
     first = max(0, len(lines) - at_most - 1)
     rules = [row for row in range(first, len(lines)) if rule.fullmatch(lines[row])]
     return "\n".join(lines[: rules[-1]] if rules else lines).strip()
-
-
-def _load_jsonl(path: Path) -> Documents:
-    content = read_bytes(path)
-    mistakes = Mistakes(path, f"write lines like {_LINE}, each with an id of its own, in UTF-8")
-    rows: dict[str, _Row] = {}
-    lines: dict[str, int] = {}  # id -> the line that has it
-    for number, record in json_lines(content, _KEYS, mistakes):
-        name = str(record["id"])
-        if lines.setdefault(name, number) != number:
-            mistakes.add(number, f"repeats the id {name!r} of line {lines[name]}")
-        rows[name] = (name, record["text"], record["tags"], record["test"])
-    mistakes.check()
-    if not rows:
-        raise _error("jsonl", f"{path} holds no documents")
-    found = _multi_hot("jsonl", hashlib.sha256(content).hexdigest()[:12], list(rows.values()))
-    return replace(found, contents=tuple(map(_digest, found.texts)))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

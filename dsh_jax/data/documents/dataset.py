@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import scipy  # loads scipy.sparse when it is first used
 
+from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.rows import word_rows
 from dsh_jax.data.documents.vocabulary import Vocabulary
@@ -16,16 +17,15 @@ from dsh_jax.data.signature import WordInputs
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TextDataset(Documents):
-    """Documents and the counts of their words.
+class WordDataset(Dataset):
+    """Documents as the words that they have.
 
     Attributes:
-      vocabulary: fitted on training documents only.
       counts: of words, int32 CSR `[n, words]`.
-      tfidf: float32 CSR `[n, words]`, rows of norm 1, or 0 for a document without known words.
+      tfidf: float32 CSR `[n, words]`, with the same words in the same order; rows of norm 1, or 0
+        for a document without known words.
     """
 
-    vocabulary: Vocabulary
     counts: scipy.sparse.csr_array
     tfidf: scipy.sparse.csr_array
 
@@ -37,14 +37,9 @@ class TextDataset(Documents):
     def remarks(self) -> list[str]:
         """The size of the vocabulary, and how many documents have no word of it."""
         unknown = int((~self.has_words).sum())
-        words = f"vocabulary  {len(self.vocabulary.words):,} words"
+        words = f"vocabulary  {self.counts.shape[1]:,} words"
         words += f"; {unknown:,} documents have none of them" * bool(unknown)
         return [words, *super().remarks()]
-
-    @property
-    def inputs(self) -> WordInputs:
-        """How a text becomes a network's input."""
-        return WordInputs(self.vocabulary)
 
     def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """The words of some documents; see `rows.word_rows`."""
@@ -57,6 +52,22 @@ class TextDataset(Documents):
     def encoding_order(self, ids: np.ndarray) -> np.ndarray:
         """Documents in order of length, because a batch is as wide as its longest, `[m]`."""
         return np.argsort(np.diff(self.counts.indptr)[ids], kind="stable")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TextDataset(WordDataset, Documents):
+    """Texts and their words.
+
+    Attributes:
+      vocabulary: fitted on training documents only.
+    """
+
+    vocabulary: Vocabulary
+
+    @property
+    def inputs(self) -> WordInputs:
+        """How a text becomes a network's input."""
+        return WordInputs(self.vocabulary)
 
 
 def as_dataset(documents: Documents, vocabulary: Vocabulary) -> TextDataset:

@@ -12,6 +12,9 @@ import scipy  # loads scipy.sparse when it is first used
 LETTERS = r"(?u)\b[^\W\d_]{2,}\b"
 """The default pattern of a word: two letters or more, which touch no digit and no underscore."""
 
+ANALYSERS = {"words": "word", "characters": "char_wb"}
+"""What texts are cut into -> scikit-learn's name for it."""
+
 if TYPE_CHECKING:  # scikit-learn is slow to import, and encoders of images need none
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
@@ -24,21 +27,30 @@ class Vocabulary:
       words: lower case, sorted, unique; column j of a matrix belongs to `words[j]`.
       idf: smoothed inverse document frequency, float64 `[words]`.
       token_pattern: the regular expression of a word in a text, which is made lower case before.
+      analyser: of `ANALYSERS`; characters are those of a word between spaces, with a space at
+        either end.
+      ngrams: shortest and longest run of words or characters that counts as a word.
     """
 
     words: tuple[str, ...]
     idf: np.ndarray
     token_pattern: str = LETTERS
+    analyser: str = "words"
+    ngrams: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         if not self.words or self.words != tuple(sorted(set(self.words))):
             raise ValueError("words must be sorted, unique and not empty")
         if self.idf.shape != (len(self.words),) or not np.isfinite(self.idf).all():
             raise ValueError(f"idf must be {len(self.words)} finite numbers, got {self.idf.shape}")
+        if self.analyser not in ANALYSERS or not 1 <= self.ngrams[0] <= self.ngrams[1]:
+            raise ValueError(f"analyser {self.analyser!r} or ngrams {self.ngrams}")
 
     def counts(self, texts: Iterable[str]) -> scipy.sparse.csr_array:
         """How often each word is in each text, `[n]` -> int32 CSR `[n, words]`."""
-        vectorizer = _vectorizer(self.token_pattern, vocabulary=self.words)
+        vectorizer = _vectorizer(
+            self.token_pattern, self.analyser, self.ngrams, vocabulary=self.words
+        )
         return scipy.sparse.csr_array(vectorizer.transform(texts))
 
     def tfidf_of(self, counts: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
@@ -68,6 +80,8 @@ def fit_vocabulary(
     max_share: float,
     stop_words: str | Sequence[str] = "english",
     token_pattern: str = LETTERS,
+    analyser: str = "words",
+    ngrams: tuple[int, int] = (1, 1),
 ) -> Vocabulary:
     """Fits the most frequent words of some texts.
 
@@ -79,6 +93,7 @@ def fit_vocabulary(
       stop_words: words that are left out: "english" for scikit-learn's list of English ones, or
         texts that consist of them.
       token_pattern: a regular expression, with one group at most, which is then the word.
+      analyser, ngrams: as for `Vocabulary`; characters know no stop words and no pattern.
 
     Raises:
       ValueError: an option is out of range, or no word is left.
@@ -92,7 +107,9 @@ def fit_vocabulary(
             raise ValueError(f"data.{name} is {value}: it must be {bounds}.")
     vectorizer = _vectorizer(
         token_pattern,
-        stop_words=_stop_words(stop_words, token_pattern),
+        analyser,
+        ngrams,
+        stop_words=_stop_words(stop_words, token_pattern) if analyser == "words" else None,
         max_features=max_words,
         min_df=min_documents,
         max_df=float(max_share),  # scikit-learn reads the integer 1 as one document
@@ -106,21 +123,27 @@ def fit_vocabulary(
             f"training documents that have words (data.token_pattern says what a word is)."
         ) from error
     words = tuple(vectorizer.get_feature_names_out().tolist())
-    return Vocabulary(words, _transformer().fit(counts).idf_, token_pattern)
+    return Vocabulary(words, _transformer().fit(counts).idf_, token_pattern, analyser, ngrams)
 
 
 def _stop_words(given: str | Sequence[str], token_pattern: str) -> Any:
     """Stop words as scikit-learn takes them, cut into words as texts are: "don't" is "don"."""
     if isinstance(given, str):
         return given
-    split = _vectorizer(token_pattern).build_analyzer()
+    split = _vectorizer(token_pattern, "words", (1, 1)).build_analyzer()
     return sorted({word for text in given for word in split(text)}) or None
 
 
-def _vectorizer(token_pattern: str, **options: Any) -> CountVectorizer:
+def _vectorizer(
+    token_pattern: str, analyser: str, ngrams: tuple[int, int], **options: Any
+) -> CountVectorizer:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    return CountVectorizer(token_pattern=token_pattern, dtype=np.int32, **options)
+    if analyser == "words":
+        options["token_pattern"] = token_pattern
+    return CountVectorizer(
+        analyzer=ANALYSERS[analyser], ngram_range=ngrams, dtype=np.int32, **options
+    )
 
 
 def _transformer() -> TfidfTransformer:

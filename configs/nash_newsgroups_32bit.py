@@ -1,0 +1,19 @@
+"""NASH, without labels, on 20 Newsgroups, 32 bits.
+
+    python train.py --config configs/nash_newsgroups_32bit.py \\
+      --workdir runs/nash_newsgroups_32bit --config.data.data_dir=DIR
+
+Data: as for `shttm_newsgroups_32bit.py`. Machine: two CPU cores, about ten minutes.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import nash
+
+
+def get_config() -> ConfigDict:
+    """The settings of `nash.py`."""
+    config = nash.get_config("20newsgroups", num_bits=32, supervised=False)
+    config.data.query_share = 0.1  # the collection has no official test set
+    config.unlabeled_batch_size = 0  # every message has its tag
+    return config

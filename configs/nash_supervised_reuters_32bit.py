@@ -1,0 +1,17 @@
+"""NASH, supervised, on Reuters-21578 (ModApte split), 32 bits.
+
+    python train.py --config configs/nash_supervised_reuters_32bit.py \\
+      --workdir runs/nash_supervised_reuters_32bit --config.data.data_dir=DIR
+
+Data: as for `shttm_reuters_32bit.py`. Machine: two CPU cores, a few minutes.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import nash
+
+
+def get_config() -> ConfigDict:
+    """The settings of `nash.py`."""
+    config = nash.get_config("reuters21578", num_bits=32, supervised=True)
+    return config

@@ -1,0 +1,19 @@
+"""VDSH, without labels, on 20 Newsgroups, 32 bits.
+
+    python train.py --config configs/vdsh_newsgroups_32bit.py \\
+      --workdir runs/vdsh_newsgroups_32bit --config.data.data_dir=DIR
+
+Data: as for `shttm_newsgroups_32bit.py`. Machine: two CPU cores, about ten minutes.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import vdsh
+
+
+def get_config() -> ConfigDict:
+    """The settings of `vdsh.py`."""
+    config = vdsh.get_config("20newsgroups", num_bits=32, supervised=False)
+    config.data.query_share = 0.1  # the collection has no official test set
+    config.unlabeled_batch_size = 0  # every message has its tag
+    return config
