@@ -107,6 +107,10 @@ def test_exposure_never_raises_its_objective(unsure):
                          **WEIGHTS | {"dtype": "float32"})  # fmt: skip
     assert (np.diff(coarse.objectives) <= 0).all()
     assert coarse.objectives[-1] == pytest.approx(objectives[-1], rel=1e-3)
+    # Also where the systems are nearly singular.
+    small = WEIGHTS | {"dtype": "float32", "tag_ridge": 1e-3, "topic_weight": 1e-5}
+    coarse = learn_codes(tags, 0.01 * topics, iterations=40, exposure=unsure, **small)
+    assert (np.diff(coarse.objectives) <= 0).all()
 
 
 def test_without_doubt_exposure_is_certain():

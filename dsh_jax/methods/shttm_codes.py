@@ -224,7 +224,6 @@ def _exposed(
                 factors, topics, result.codes, given, targets, (none, odds),
                 settings.precision, present, topic_weight,
             )  # fmt: skip
-            codes, factors = np.asarray(codes), np.asarray(factors)
             exposed = shttm_exposure.expected_exposures(
                 codes, factors, targets, given, odds, settings.precision
             )
