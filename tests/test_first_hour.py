@@ -7,7 +7,8 @@ import pytest
 from commands import ROOT
 
 
-@pytest.mark.parametrize("story", ["engineer", "researcher", "librarian"])
+# `make first-hour` has the third one too, the researcher's, which takes twice as long as these two.
+@pytest.mark.parametrize("story", ["engineer", "librarian"])
 def test_every_step_does_what_the_docs_say(story):
     done = subprocess.run(
         [sys.executable, "-m", "tools.first_hour", "--small", story],
