@@ -9,6 +9,7 @@ requirements-bench.txt; `benchmarks.backbone` compares a ResNet-50.
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -143,7 +144,7 @@ def main() -> None:
     parser.add_argument("--result", default="", help="also write the figures to this JSON file")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shown: dict[str, str] = {}
+    shown = {"processor cores in use": str(len(os.sched_getaffinity(0)))}
 
     def show(title: str, figures: dict[str, str]) -> None:
         for name, figure in figures.items():
