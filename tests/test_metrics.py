@@ -324,3 +324,12 @@ def test_many_items_are_counted_block_by_block(monkeypatch):
     np.testing.assert_array_equal(
         found, distance_counts(*problem, num_bits=130, kernel="devices")
     )
+
+
+def test_code_health_is_counted_block_by_block(monkeypatch):
+    bits = np.random.default_rng(0).integers(0, 2, (333, 10))
+    means, correlations = bits.mean(axis=0), np.corrcoef(bits.T)[np.triu_indices(10, 1)]
+    monkeypatch.setattr("dsh_jax.retrieval.health._BLOCK", 100)
+    health = code_health(bits, num_bits=10)
+    np.testing.assert_array_equal(health["bit_means"], means)
+    assert health["bit_correlation"] == pytest.approx(np.abs(correlations).mean())

@@ -8,6 +8,7 @@ import numpy as np
 from dsh_jax import hamming
 
 _LISTED = 10  # bits that a sentence names
+_BLOCK = 2**16  # codes whose bits are in memory at a time
 
 
 def code_health(codes: np.ndarray, *, num_bits: int) -> dict[str, Any]:
@@ -31,11 +32,9 @@ def code_health(codes: np.ndarray, *, num_bits: int) -> dict[str, Any]:
     packed = hamming.as_packed(codes, num_bits)
     if not len(packed):
         raise ValueError(f"codes {packed.shape} must not be empty")
-    # Bits as rows, 64 items per word: counts are exact and do not depend on the order of items.
-    bits = hamming.unpack(packed, num_bits).T
-    padded = np.pad(bits, ((0, 0), (0, -len(packed) % 64)))
-    rows = np.ascontiguousarray(np.packbits(padded, axis=1)).view(np.uint64)
-    both = np.array([np.bitwise_count(row & rows).sum(axis=1, dtype=np.int64) for row in rows])
+    both = np.zeros((num_bits, num_bits), np.int64)
+    for first in range(0, len(packed), _BLOCK):
+        both += _ones_in_pairs(hamming.unpack(packed[first : first + _BLOCK], num_bits))
     means = both.diagonal() / len(packed)
     deviation = np.sqrt(means * (1 - means))
     pairs = np.triu(np.outer(deviation, deviation) > 0, 1)
@@ -55,6 +54,17 @@ def code_health(codes: np.ndarray, *, num_bits: int) -> dict[str, Any]:
         "collisions": int(sizes[sizes > 1].sum()),
         "largest_bucket": int(sizes.max()),
     }
+
+
+def _ones_in_pairs(bits: np.ndarray) -> np.ndarray:
+    """In how many items both bits of a pair are 1: {0, 1} `[n, num_bits]` -> int64.
+
+    Counts are exact and do not depend on the order of items.
+    """
+    padded = np.pad(bits.T, ((0, 0), (0, -len(bits) % 64)))
+    # A row of a bit's, 64 items in a word.
+    rows = np.ascontiguousarray(np.packbits(padded, axis=1)).view(np.uint64)
+    return np.array([np.bitwise_count(row & rows).sum(axis=1, dtype=np.int64) for row in rows])
 
 
 def constant_bits(health: Mapping[str, Any]) -> list[int]:
