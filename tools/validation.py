@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax import fields, hamming
+from dsh_jax import fields
 from dsh_jax.data.batches import make_batch
 from dsh_jax.data.targets import Targets
 from dsh_jax.devices import compile_encode, compile_step, replicate, shard, unreplicate
@@ -101,8 +101,8 @@ class Bench:
         encode = functools.partial(self._codes, config, state)
         database = encode(self.split.labeled)
         if settings.database_codes == "learned":
-            bits = (learned.codes @ rotation > threshold).astype(np.uint8)
-            database = hamming.pack(bits[np.isin(self.split.training, self.split.labeled)])
+            packed = shttm.binarised(learned.codes, rotation, threshold)
+            database = packed[np.isin(self.split.training, self.split.labeled)]
         return self._measured(encode, database) | {
             "validation_map": self._among_themselves(encode), "step": len(learned.objectives)
         }  # fmt: skip

@@ -116,10 +116,10 @@ def fit(config: ConfigDict, dataset: Dataset, split: Split, report: Report) -> F
     rotation, threshold = binarisation(
         config.codes, learned.codes, kernel, features, seed=config.seed
     )
-    bits = (learned.codes @ rotation > threshold).astype(np.uint8)
+    keeps_codes = config.codes.database_codes == "learned"
     return Fitted(
         state_of(kernel @ rotation, threshold, len(learned.objectives)),
-        hamming.pack(bits) if config.codes.database_codes == "learned" else None,
+        binarised(learned.codes, rotation, threshold) if keeps_codes else None,
     )
 
 
@@ -164,6 +164,11 @@ def binarisation(
         fitted_to = fitted_to @ rotation
     median = settings.thresholds == "median"
     return rotation, medians(fitted_to) if median else fitted_to.mean(axis=0)
+
+
+def binarised(codes: np.ndarray, rotation: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+    """Learned codes `[n, num_bits]` by what `binarisation` returned, packed."""
+    return hamming.pack((codes @ rotation > threshold).astype(np.uint8))
 
 
 def state_of(kernel: np.ndarray, threshold: np.ndarray, step: int) -> State:
