@@ -18,15 +18,22 @@ COMPARISONS = {
     "synthetic": ("synthetic", "gan_real", "real", "network", "classifier", "graded", "cnnh_plus",
                   "cnnh", "itq"),
     "network": ("network", "classifier", "graded"),
-    "shttm_neural": ("shttm_neural", "shttm_rotated", "shttm", "itq"),
-    "shttm_rotated": ("shttm", "itq"),
-}
+    "shttm_neural": ("shttm_neural", "shttm_rotated", "shttm", "vdsh_supervised",
+                     "nash_supervised", "itq"),
+    "shttm_rotated": ("shttm", "vdsh_supervised", "nash_supervised", "itq"),
+    "vdsh_supervised": ("vdsh",),
+    "nash_supervised": ("nash",),
+    "vdsh": ("nash", "itq"),
+}  # fmt: skip
 ARMS = {
-    "all": ("rotated", "linear", "nonlinear", "learned_uncertainty", "neural_correlated_tags",
-            "joint_topics"),
+    "all": ("rotated", "linear", "nonlinear_encoder", "nonlinear_decoder", "binary_codes",
+            "nonlinear", "learned_uncertainty", "neural_correlated_tags", "joint_topics",
+            "vdsh_supervised", "nash_supervised"),
     "rotated": ("published", "mean_thresholds", "rotation", "fitted_to_function",
-                "rotated_learned", "exposure", "correlated_tags", "exposure_correlated"),
+                "rotated_learned", "exposure", "correlated_tags", "exposure_correlated",
+                "vdsh_supervised", "nash_supervised"),
     "published": ("published_learned",),
+    "vdsh": ("nash",),
 }
 """The same of the arms of `configs/documents_arms.py`, by their names."""
 HEADER = ("arm", "minus", "bits", "labeled", "draws", "difference of mAP", "95 %, t over draws",

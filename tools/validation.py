@@ -146,12 +146,13 @@ class Bench:
         state = init(jax.random.key(config.seed))
         assert method.prepare is not None
         stacked = replicate(method.prepare(state, self.dataset, ids), self._devices)
-        weights = _weights(stage.step.__self__)
+        weights = replicate(_weights(stage.step.__self__), self._devices)
         rates = jax.vmap(method.learning_rates)(np.arange(config.num_steps) + 1)["network"]
+        rates = np.asarray(rates)
         best, top = None, {"validation_map": -np.inf}
         for step in range(1, config.num_steps + 1):
             batch = make_batch(self.dataset, self.split, stage.batch, step - 1, targets)
-            now = replicate({"weights": weights, "rate": np.asarray(rates)[step - 1]}, self._devices)
+            now = {"weights": weights, "rate": rates[step - 1 : step]}
             stacked = step_fn(stacked, shard(self._widened(batch), self._devices), now)
             if step % config.eval_every_steps and step < config.num_steps:
                 continue
