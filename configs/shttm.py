@@ -1,7 +1,7 @@
 """Shared by the configs of SHTTM; every field has a comment.
 
-The paper publishes neither weights nor preprocessing; they are ours, and the four weights and the
-hash function's ridge were chosen by `tools/choose_documents.py` on validation documents.
+The paper publishes neither weights nor preprocessing; they are ours. `tools/choose_documents.py`
+chose the weights of a collection on validation documents; they are in that collection's config.
 """
 
 from ml_collections import ConfigDict
@@ -53,18 +53,20 @@ def get_config(source: str, num_bits: int) -> ConfigDict:
     return config
 
 
-def published(config: ConfigDict, topic_weight: float) -> ConfigDict:
+def published(
+    config: ConfigDict, *, missing: float, tag_ridge: float, topic_weight: float
+) -> ConfigDict:
     """A config of the published form, with weights chosen for it.
 
     Args:
       config: from `get_config`.
-      topic_weight: `codes.topic_weight`.
+      missing, tag_ridge, topic_weight: fields of `config.codes`.
     """
     config.codes.rotation = False
     config.codes.fitted_to = "codes"
     config.codes.thresholds = "median"
-    config.codes.missing = 0.003
-    config.codes.tag_ridge = 0.1
+    config.codes.missing = missing
+    config.codes.tag_ridge = tag_ridge
     config.codes.topic_weight = topic_weight
     return config
 

@@ -14,9 +14,9 @@ from configs import shttm
 
 
 def get_config() -> ConfigDict:
-    """The settings of `shttm.py`, with two weights chosen on this collection."""
+    """The settings of `shttm.py`, with weights chosen on this collection."""
     config = shttm.get_config("20newsgroups", num_bits=32)
     config.data.query_share = 0.1  # the collection has no official test set
-    config.codes.missing = 0.003
-    config.codes.topic_weight = 0.0001
+    config.codes.tag_ridge = 10.0
+    config.codes.hash_ridge = 1.0
     return config

@@ -12,4 +12,5 @@ from configs import shttm, shttm_newsgroups_32bit
 
 def get_config():
     """The settings of `shttm_newsgroups_32bit.py`, in the published form."""
-    return shttm.published(shttm_newsgroups_32bit.get_config(), topic_weight=0.0001)
+    config = shttm_newsgroups_32bit.get_config()
+    return shttm.published(config, missing=0.001, tag_ridge=0.3, topic_weight=0.00001)

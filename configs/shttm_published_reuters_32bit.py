@@ -12,4 +12,5 @@ from configs import shttm, shttm_reuters_32bit
 
 def get_config():
     """The settings of `shttm_reuters_32bit.py`, in the published form."""
-    return shttm.published(shttm_reuters_32bit.get_config(), topic_weight=0.001)
+    config = shttm_reuters_32bit.get_config()
+    return shttm.published(config, missing=0.0001, tag_ridge=0.01, topic_weight=0.0001)

@@ -14,5 +14,10 @@ from configs import shttm
 
 
 def get_config() -> ConfigDict:
-    """The settings of `shttm.py`, whose weights were chosen on this collection."""
-    return shttm.get_config("reuters21578", num_bits=32)
+    """The settings of `shttm.py`, with weights chosen on this collection."""
+    config = shttm.get_config("reuters21578", num_bits=32)
+    config.codes.missing = 0.3
+    config.codes.tag_ridge = 3.0
+    config.codes.topic_weight = 0.03
+    config.codes.hash_ridge = 1.0
+    return config

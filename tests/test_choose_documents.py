@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import documents_arms
-from dsh_jax import fields
+from dsh_jax import cli, fields
 from dsh_jax.errors import UserError
 from dsh_jax.training.experiment import find_recipe
 from dsh_jax.training.loop import train
@@ -163,3 +163,16 @@ def test_a_bench_scores_as_training_validates(tmp_path, method):
     assert found["validation_map"] == pytest.approx(max(validated), abs=1e-6)
     assert found["step"] == validated[max(validated)]
     assert 0 < found["precision_at_100"] <= 1 and 0 < found["map"] <= 1
+
+
+@pytest.mark.parametrize("collection", ["reuters", "newsgroups"])
+@pytest.mark.parametrize(
+    ("config", "arm"),
+    [("shttm", "rotated"), ("shttm_published", "published"), ("shttm_neural", "all")],
+)
+def test_the_configs_have_what_was_chosen(collection, config, arm):
+    chosen = documents_arms.get_config(f"{collection}-{arm}")
+    shown = cli.read_config(f"configs/{config}_{collection}_32bit.py")
+    names = set(fields.names(chosen)) | set(fields.names(shown))
+    # Fields of improvements that are off do nothing.
+    assert {n for n in names if fields.get(chosen, n) != fields.get(shown, n)} == set()

@@ -37,7 +37,8 @@ _CORRELATION: dict[str, Axis] = {
     "correlation.smoothing": Decades(),
 }
 _TRAINING: dict[str, Axis] = {
-    "optimizer.network.learning_rate": Decades((1, 2, 5)), "num_steps": Doubled(),
+    "optimizer.network.learning_rate": Decades((1, 2, 5)),
+    "num_steps": Ladder((100, 200, 400)),  # more would take too long; all arms are cut alike
 }  # fmt: skip
 _NEURAL: dict[str, Axis] = {
     **_TRAINING, "loss.missing": Decades(),

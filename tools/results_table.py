@@ -115,9 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if contents and not options.check:
+    by_bits = [content for content in contents if not documents_table.arm_of(content)]
+    if by_bits and not options.check:
         with replacing(docs / "documents_bits.png") as beside:
-            documents_table.write_plot(contents, beside)
+            documents_table.write_plot(by_bits, beside)
     return code
 
 

@@ -17,6 +17,7 @@ from dsh_jax.retrieval.health import code_health
 Metric = Callable[[np.ndarray], np.ndarray]
 CUTS = (100, 1000, 5000)
 _STABLE_BLOCK = 16  # queries whose distances to the whole database are held at a time
+_TIE_BLOCK = 128  # queries whose ordered counts stay in a cache
 
 
 def evaluate(
@@ -309,13 +310,26 @@ def _tie_band(
     counts: np.ndarray, metrics: dict[str, Metric], cuts: Sequence[int], denominator: str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(worst, best) over all orders of the ties, for the metrics with known bounds."""
-    orders = [ranking.in_order(counts, order) for order in ("worst", "best")]
-    band = {name: (metric(orders[0]), metric(orders[1])) for name, metric in metrics.items()}
+    blocks = []
+    for start in range(0, max(len(counts), 1), _TIE_BLOCK):
+        block = counts[start : start + _TIE_BLOCK]
+        orders = [_without_empty(ranking.in_order(block, order)) for order in ("worst", "best")]
+        blocks.append([[metric(order) for metric in metrics.values()] for order in orders])
+    worst, best = ([np.concatenate(of) for of in zip(*rows, strict=True)]
+                   for rows in zip(*blocks, strict=True))  # fmt: skip
+    band = dict(zip(metrics, zip(worst, best, strict=True), strict=True))
     if denominator == "hits_in_top_k":  # the best order need not have the most similar items first
         for k in cuts:
             band.pop(f"weighted_map_at_{k}", None)
             band[f"map_at_{k}"] = ranking.average_precision_bounds_over_hits(counts, k)
     return band
+
+
+def _without_empty(counts: np.ndarray) -> np.ndarray:
+    """The counts without buckets that are empty for every query: most of them, if ordered."""
+    kept = counts.any(axis=(0, 2))
+    kept[0] = True  # one bucket at least
+    return counts[:, kept]
 
 
 def _ranked_by_database(

@@ -186,12 +186,13 @@ def check_counts(counts: np.ndarray) -> np.ndarray:
 
 def _sums(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Items, relevant items and shared labels of each bucket, int64 `[n_query, buckets]`."""
-    counts = check_counts(counts).astype(np.int64, copy=False)
-    relevant, gain = np.zeros((2, *counts.shape[:2]), np.int64)
-    for level in range(1, counts.shape[2]):  # a loop: NumPy sums a short axis slowly
-        relevant += counts[..., level]
-        gain += level * counts[..., level]
-    return counts[..., 0] + relevant, relevant, gain
+    counts = check_counts(counts)
+    levels = np.arange(counts.shape[2])
+    # A product by BLAS, several times faster than sums over a short axis; exact below 2^53.
+    weights = np.stack([np.ones_like(levels), levels > 0, levels]).astype(float)
+    sums = weights @ counts.reshape(-1, len(levels)).T.astype(float)
+    total, relevant, gain = sums.reshape(3, *counts.shape[:2]).astype(np.int64)
+    return total, relevant, gain
 
 
 def _before(values: np.ndarray) -> np.ndarray:
