@@ -57,7 +57,8 @@ _VARIATIONAL = _SMALL | {"optimizer.network.learning_rate": 0.01, "loss.kl_steps
 
 def _neural(*on: str) -> dict[str, Any]:
     switches = {f"improvements.{name}": name in on for name in _NEURAL}
-    return switches | _SMALL | {"optimizer.network.learning_rate": 0.05}
+    rate = 0.01 if "nonlinear_encoder" in on else 0.05
+    return switches | _SMALL | {"optimizer.network.learning_rate": rate}
 
 
 ARMS: Mapping[str, Mapping[str, Any]] = {

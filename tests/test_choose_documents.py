@@ -100,7 +100,7 @@ def test_an_arm_starts_from_what_its_bases_changed():
     }
     own = {"num_steps": 1, "loss.missing": 0.01, "loss.word_weight": 0.01, "encoder.dropout": 0.5}
     assert start_of("all", own, chosen) == {
-        "num_steps": 1000, "loss.missing": 0.3, "loss.word_weight": 0.5, "encoder.dropout": 0.5
+        "num_steps": 1, "loss.missing": 0.3, "loss.word_weight": 0.5, "encoder.dropout": 0.5
     }  # fmt: skip
     assert start_of("linear", own, chosen) == own
     assert start_of("joint_topics", own, {}) == own

@@ -95,6 +95,8 @@ BASES: Mapping[str, tuple[str, ...]] = {
 def start_of(arm: str, own: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> dict:
     """The setting that the search for an arm starts from.
 
+    Learning rate and steps are the arm's own: a deep network needs others than a linear map.
+
     Args:
       arm: a key of `AXES`.
       own: the values of `fields_of(arm)` before it is tuned.
@@ -104,7 +106,7 @@ def start_of(arm: str, own: Mapping[str, Any], chosen: Mapping[str, Mapping[str,
     base, *others = [chosen.get(name, {}) for name in BASES.get(arm, ())] or [{}]
     for setting in (base, *others):
         changed = {f: v for f, v in setting.items() if setting is base or base.get(f) != v}
-        start |= {field: value for field, value in changed.items() if field in start}
+        start |= {f: v for f, v in changed.items() if f in start and f not in _TRAINING}
     return start
 
 
