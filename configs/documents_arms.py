@@ -52,13 +52,14 @@ _NEURAL = ("nonlinear_encoder", "nonlinear_decoder", "binary_codes", "learned_un
 
 # Where the search starts: small networks and few steps, which it may double.
 _SMALL = {"encoder.hidden": 128, "num_steps": 200}
-_VARIATIONAL = _SMALL | {"optimizer.network.learning_rate": 0.01, "loss.kl_steps": 100}
+_VARIATIONAL = _SMALL | {"optimizer.network.learning_rate": 0.005, "loss.kl_steps": 100}
 
 
 def _neural(*on: str) -> dict[str, Any]:
     switches = {f"improvements.{name}": name in on for name in _NEURAL}
-    rate = 0.01 if "nonlinear_encoder" in on else 0.05
-    return switches | _SMALL | {"optimizer.network.learning_rate": rate}
+    # A deep network wants smaller steps, and more of them.
+    rate, steps = (0.002, 400) if "nonlinear_encoder" in on else (0.05, 200)
+    return switches | _SMALL | {"optimizer.network.learning_rate": rate, "num_steps": steps}
 
 
 ARMS: Mapping[str, Mapping[str, Any]] = {

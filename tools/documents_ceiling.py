@@ -24,7 +24,7 @@ from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.ranking import average_precision, precision_at
 from tools import processes
 
-STRENGTHS = (0.1, 0.3, 1.0, 3.0)
+STRENGTHS = (0.3, 1.0, 3.0)
 
 
 def measure(config: Any, draw: int) -> dict[str, Any]:

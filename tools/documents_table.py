@@ -31,12 +31,12 @@ COLLECTIONS = {"reuters21578": "Reuters-21578 (ModApte)", "20newsgroups": "20 Ne
 IMPROVEMENTS = ("nonlinear", "learned_uncertainty", "correlated_tags", "joint_topics")
 ARMS = {
     "published": "SHTTM, published",
-    "published_learned": "published, learned codes in the database",
+    "published_learned": "SHTTM, published, learned codes in the database",
     "mean_thresholds": "published + mean thresholds",
     "rotation": "published + rotation",
     "fitted_to_function": "published + fitted to the hash function's outputs",
-    "rotated": "rotated: published + all three",
-    "rotated_learned": "rotated, learned codes in the database",
+    "rotated": "SHTTM, rotated: published + all three",
+    "rotated_learned": "SHTTM, rotated, learned codes in the database",
     "exposure": "rotated + learned uncertainty",
     "correlated_tags": "rotated + correlated tags",
     "exposure_correlated": "rotated + both",

@@ -17,8 +17,10 @@ HEADER = ("data (queries / labeled / database)", "method", "config", "bits",
 # What is shown: data set, bits, number of labeled items (None: any), methods or arms.
 _IMAGE_CODES = ("network", "graded", "synthetic", "gan_real", "real", "cnnh_plus", "itq")
 # Of documents the arms of `configs/documents_arms.py`, too.
-_DOCUMENT_CODES = ("all", "shttm_neural", "rotated", "shttm_rotated", "vdsh_supervised",
-                   "nash_supervised", "vdsh", "nash", "itq")  # fmt: skip
+_DOCUMENT_CODES = ("all", "shttm_neural", "rotated", "shttm_rotated", "rotated_learned",
+                   "vdsh_supervised", "nash_supervised", "vdsh", "nash", "itq")  # fmt: skip
+# Arm of documents -> the configs that have its settings, one for each collection.
+_CONFIGS = {"rotated": "shttm", "published": "shttm_published"}
 _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
     ("cifar10", 48, None, _IMAGE_CODES),
     ("digits", 16, 200, _IMAGE_CODES),
@@ -28,7 +30,8 @@ _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
     ("20newsgroups", 32, None, _DOCUMENT_CODES),
 )
 # A base, a test, the user's own images.
-_NO_RESULT_EXPECTED = ("default", "smoke", "image_folder", "features", "resnet50", "vit")
+_NO_RESULT_EXPECTED = ("default", "smoke", "documents_arms", "image_folder", "features", "resnet50",
+                       "vit")  # fmt: skip
 
 
 def render(results: Iterable[Result]) -> str:
@@ -56,6 +59,15 @@ def _kind(result: Result) -> str:
     return documents_table.arm_of(result.content) or result.content["codes"]
 
 
+def _config(result: Result) -> str:
+    """The config with the settings of a result; empty for a baseline."""
+    file, _, argument = result.config_file.partition(":")
+    collection, _, arm = argument.partition("-")
+    if file == "documents_arms" and arm in _CONFIGS:
+        return f"{_CONFIGS[arm]}_{collection}_32bit"
+    return result.config_file
+
+
 def _line(runs: list[Result]) -> list[object]:
     first, contents = runs[0], [run.content for run in runs]
     (dataset, protocol), codes = first.table, first.content["codes"]
@@ -65,7 +77,7 @@ def _line(runs: list[Result]) -> list[object]:
     return [
         f"{(DATASETS | documents_table.COLLECTIONS).get(dataset, dataset)}, {protocol}",
         name + (f" on {first.features}" if codes in BASELINES and not first.is_text else ""),
-        first.config_file or cells.GAP,
+        _config(first) or cells.GAP,
         first.content["num_bits"],
         cells.labels(first.content),
         score([content["map"] for content in contents]),
@@ -76,7 +88,7 @@ def _line(runs: list[Result]) -> list[object]:
 
 def without_result(results: Iterable[Result], configs: Path) -> str:
     """A sentence that names the configs without a result; empty if all have one."""
-    measured = {result.config_file.partition(":")[0] for result in results}
+    measured = {_config(result).partition(":")[0] for result in results}
     names = [
         f"`{path.stem}`"
         for path in sorted(configs.glob("*.py"))
