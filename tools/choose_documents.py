@@ -53,11 +53,9 @@ _RECALL: dict[str, Axis] = {
 _BOUND: dict[str, Axis] = {
     "loss.word_weight": Decades(), "loss.kl_weight": Ladder((0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)),
 }  # fmt: skip
-_VARIATIONAL: dict[str, Axis] = {
-    **_TRAINING, "loss.kl_weight": Decades((1, 3)), "encoder.word_dropout":
-    Ladder((0.0, 0.1, 0.3, 0.5, 0.7, 0.8)), "encoder.hidden": Doubled(),
-}  # fmt: skip
-_SUPERVISED: dict[str, Axis] = {**_VARIATIONAL, "loss.tag_weight": Decades()}
+_VARIATIONAL: dict[str, Axis] = {**_TRAINING, "loss.kl_weight": Decades()}
+_SUPERVISED: dict[str, Axis] = {**_TRAINING, "loss.tag_weight": Decades(),
+                                "loss.kl_weight": Decades()}  # fmt: skip
 AXES: Mapping[str, Mapping[str, Axis]] = {
     "published": _FIXED, "published_learned": _FIXED, "mean_thresholds": _FIXED, "rotation": _FIXED,
     "fitted_to_function": _FIXED, "rotated": _FIXED, "rotated_learned": _FIXED,
