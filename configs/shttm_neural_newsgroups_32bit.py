@@ -3,8 +3,8 @@
     python train.py --config configs/shttm_neural_newsgroups_32bit.py \\
       --workdir runs/shttm_neural_newsgroups_32bit --config.data.data_dir=DIR
 
-Data: as for `shttm_newsgroups_32bit.py`. Machine: two CPU cores, a few minutes. Scores:
-docs/results.md.
+Data: as for `shttm_newsgroups_32bit.py`. Machine: two CPU cores, a few minutes. Its settings are
+not tuned for this version's losses, and it has no scores yet; see docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,8 @@
       --workdir runs/shttm_neural_reuters_32bit --config.data.data_dir=DIR
 
 Data: DIR holds reuters21578.tar.gz; its test documents are the queries. Machine: two CPU cores,
-a few minutes. Scores: docs/results.md. To switch one improvement off, for example:
+a few minutes. Its settings are not tuned for this version's losses, and it has no scores yet; see
+docs/results.md. To switch one improvement off, for example:
 `--config.improvements.correlated_tags=False`.
 """
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from dsh_jax import hamming
+from dsh_jax.data.documents.dataset import WordDataset
 from dsh_jax.files import write_json
 from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.ranking import average_precision, precision_at
@@ -34,6 +35,7 @@ def measure(config: Any, draw: int) -> dict[str, Any]:
     config = config.copy_and_resolve_references()
     config.seed = config.data.split_seed = draw
     dataset, split = load_data(config, None)
+    assert isinstance(dataset, WordDataset)
     tags = dataset.multi_hot(np.arange(len(dataset.labels))) > 0
     given = {c: _fit(dataset.tfidf[split.labeled], tags[split.labeled], c) for c in STRENGTHS}
     held = split.validation

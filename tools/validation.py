@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
@@ -23,7 +24,7 @@ from dsh_jax.data.targets import Targets
 from dsh_jax.devices import AXIS, compile_encode, replicate, shard, unreplicate
 from dsh_jax.forward import packed_bits, run_dataset
 from dsh_jax.methods import METHODS, shttm, shttm_improvements, shttm_neural
-from dsh_jax.methods.base import State, kept_variables
+from dsh_jax.methods.base import Method, State, kept_variables
 from dsh_jax.methods.shttm_codes import ShttmCodes, learn_codes
 from dsh_jax.methods.shttm_hash import fit_hash_function
 from dsh_jax.methods.word_players import topic_model
@@ -146,9 +147,10 @@ class Bench:
         state = init(jax.random.key(config.seed))
         assert method.prepare is not None
         stacked = replicate(method.prepare(state, self.dataset, ids), self._devices)
-        weights = replicate(_weights(stage.step.__self__), self._devices)
-        rates = jax.vmap(method.learning_rates)(np.arange(config.num_steps) + 1)["network"]
-        rates = np.asarray(rates)
+        weights = replicate(_weights(_model_of(method)), self._devices)
+        assert method.learning_rates is not None
+        steps = jnp.arange(1, config.num_steps + 1)
+        rates = np.asarray(jax.vmap(method.learning_rates)(steps)["network"])
         best, top = None, {"validation_map": -np.inf}
         for step in range(1, config.num_steps + 1):
             batch = make_batch(self.dataset, self.split, stage.batch, step - 1, targets)
@@ -188,7 +190,7 @@ class Bench:
         config = ConfigDict(json.loads(structure))
         config.optimizer.network.update({"learning_rate": 1.0, "schedule": "constant"})
         config.optimizer.network.warmup_steps = 0
-        model = build_method(config, self._signature).stages[0].step.__self__
+        model = _model_of(build_method(config, self._signature))
 
         def with_rate(rate: Any) -> Any:
             return replace(model, tx=optax.chain(model.tx, optax.scale(rate)))
@@ -231,6 +233,12 @@ def _structure(config: ConfigDict) -> str:
     stand_ins = {name: value for name, value in _NUMBERS.items() if fields.has(config, name)}
     config.update_from_flattened_dict(stand_ins)
     return json.dumps(config.to_dict())
+
+
+def _model_of(method: Method) -> Any:
+    """The dataclass whose method is the step of the only stage."""
+    step: Any = method.stages[0].step
+    return step.__self__
 
 
 def _weights(model: Any) -> dict[str, Any]:

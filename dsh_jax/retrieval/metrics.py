@@ -327,9 +327,9 @@ def _tie_band(
 
 def _without_empty(counts: np.ndarray) -> np.ndarray:
     """The counts without buckets that are empty for every query: most of them, if ordered."""
-    kept = counts.any(axis=(0, 2))
-    kept[0] = True  # one bucket at least
-    return counts[:, kept]
+    there = np.asarray(counts.any(axis=(0, 2)))
+    there[0] = True  # one bucket at least
+    return counts[:, there]
 
 
 def _ranked_by_database(
