@@ -8,8 +8,8 @@ All have the same network, the same class loss and the same number of updates of
     network        the network alone, on the same real triplets
     ..+consistency with strong views of unlabeled images; as many in all
 
-`digits_arms.py` and `cifar10_arms.py` are the experiments. Each arm was tuned alike, on validation
-images, by `tools/choose_arms.sh`; what it chose is in `results/choice/`, from where it is read here.
+`digits_arms.py` and `cifar10_arms.py` are the experiments. `tools/choose_arms.sh` tunes each arm
+alike, on validation images; what it chose is in `results/choice/`, from where it is read here.
 """
 
 import json

@@ -15,9 +15,9 @@ from tools.result_files import METHODS, Result, plainest, rows
 # The kind of codes of a reference -> the kinds that it is compared with, in this order. Its own
 # kind stands for its variants: the same config file with other settings.
 COMPARISONS = {
-    "synthetic": ("synthetic", "gan_real", "real", "network", "classifier", "graded", "cnnh_plus",
-                  "cnnh", "itq"),
-    "network": ("network", "classifier", "graded"),
+    "synthetic": ("synthetic", "gan_real", "real", "network", "features_itq", "classifier",
+                  "graded", "cnnh_plus", "cnnh", "itq"),
+    "network": ("network", "features_itq", "classifier", "graded"),
     "shttm_neural": ("shttm_neural", "shttm_rotated", "shttm", "itq"),
     "shttm_rotated": ("shttm", "itq"),
 }

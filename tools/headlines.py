@@ -15,7 +15,8 @@ DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "cifar10_features": "Embeddings of CIF
 HEADER = ("data (queries / labeled / database)", "method", "config", "bits",
           "labels (+ validation)", "mAP", "s.e. over queries", "precision@100")  # fmt: skip
 # What is shown: data set, bits, number of labeled items (None: any), methods.
-_IMAGE_CODES = ("network", "graded", "synthetic", "gan_real", "real", "cnnh_plus", "itq")
+_IMAGE_CODES = ("network", "features_itq", "graded", "synthetic", "gan_real", "real", "cnnh_plus",
+                "itq")
 _DOCUMENT_CODES = ("shttm_neural", "shttm_rotated", "itq")
 _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
     ("cifar10", 48, None, _IMAGE_CODES),
