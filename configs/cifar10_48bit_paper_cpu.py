@@ -19,4 +19,4 @@ from configs import cifar10_48bit_cpu, paper
 
 def get_config() -> ConfigDict:
     """The settings of `cifar10_48bit_cpu.py` with the losses of the paper."""
-    return paper.with_losses(cifar10_48bit_cpu.get_config())
+    return paper.get_config(cifar10_48bit_cpu.get_config())

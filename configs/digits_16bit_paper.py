@@ -14,4 +14,4 @@ from configs import digits_16bit, paper
 
 def get_config() -> ConfigDict:
     """The settings of `digits_16bit.py` with the losses of the paper."""
-    return paper.with_losses(digits_16bit.get_config())
+    return paper.get_config(digits_16bit.get_config())

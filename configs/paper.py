@@ -6,7 +6,7 @@ What the paper does not publish, and what differs from it, is in docs/methods.md
 from ml_collections import ConfigDict
 
 
-def with_losses(config: ConfigDict) -> ConfigDict:
+def get_config(config: ConfigDict) -> ConfigDict:
     """Gives a config of DSH-GANs the paper's game, margin, weights and class targets."""
     config.loss.adversarial = "minimax"
     config.loss.unlabeled = "zero"
