@@ -8,6 +8,10 @@ DATA_DIR ?=
 DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 # Each is the seed of training and of the split.
 DRAWS ?= 0 1 2 3 4
+comma := ,
+space := $() $()
+# Arms of documents, with commas between them; empty is all.
+ARMS ?=
 
 .PHONY: quickstart test lint first-hour attack parity docs example-encoder choose-digits results-digits \
   results-digits-unseen results-multi-digits \
@@ -138,13 +142,10 @@ results-documents: $(VENV)/.installed
 	    shttm_neural_$${corpus}_32bit.py $$draw $$at || exit 1; done; done; done
 	$(MAKE) results-documents-arms
 
-ARMS ?= published published_learned mean_thresholds rotation fitted_to_function rotated \
-  rotated_learned exposure correlated_tags exposure_correlated linear nonlinear_encoder nonlinear_decoder binary_codes nonlinear \
-  learned_uncertainty neural_correlated_tags joint_topics all
 results-documents-arms: $(VENV)/.installed
-	for draw in $(DRAWS); do for corpus in reuters newsgroups; do for arm in $(ARMS); do \
-	  FOLDER=documents tools/run.sh arms_$${corpus}_$$arm documents_arms.py:$$corpus-$$arm \
-	    $$draw $(DATA) || exit 1; done; done; done
+	for collection in reuters newsgroups; do \
+	  $(PY) -m tools.measure_documents $$collection $(DATA_DIR) $(if $(ARMS),--arms $(ARMS)) \
+	    --draws $(subst $(space),$(comma),$(strip $(DRAWS))) || exit 1; done
 
 # The results on vectors: embeddings of CIFAR-10 by the encoder of examples/; a few minutes and, for
 # the embeddings, a few more. Draw 0 alone: that is the split whose labels the encoder has seen.

@@ -92,6 +92,24 @@ class Result:
         return _RENAMED.get(name, name)
 
     @property
+    def arm(self) -> str:
+        """The arm of a config of arms, and what changes it; empty for other configs."""
+        file, _, argument = self.config_file.partition(":")
+        if not file.endswith("_arms") or self.content["codes"] in OF_NETWORK:
+            return ""
+        return ", ".join([argument.rpartition("-")[2], *self.changes])
+
+    @property
+    def method(self) -> str:
+        """The method, or the arm of documents, in words."""
+        codes = self.content["codes"]
+        if self.is_text:
+            arm = documents_table.arm_of(self.content)
+            return documents_table.ARMS[arm] if arm else documents_table.METHODS[codes]
+        name = METHODS.get(codes, codes)
+        return f"{name} with consistency" if self.arm.endswith("+consistency") else name
+
+    @property
     def is_text(self) -> bool:
         """Whether the items are documents."""
         return self.content["dataset"] in documents_table.COLLECTIONS
