@@ -17,8 +17,8 @@ HEADER = ("data (queries / labeled / database)", "method", "config", "bits",
 # What is shown: data set, bits, number of labeled items (None: any), kinds of codes or, after a
 # colon, arms of a config of arms.
 _IMAGE_CODES = ("network", "features_itq", "graded", ":gan+consistency", ":gan_real+consistency",
-                ":network+consistency", ":gan", ":gan_real", ":network", "synthetic", "cnnh_plus",
-                "itq")  # fmt: skip
+                ":network+consistency", ":gan", ":gan_real", ":network", "synthetic", "gan_real",
+                "real", "cnnh_plus", "itq")  # fmt: skip
 _DOCUMENT_CODES = (":all", "shttm_neural", ":rotated", "shttm_rotated", ":vdsh_supervised",
                    ":nash_supervised", ":vdsh", ":nash", "itq")  # fmt: skip
 _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
