@@ -170,3 +170,19 @@ def test_documents_are_compared_by_their_own_names():
         ["SHTTM, rotated", "VDSH-S"],
         ["VDSH-S", "VDSH"],
     ]  # fmt: skip
+
+
+def test_arms_of_images_are_compared_with_those_that_differ_in_one_thing():
+    def arm(name, codes, overrides=()):
+        return result(codes, config=f"digits_arms.py:{name}", overrides=overrides)
+
+    arms = [arm("gan", "synthetic"), arm("gan_real", "gan_real"), arm("network", "real"),
+            arm("gan", "synthetic", ["--config.loss.unlabeled=zero"]),
+            arm("gan+consistency", "synthetic"), arm("network+consistency", "real")]  # fmt: skip
+    names = [(a[0].arm, b[0].arm) for a, b in differences.pairs(arms)]
+    assert names == [
+        ("gan", "gan_real"), ("gan", "network"), ("gan", "gan, loss.unlabeled=zero"),
+        ("gan+consistency", "network+consistency"), ("gan+consistency", "gan"),
+    ]  # fmt: skip
+    assert differences.name(arms[4]) == "DSH-GANs with consistency"
+    assert differences.name(arms[3]) == "DSH-GANs, loss.unlabeled=zero"

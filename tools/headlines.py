@@ -7,18 +7,20 @@ from pathlib import Path
 from dsh_jax.report.markdown import table
 from dsh_jax.report.spread import score
 from tools import cells, documents_table
-from tools.result_files import BASELINES, METHODS, Result, ordered, plainest, rows
+from tools.result_files import BASELINES, Result, ordered, plainest, rows
 
 DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "cifar10_features": "Embeddings of CIFAR-10",
             "digits": "Handwritten digits",
             "multi_digits": "Several handwritten digits per image"}  # fmt: skip
 HEADER = ("data (queries / labeled / database)", "method", "config", "bits",
           "labels (+ validation)", "mAP", "s.e. over queries", "precision@100")  # fmt: skip
-# What is shown: data set, bits, number of labeled items (None: any), methods or arms.
-_IMAGE_CODES = ("network", "graded", "synthetic", "gan_real", "real", "cnnh_plus", "itq")
-# Of documents the arms of `configs/documents_arms.py`, too.
-_DOCUMENT_CODES = ("all", "shttm_neural", "rotated", "shttm_rotated", "rotated_learned",
-                   "vdsh_supervised", "nash_supervised", "vdsh", "nash", "itq")  # fmt: skip
+# What is shown: data set, bits, number of labeled items (None: any), kinds of codes or, after a
+# colon, arms of a config of arms.
+_IMAGE_CODES = ("network", "features_itq", "graded", ":gan+consistency", ":gan_real+consistency",
+                ":network+consistency", ":gan", ":gan_real", ":network", "synthetic", "gan_real",
+                "real", "cnnh_plus", "itq")  # fmt: skip
+_DOCUMENT_CODES = (":all", "shttm_neural", ":rotated", "shttm_rotated", ":rotated_learned",
+                   ":vdsh_supervised", ":nash_supervised", ":vdsh", ":nash", "itq")  # fmt: skip
 # Arm of documents -> the configs that have its settings, one for each collection.
 _CONFIGS = {"rotated": "shttm", "published": "shttm_published"}
 _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
@@ -55,8 +57,8 @@ def render(results: Iterable[Result]) -> str:
 
 
 def _kind(result: Result) -> str:
-    """The arm of a result, or else its kind of codes."""
-    return documents_table.arm_of(result.content) or result.content["codes"]
+    """The arm of a result after a colon, or else its kind of codes."""
+    return f":{result.arm}" if result.arm else result.content["codes"]
 
 
 def _config(result: Result) -> str:
@@ -71,9 +73,7 @@ def _config(result: Result) -> str:
 def _line(runs: list[Result]) -> list[object]:
     first, contents = runs[0], [run.content for run in runs]
     (dataset, protocol), codes = first.table, first.content["codes"]
-    arm = documents_table.arm_of(first.content)
-    names = documents_table.METHODS if first.is_text else METHODS
-    name = documents_table.ARMS[arm] if arm else names[codes]
+    name = first.method
     return [
         f"{(DATASETS | documents_table.COLLECTIONS).get(dataset, dataset)}, {protocol}",
         name + (f" on {first.features}" if codes in BASELINES and not first.is_text else ""),
