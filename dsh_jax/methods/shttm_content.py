@@ -22,7 +22,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.fields import Number, Rules
 from dsh_jax.losses import Loss, slots
 from dsh_jax.methods.kinds import VECTORS
-from dsh_jax.methods.word_players import ROW, topic_model
+from dsh_jax.methods.word_players import topic_model, two_rows
 from dsh_jax.networks.vectors import VectorDecoder, VectorEncoder
 from dsh_jax.networks.words import TopicDecoder, WordEncoder
 from dsh_jax.retrieval.baselines import principal_components
@@ -40,14 +40,20 @@ class Content(Protocol):
     Attributes:
       name: "words" or "vectors": of the decoder, the slot of its loss and the term of the loss.
       weight: config field in `loss` of that term's weight.
-      sample: the encoder's inputs for a batch of two, to initialise it.
-      sizes: of the shapes that the loss is tried on.
+      topics_name: what `topics` gives, for the log.
     """
 
     name: str
     weight: str
-    sample: tuple[jax.Array, ...]
-    sizes: Mapping[str, int]
+    topics_name: str
+
+    @property
+    def sample(self) -> tuple[jax.Array, ...]:
+        """The encoder's inputs for a batch of two, to initialise it."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Of the shapes that the loss is tried on."""
 
     def encoder(self, config: ConfigDict) -> nn.Module:
         """The network from inputs to code logits."""
@@ -88,8 +94,11 @@ class Words:
     num_words: int
     name = "words"
     weight = "word_weight"
-    sample = ROW
     topics_name = "topics by LDA"
+
+    @property
+    def sample(self) -> tuple[jax.Array, ...]:
+        return two_rows()
 
     @property
     def sizes(self) -> Mapping[str, int]:

@@ -22,9 +22,6 @@ from dsh_jax.methods.players import Players
 DOCUMENTS = (WordInputs.kind, WeightInputs.kind)
 """The kinds of items that methods for documents take."""
 
-ROW = (jnp.zeros((2, 1), jnp.int32), jnp.zeros((2, 1)))
-"""Two documents, to initialise a network that reads rows of words."""
-
 TOPIC_FIELDS: Rules = {
     "topics.seed": SEED,
     "topics.iterations": Integer(1, 10**9),
@@ -42,7 +39,12 @@ def word_players(
     Args:
       networks, first, inputs: as for `Players`.
     """
-    return Players(networks, first, ROW, inputs or {})
+    return Players(networks, first, two_rows(), inputs or {})
+
+
+def two_rows() -> tuple[jax.Array, jax.Array]:
+    """Two documents, to initialise a network that reads rows of words."""
+    return jnp.zeros((2, 1), jnp.int32), jnp.zeros((2, 1))
 
 
 def with_untagged(batch: Batch) -> dict[str, jax.Array]:
