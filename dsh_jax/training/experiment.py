@@ -13,6 +13,7 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.known_items import KnownItems
 from dsh_jax.data.signature import ImageInputs, Inputs, Signature
+from dsh_jax.data.splits import drawing
 from dsh_jax.data.splits.split import Split, is_of
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
@@ -220,17 +221,17 @@ def _divide(config: ConfigDict, dataset: Dataset, saved: Path | None) -> tuple[D
     if file and known and known.exists() and dataset.contents:
         dataset, split = changes.follow(dataset, known_items.load(known), load_split(file))
         if not saved:
-            loading.check_unseen(config.data, split)
+            drawing.check_unseen(config.data, split)
         return dataset, split
     if saved is None:
-        return dataset, loading.draw_split(config.data, dataset)
+        return dataset, drawing.draw_split(config.data, dataset)
     split = load_split(saved)
     if config.data.split_file and not dataset.contents:  # the file itself may be gone by now
         return dataset, load_split_for(dataset, saved)
     # A user's own data has a checksum of all of it as its version, which is enough.
     same = is_of(split, dataset)
     if same and not dataset.contents:
-        same = loading.draw_split(config.data, dataset).checksum == split.checksum
+        same = drawing.draw_split(config.data, dataset).checksum == split.checksum
     if not same:
         raise UserError(
             f"{saved} is not the split that this config draws from {dataset.name} "
