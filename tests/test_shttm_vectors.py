@@ -1,6 +1,9 @@
 """Neural SHTTM on vectors: its terms by slow forms of them, and a run by the real commands."""
 
 import json
+import re
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,7 @@ from test_shttm_neural import SWITCHES, one_step, sigmoid
 
 from configs import shttm_neural, shttm_neural_features
 from dsh_jax import load_encoder
+from dsh_jax.data.loading import load_dataset
 from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.losses.documents import vector_loss
@@ -21,6 +25,7 @@ from dsh_jax.training.experiment import prepare
 from dsh_jax.training.loop import train
 
 WIDTH = 12
+DATA_PAGE = ROOT / "docs/data.md"
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +230,27 @@ def test_a_config_of_documents_lacks_the_fields_of_vectors(folder):
     config.unlabeled_batch_size = 0
     with pytest.raises(UserError, match="has no field loss.vectors"):
         prepare(config, None)
+
+
+def test_the_example_of_sentence_embeddings_in_the_docs(tmp_path, monkeypatch):
+    pytest.importorskip("pandas")
+    (code,) = re.findall(r"```python\n(# embed_texts\.py.*?)```", DATA_PAGE.read_text(), re.DOTALL)
+
+    class SentenceTransformer:  # the model, which would be downloaded
+        def __init__(self, name):
+            assert name == "all-MiniLM-L6-v2"
+
+        def encode(self, texts):
+            return np.array([[len(text), 1, 2] for text in texts], np.float32)
+
+    stub = types.SimpleNamespace(SentenceTransformer=SentenceTransformer)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", stub)
+    monkeypatch.chdir(tmp_path)
+    rows = ["id,body,topics", '7,"one, two","ship,trade"', "8,three,ship", "x,,", "9,NA,trade"]
+    (tmp_path / "articles.csv").write_text("\n".join(rows) + "\n")
+    exec(compile(code, "embed_texts.py", "exec"), {})
+    data = made(tmp_path / "articles.parquet", **{"data.cache_dir": str(tmp_path)}).data
+    dataset = load_dataset(data)
+    assert dataset.class_names == ("ship", "trade") and dataset.names == ("7", "8", "x", "9")
+    np.testing.assert_array_equal(dataset.labels, [[1, 1], [1, 0], [0, 0], [0, 1]])
+    np.testing.assert_array_equal(dataset.vectors[:, 0], [8, 5, 0, 2])
