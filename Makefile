@@ -8,8 +8,13 @@ DATA_DIR ?=
 DATA = $(if $(DATA_DIR),--config.data.data_dir=$(DATA_DIR))
 # Each is the seed of training and of the split.
 DRAWS ?= 0 1 2 3 4
+comma := ,
+space := $() $()
+# Arms of documents, with commas between them; empty is all.
+ARMS ?=
 
-.PHONY: quickstart test lint first-hour attack parity docs example-encoder results-digits results-multi-digits \
+.PHONY: quickstart test lint first-hour attack parity docs example-encoder choose-digits results-digits \
+  results-digits-unseen results-multi-digits \
   results-cifar10-cpu results-cifar10-best-cpu gpu-results choose-documents results-documents \
   results-documents-arms results-features \
   tables benchmark clean
@@ -57,22 +62,41 @@ example-encoder: $(VENV)/.installed
 	$(PY) -c "from dsh_jax import load_encoder; \
 	  load_encoder('runs/example').save('examples/digits_16bit.safetensors')"
 
-# The results on digits: 20 and 5 labels per class, with control and baselines.
+# Tunes every arm of configs/digits_arms.py on validation images; an hour.
+choose-digits: $(VENV)/.installed
+	tools/choose_arms.sh digits
+
+# The results on digits, with 5 and with 20 labels per class: every arm as tuned, without and with
+# consistency, the class target "zero", the paper's form, CNNH+, the best recipe and baselines. A
+# quarter of an hour a draw.
+LABELS ?= 5 20
 results-digits: $(VENV)/.installed
-	for draw in $(DRAWS); do for labels in 20 5; do \
+	for labels in $(LABELS); do for draw in $(DRAWS); do \
 	  config=--config.data.labeled_per_class=$$labels; name=digits_16bit_$${labels}labels; \
-	  BASELINES="itq lsh" tools/run.sh $$name digits_16bit.py $$draw $$config && \
-	  tools/run.sh $${name}_zero digits_16bit.py $$draw $$config --config.loss.unlabeled=zero && \
-	  tools/run.sh $${name}_gan_real digits_16bit.py $$draw $$config --config.triplets=real && \
-	  tools/run.sh $${name}_control digits_16bit.py $$draw $$config \
-	    --config.gan=False --config.triplets=real && \
-	  tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit.py $$draw $$config && \
-	  BASELINES="classifier graded" \
+	  for arm in gan gan_real network; do for more in "" +consistency; do \
+	    tools/run.sh $${name}_arm_$$arm$$more digits_arms.py:$$arm$$more $$draw $$config || exit 1; \
+	  done; done; \
+	  tools/run.sh $${name}_arm_gan_zero digits_arms.py:gan $$draw $$config \
+	    --config.loss.unlabeled=zero && \
+	  tools/run.sh $${name}_paper digits_16bit_paper.py $$draw $$config && \
+	  BASELINES="itq lsh" \
+	    tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit.py $$draw $$config && \
+	  BASELINES="features_itq classifier graded" \
 	    tools/run.sh $${name}_best digits_16bit_best.py $$draw $$config || exit 1; done; done
+
+# Digits of three classes that training never saw, another three in each draw; two minutes a draw.
+results-digits-unseen: $(VENV)/.installed
+	for draw in $(DRAWS); do unseen=--config.data.unseen_classes=3; name=digits_16bit_unseen; \
+	  BASELINES="features_itq graded itq cosine" \
+	    tools/run.sh $${name}_best digits_16bit_best.py $$draw $$unseen && \
+	  BASELINES="features_itq" \
+	    tools/run.sh $${name}_cnnh_plus cnnh_plus_digits_16bit.py $$draw $$unseen && \
+	  BASELINES="features_itq" \
+	    tools/run.sh $${name} digits_16bit.py $$draw $$unseen || exit 1; done
 
 # The best recipe on CIFAR-10, on the CPU; takes two hours a draw.
 results-cifar10-best-cpu: $(VENV)/.installed
-	for draw in $(DRAWS); do BASELINES="classifier graded" \
+	for draw in $(DRAWS); do BASELINES="features_itq classifier graded" \
 	  tools/run.sh cifar10_48bit_best_cpu cifar10_48bit_best_cpu.py $$draw $(DATA) \
 	  || exit 1; done
 
@@ -118,13 +142,10 @@ results-documents: $(VENV)/.installed
 	    shttm_neural_$${corpus}_32bit.py $$draw $$at || exit 1; done; done; done
 	$(MAKE) results-documents-arms
 
-ARMS ?= published published_learned mean_thresholds rotation fitted_to_function rotated \
-  rotated_learned exposure correlated_tags exposure_correlated linear nonlinear_encoder nonlinear_decoder binary_codes nonlinear \
-  learned_uncertainty neural_correlated_tags joint_topics all
 results-documents-arms: $(VENV)/.installed
-	for draw in $(DRAWS); do for corpus in reuters newsgroups; do for arm in $(ARMS); do \
-	  FOLDER=documents tools/run.sh arms_$${corpus}_$$arm documents_arms.py:$$corpus-$$arm \
-	    $$draw $(DATA) || exit 1; done; done; done
+	for collection in reuters newsgroups; do \
+	  $(PY) -m tools.measure_documents $$collection $(DATA_DIR) $(if $(ARMS),--arms $(ARMS)) \
+	    --draws $(subst $(space),$(comma),$(strip $(DRAWS))) || exit 1; done
 
 # The results on vectors: embeddings of CIFAR-10 by the encoder of examples/; a few minutes and, for
 # the embeddings, a few more. Draw 0 alone: that is the split whose labels the encoder has seen.

@@ -8,14 +8,19 @@ All have the same network, the same class loss and the same number of updates of
     network        the network alone, on the same real triplets
     ..+consistency with strong views of unlabeled images; as many in all
 
-`digits_arms.py` and `cifar10_arms.py` are the experiments.
+`digits_arms.py` and `cifar10_arms.py` are the experiments. `tools/choose_arms.sh` tunes each arm
+alike, on validation images; what it chose is in `results/choice/`, from where it is read here.
 """
+
+import json
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from dsh_jax.errors import UserError
 
 NAMES = ("gan", "gan_real", "network")
+CHOICES = Path(__file__).parents[1] / "results/choice"
 
 
 def get_config(config: ConfigDict, name: str, file: str) -> ConfigDict:
@@ -45,4 +50,7 @@ def get_config(config: ConfigDict, name: str, file: str) -> ConfigDict:
         config.consistency.batch_size //= 2
         if not option:  # then there is one stage only
             config.num_steps += config.pretraining_steps
+    path = CHOICES / f"{file}_{name}.json"
+    if path.exists():
+        config.update_from_flattened_dict(json.loads(path.read_text())["chosen"])
     return config

@@ -14,17 +14,9 @@ Score: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import cifar10_48bit_cpu
+from configs import cifar10_48bit_cpu, paper
 
 
 def get_config() -> ConfigDict:
     """The settings of `cifar10_48bit_cpu.py` with the losses of the paper."""
-    config = cifar10_48bit_cpu.get_config()
-    config.loss.adversarial = "minimax"
-    config.loss.unlabeled = "zero"
-    config.loss.triplet_options.margin = 1.0
-    config.loss.weights.triplet = 1.0
-    config.loss.weights.adversarial = 1.0
-    config.loss.weights.classification = 1.0
-    config.loss.synthetic_class_weight = 1.0
-    return config
+    return paper.get_config(cifar10_48bit_cpu.get_config())

@@ -24,4 +24,7 @@ def get_config(name: str = "") -> ConfigDict:
     config.hash_stream.sharpness = 4.0
     config.generator.name = "residual"
     config.generator.width = 16
+    # Where the search for each arm starts.
+    config.optimizer.hash.learning_rate = 0.2
+    config.loss.weights.triplet = 0.05
     return arms.get_config(config, name, "digits_arms")

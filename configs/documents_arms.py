@@ -21,6 +21,9 @@ The argument is a collection, reuters or newsgroups, and an arm:
     nonlinear           with the first three of them
     all                 with all of them
 
+    vdsh_supervised, nash_supervised, vdsh, nash
+                        other methods
+
 `tools/choose_documents.py` tunes each arm on validation documents and writes what it chose to
 `results/choice/documents_reuters.json` and `documents_newsgroups.json`, from where it is read here.
 Machine: two CPU cores, one to a few minutes. Scores: docs/results.md.
@@ -33,7 +36,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import shttm, shttm_neural
+from configs import nash, shttm, shttm_neural, vdsh
 from dsh_jax.errors import UserError
 
 CHOICES = Path(__file__).parents[1] / "results/choice"
@@ -47,9 +50,14 @@ _NEURAL = ("nonlinear_encoder", "nonlinear_decoder", "binary_codes", "learned_un
            "correlated_tags", "joint_topics")  # fmt: skip
 
 
+# Where the search starts: small networks and few steps, which it may double.
+_SMALL = {"encoder.hidden": 128, "num_steps": 200}
+_VARIATIONAL = _SMALL | {"optimizer.network.learning_rate": 0.01, "loss.kl_steps": 100}
+
+
 def _neural(*on: str) -> dict[str, Any]:
     switches = {f"improvements.{name}": name in on for name in _NEURAL}
-    return switches | {"optimizer.network.learning_rate": 0.02}  # where the search starts
+    return switches | _SMALL | {"optimizer.network.learning_rate": 0.05}
 
 
 ARMS: Mapping[str, Mapping[str, Any]] = {
@@ -68,10 +76,11 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "neural_correlated_tags": _neural("correlated_tags"),
     "nonlinear": _neural(*_NEURAL[:3]),
     "all": _neural(*_NEURAL),
+    **dict.fromkeys(("vdsh_supervised", "nash_supervised", "vdsh", "nash"), _VARIATIONAL),
 }
 """Arm -> the config fields that make it what it is, before it is tuned."""
-NEURAL = tuple(ARMS)[tuple(ARMS).index("linear") :]
-"""Those of neural SHTTM."""
+TRAINED = tuple(ARMS)[tuple(ARMS).index("linear") :]
+"""Those that are trained by steps."""
 
 
 def untuned(collection: str, arm: str) -> ConfigDict:
@@ -81,11 +90,15 @@ def untuned(collection: str, arm: str) -> ConfigDict:
       collection: a key of `SOURCES`.
       arm: a key of `ARMS`.
     """
-    maker = shttm_neural if arm in NEURAL else shttm
-    config = maker.get_config(SOURCES[collection], BITS)
+    source = SOURCES[collection]
+    if arm.startswith(("vdsh", "nash")):
+        maker = vdsh if arm.startswith("vdsh") else nash
+        config = maker.get_config(source, BITS, supervised=arm.endswith("supervised"))
+    else:
+        config = (shttm_neural if arm in TRAINED else shttm).get_config(source, BITS)
     if collection == "newsgroups":
         config.data.query_share = 0.1  # the collection has no official test set
-        if arm in NEURAL:
+        if arm in TRAINED:
             config.unlabeled_batch_size = 0  # every message has its tag
     config.update_from_flattened_dict(ARMS[arm])
     return config

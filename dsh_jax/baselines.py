@@ -5,4 +5,6 @@ TOPICS = ("topics", "topics_itq")  # of documents
 FLOATS = ("cosine",)  # the features themselves, without codes
 UNTRAINED = (*UNSUPERVISED, *TOPICS, *FLOATS)
 CLASSIFIERS = ("classifier", "graded")
-BASELINES = (*UNTRAINED, *CLASSIFIERS)
+FEATURES = ("features_itq",)  # of the trained network
+OF_NETWORK = (*CLASSIFIERS, *FEATURES)  # other codes of a trained network
+BASELINES = (*UNTRAINED, *OF_NETWORK)

@@ -132,6 +132,24 @@ class Encoder:
         description = replace(self._description, codes="graded", network=network)
         return Encoder(description, self._variables, self._devices)
 
+    def with_hash_layer(self, kernel: np.ndarray, bias: np.ndarray, codes: str) -> Encoder:
+        """An encoder with the same representation and another hash stream, a dense layer.
+
+        Args:
+          kernel, bias: of the layer, `[features, num_bits]` and `[num_bits]`.
+          codes: what its codes are called in a result.
+
+        Raises:
+          ValueError: the network has no hash stream on shared features, or one of another size.
+        """
+        if not self.has_hash_stream:
+            raise ValueError(f"{self.method} has no hash stream on features of a network")
+        network = {**self.network_fields, "head": "hash", "hash_stream.sharpness": 0.0}
+        layer = {"kernel": np.float32(kernel), "bias": np.float32(bias)}
+        variables = {**self._variables, "hash": {"params": {"Dense_0": layer}}}
+        description = replace(self._description, codes=codes, network=network)
+        return Encoder(description, variables, self._devices)
+
     @property
     def origin(self) -> Origin | None:
         """What it was trained on; None for an encoder of version 0.2, which does not say."""
@@ -156,6 +174,11 @@ class Encoder:
     def has_classifier(self) -> bool:
         """Whether there are `probabilities`."""
         return self._classify is not None
+
+    @property
+    def has_hash_stream(self) -> bool:
+        """Whether codes are outputs of a layer on features that a network shares."""
+        return "hash_stream.sharpness" in self.network_fields
 
     @property
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from dsh_jax import fields
 from dsh_jax import metrics as own_metrics
-from dsh_jax.baselines import CLASSIFIERS
+from dsh_jax.baselines import OF_NETWORK
 from dsh_jax.data import loading
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.loading import image_shape_of
@@ -18,14 +18,14 @@ from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.encoder import Encoder, load_encoder
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import check_classifier, graded_encoder, measure, trained_codes
+from dsh_jax.evaluation import HEADS, check_network_has, measure, trained_codes
 from dsh_jax.evaluation_config import move_data
 from dsh_jax.fitting import classes_misfit, inputs_misfit
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.training.automatic import settled
 from dsh_jax.training.experiment import FIELDS, check_data_fields, load_data
 
-BASELINES = ("", *CLASSIFIERS)
+BASELINES = ("", *OF_NETWORK)
 
 
 def evaluate_encoder(
@@ -47,7 +47,7 @@ def evaluate_encoder(
       config: its fields `data` describe data and split; of the others only `num_devices` counts.
       data_dir: where the data is, if not where the config says.
       baseline: empty for the codes; "classifier" for the predicted label as a code,
-        "graded" for its probabilities.
+        "graded" for its probabilities, "features_itq" for ITQ of its features.
       conventions: of the metrics, as for `retrieval.evaluate`.
       folder: gets the files that `evaluate_workdir` writes; None to write nothing.
       report: also write a page with pictures into the folder.
@@ -83,7 +83,7 @@ def evaluate_encoder(
     move_data(config, data_dir)
     encoder = load_encoder(path, num_devices=min(config.num_devices, jax.local_device_count()))
     _check_source(path, encoder, config.data)
-    check_classifier(encoder, baseline)  # before the data is read, which may take long
+    check_network_has(encoder, baseline)  # before the data is read, which may take long
     dataset, split = load_data(config, None, encoder.signature.inputs)
     _check_items(path, encoder, dataset, split)
     _check_split(path, encoder, split)
@@ -95,8 +95,8 @@ def evaluate_encoder(
         "trained_on_this_split": True if encoder.origin else None,
         "run": {},
     }
-    if baseline == "graded":
-        encoder = graded_encoder(encoder, dataset, split)
+    if baseline in HEADS:
+        encoder = HEADS[baseline](encoder, dataset, split)
     codes = trained_codes(encoder, dataset, split, as_labels=baseline == "classifier")
     return measure(
         config, dataset, split, codes, about,

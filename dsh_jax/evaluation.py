@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from dsh_jax import database_codes, hamming
 from dsh_jax import metrics as own_metrics
-from dsh_jax.baselines import CLASSIFIERS, FLOATS, TOPICS
+from dsh_jax.baselines import CLASSIFIERS, FEATURES, FLOATS, OF_NETWORK, TOPICS
 from dsh_jax.codes_of_items import Codes, as_arrays, encode_all, with_known
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.dataset import WordDataset
@@ -32,7 +32,14 @@ from dsh_jax.forward import packed_bits
 from dsh_jax.judged_workdir import judging_of
 from dsh_jax.methods.word_players import topic_model
 from dsh_jax.metrics import Metric
-from dsh_jax.retrieval.baselines import fit_itq, fit_lsh, fit_pca, label_codes, median_codes
+from dsh_jax.retrieval.baselines import (
+    fit_itq,
+    fit_lsh,
+    fit_pca,
+    itq_projection,
+    label_codes,
+    median_codes,
+)
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.cosine import evaluate_cosine
 from dsh_jax.retrieval.counts import distance_counts
@@ -78,8 +85,8 @@ def evaluate_workdir(
         the tf-idf of the same split; "cosine", the pixels or vectors themselves; "topics", LDA
         topics of documents thresholded at their medians, or "topics_itq"; "classifier",
         the predicted label of the checkpoint's classification stream as a code; or "graded", its
-        calibrated probabilities (`retrieval.graded`). The files are then `eval_itq.json`,
-        `codes_itq.npz` and so on.
+        calibrated probabilities (`retrieval.graded`); or "features_itq", ITQ of the features that
+        the checkpoint's network has. The files are then `eval_itq.json`, `codes_itq.npz` and so on.
       conventions: of the metrics, as for `retrieval.evaluate`.
       report: also write a page with pictures, `report/` (`report_itq/` and so on).
       image_format: of the pictures' files, "png", "pdf" or "svg".
@@ -104,11 +111,11 @@ def evaluate_workdir(
         own, left_out = own_metrics.find(metrics, "--metrics"), []
     # As many devices as in training, if this machine has them.
     num_devices = min(config.num_devices, jax.local_device_count())
-    trained = baseline in ("", *CLASSIFIERS)
+    trained = baseline in ("", *OF_NETWORK)
     if trained:  # before the data is read, which may take long
         encoder, record = load_encoder(workdir, checkpoint, num_devices)
         check_network(workdir, config, encoder)
-        check_classifier(encoder, baseline)
+        check_network_has(encoder, baseline)
         learned = None if baseline else keeps_learned_codes(config)
         known = None
         if learned:
@@ -122,10 +129,10 @@ def evaluate_workdir(
     if baseline in FLOATS:
         return measure_floats(config, dataset, split, baseline, conventions, workdir)
     if trained:
-        if baseline == "graded":
-            encoder = graded_encoder(encoder, dataset, split)
-            encoder.save(workdir / "encoder_graded.safetensors")
         items = with_known_features(config, dataset, encoder.variables)
+        if baseline in HEADS:
+            encoder = HEADS[baseline](encoder, items, split)
+            encoder.save(workdir / f"encoder_{baseline}.safetensors")
         codes = trained_codes(encoder, items, split, as_labels=baseline == "classifier")
         if known is not None:
             codes = with_known(dataset, split, codes, known)
@@ -315,10 +322,15 @@ def report_path(workdir: Path, baseline: str = "") -> Path:
     return workdir / (f"report_{baseline}" if baseline else "report") / "report.html"
 
 
-def check_classifier(encoder: Encoder, baseline: str) -> None:
-    """Refuses a baseline that needs a classifier where there is none."""
+def check_network_has(encoder: Encoder, baseline: str) -> None:
+    """Refuses a baseline that needs a classifier, or a hash stream on features, without one."""
+    lacks = ""
     if baseline in CLASSIFIERS and not encoder.has_classifier:
-        raise UserError(f"{encoder.method} has no classifier; leave out --baseline {baseline}.")
+        lacks = "classifier"
+    if baseline in FEATURES and not encoder.has_hash_stream:
+        lacks = "hash stream on features of a network"
+    if lacks:
+        raise UserError(f"{encoder.method} has no {lacks}; leave out --baseline {baseline}.")
 
 
 def graded_encoder(encoder: Encoder, dataset: Dataset, split: Split) -> Encoder:
@@ -332,6 +344,27 @@ def graded_encoder(encoder: Encoder, dataset: Dataset, split: Split) -> Encoder:
     labels = of_seen_classes(dataset, split.unseen).labels[ids]
     with as_user_error():
         return encoder.graded(fit_graded(logits, labels, num_bits=encoder.num_bits))
+
+
+def features_itq_encoder(encoder: Encoder, dataset: Dataset, split: Split) -> Encoder:
+    """The encoder with ITQ of its features, fitted to training items; it takes no labels.
+
+    Raises:
+      UserError: the network has fewer features than the codes have bits.
+    """
+    seen = _fitted_to(split)
+    with as_user_error():
+        mean, projection = itq_projection(
+            encoder.represent_dataset(dataset, seen), num_bits=encoder.num_bits, seed=split.seed
+        )
+        return encoder.with_hash_layer(projection, -mean @ projection, "features_itq")
+
+
+HEADS: dict[str, Callable[[Encoder, Dataset, Split], Encoder]] = {
+    "graded": graded_encoder,
+    "features_itq": features_itq_encoder,
+}
+"""Baseline -> an encoder with the same network and other codes."""
 
 
 def trained_codes(encoder: Encoder, dataset: Dataset, split: Split, *, as_labels: bool) -> Codes:
@@ -351,11 +384,15 @@ def trained_codes(encoder: Encoder, dataset: Dataset, split: Split, *, as_labels
     return encode_all(dataset, split, encode)
 
 
+def _fitted_to(split: Split) -> np.ndarray:
+    """Ids of training items of any kind, for what needs no labels; of millions, some of them."""
+    return split.training[:: -(-len(split.training) // MOST_FITTED)]
+
+
 def _unsupervised_codes(
     config: ConfigDict, dataset: Dataset, split: Split, name: str
 ) -> tuple[Codes, dict[str, Any]]:
-    # Fitted to training items of any kind, which need no labels; of millions, to some of them.
-    seen = split.training[:: -(-len(split.training) // MOST_FITTED)]
+    seen = _fitted_to(split)
     features: Callable[[np.ndarray], Any] = dataset.features
     options = {"num_bits": config.num_bits, "seed": config.seed}
     if name in TOPICS:

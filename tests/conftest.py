@@ -1,22 +1,32 @@
 """Settings that keep the suite quick, and the small DSH-GAN that several files share."""
 
-import atexit
 import os
-import shutil
-import tempfile
 
 # Nearly all of the suite's time goes into compiling tiny programs: let LLVM not optimise them, and
-# compile none twice. JAX reads all of this when it is first imported, hence not in a fixture.
+# compile none twice, not even in the next run of the suite. JAX reads the first two when it is
+# first imported, hence not in a fixture; the commands that tests run read all of them.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _cache = tempfile.mkdtemp(prefix="jax_cache_")
-    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+from dsh_jax.compilation_cache import MOST_BYTES, machine, prune  # noqa: E402
+from dsh_jax.files import user_cache  # noqa: E402
+
+CACHE = user_cache() / "compiled_by_tests"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    folder = CACHE / machine()
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def pytest_sessionfinish(session):
+    """Keeps the cache small; only once, not in each of xdist's workers."""
+    if not hasattr(session.config, "workerinput"):
+        prune(CACHE, MOST_BYTES)
 
 
 @pytest.fixture(autouse=True, scope="module")

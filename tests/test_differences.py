@@ -142,12 +142,13 @@ def test_arms_of_documents_are_compared_by_their_names():
     results = [
         result("shttm_neural" if name in ("all", "linear") else "shttm",
                config=f"documents_arms.py:reuters-{name}", **text)
-        for name in ("published", "linear", "all", "rotated", "exposure")
+        for name in ("published", "linear", "all", "rotated", "exposure", "vdsh_supervised")
     ]  # fmt: skip
     found = [(documents_table.arm_of(a[0].content), documents_table.arm_of(b[0].content))
              for a, b in differences.pairs([*results, result("itq", **text)])]  # fmt: skip
-    assert found == [("all", "rotated"), ("all", "linear"), ("rotated", "published"),
-                     ("rotated", "exposure")]  # fmt: skip
+    assert found == [("all", "rotated"), ("all", "linear"), ("all", "vdsh_supervised"),
+                     ("rotated", "published"), ("rotated", "exposure"),
+                     ("rotated", "vdsh_supervised")]  # fmt: skip
 
 
 def test_documents_are_compared_by_their_own_names():
@@ -156,12 +157,32 @@ def test_documents_are_compared_by_their_own_names():
     rows = table_rows(render([
         result("shttm_neural", config="n", **text), result("shttm", config="p", **text),
         result("shttm_neural", config="n", overrides=off, **text),
-        result("shttm_rotated", config="r", **text),
+        result("shttm_rotated", config="r", **text), result("vdsh_supervised", config="v", **text),
+        result("vdsh", config="u", **text),
     ]))  # fmt: skip
     assert [row[:2] for row in rows[2:]] == [
         ["neural SHTTM: all improvements",
          "neural SHTTM: learned uncertainty and correlated tags and joint topics alone"],
         ["neural SHTTM: all improvements", "SHTTM, rotated"],
         ["neural SHTTM: all improvements", "SHTTM, published"],
+        ["neural SHTTM: all improvements", "VDSH-S"],
         ["SHTTM, rotated", "SHTTM, published"],
+        ["SHTTM, rotated", "VDSH-S"],
+        ["VDSH-S", "VDSH"],
     ]  # fmt: skip
+
+
+def test_arms_of_images_are_compared_with_those_that_differ_in_one_thing():
+    def arm(name, codes, overrides=()):
+        return result(codes, config=f"digits_arms.py:{name}", overrides=overrides)
+
+    arms = [arm("gan", "synthetic"), arm("gan_real", "gan_real"), arm("network", "real"),
+            arm("gan", "synthetic", ["--config.loss.unlabeled=zero"]),
+            arm("gan+consistency", "synthetic"), arm("network+consistency", "real")]  # fmt: skip
+    names = [(a[0].arm, b[0].arm) for a, b in differences.pairs(arms)]
+    assert names == [
+        ("gan", "gan_real"), ("gan", "network"), ("gan", "gan, loss.unlabeled=zero"),
+        ("gan+consistency", "network+consistency"), ("gan+consistency", "gan"),
+    ]  # fmt: skip
+    assert differences.name(arms[4]) == "DSH-GANs with consistency"
+    assert differences.name(arms[3]) == "DSH-GANs, loss.unlabeled=zero"

@@ -22,7 +22,7 @@ def result(codes="synthetic", seed=0, overrides=(), hardware=CPU, config="a.py",
         "num_bits": 16, "num_labeled": 200, "seed": seed, "map": 0.5, "precision_at_100": 0.6,
         "run": {},
     }  # fmt: skip
-    if codes in ("synthetic", "real", "shttm_neural"):
+    if codes in ("synthetic", "real", "shttm_neural", "nash_supervised"):
         command = f"python train.py --config configs/{config} --workdir w"
         run = {"command": command, "overrides": list(overrides), "hardware": hardware}
         content |= {"train_seconds": 65.4, "checkpoint": "best", "run": run}
@@ -267,7 +267,10 @@ def test_the_readme_has_the_plainest_config_of_each_method(place):
         "all": result("shttm_neural", config="n", map=0.7, **text),
         "fewer": result("shttm_neural", config="n", overrides=off, map=0.9, **text),
         "itq": result("itq", **text),
-    }
+        **{f"arm_{arm}": result(codes, config=f"documents_arms.py:reuters-{arm}", map=0.6, **text)
+           for arm, codes in (("nash_supervised",) * 2, ("all", "shttm_neural"),
+                              ("linear", "shttm_neural"))},
+    }  # fmt: skip
     for name, content in documents.items():
         path = page.parents[1] / f"results/documents/{name}.json"
         path.write_text(json.dumps(content))
@@ -286,7 +289,9 @@ def test_the_readme_has_the_plainest_config_of_each_method(place):
         [digits, "network alone, real triplets", "a", "16", "0.500"],
         [digits, "network alone, real triplets", "b", "16", "0.500"],
         [digits, "ITQ on raw pixels", "-", "16", "0.500"],
+        [reuters, "neural + all improvements", "documents_arms:reuters-all", "32", "0.600"],
         [reuters, "neural SHTTM", "n", "32", "0.700"],
+        [reuters, "NASH, supervised", "documents_arms:reuters-nash_supervised", "32", "0.600"],
         [reuters, "ITQ on tf-idf", "-", "32", "0.500"],
     ]
 

@@ -6,7 +6,7 @@ import pytest
 
 from dsh_jax.fields import Integer, Number
 from tests.commands import run
-from tools import choice, grid
+from tools import choice, grid, search
 
 SMOKE = "--config=configs/smoke.py"
 FIELD = "optimizer.hash.learning_rate"
@@ -78,7 +78,7 @@ def test_a_search_resumes(searched):
 
 def test_what_is_missing(tmp_path):
     _, stderr = run("-m", "tools.search", SMOKE, f"--out={tmp_path / 'out'}", expected=2)
-    assert "--set is missing" in stderr and not (tmp_path / "out").exists()
+    assert "give either --set" in stderr and not (tmp_path / "out").exists()
 
 
 def record(score, **changes):
@@ -162,3 +162,35 @@ def test_the_best_of_several_validations_is_the_latest_of_equals(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(json.dumps(lines[1]) + "\n")
     with pytest.raises(choice.Died, match="no validation_map"):
         choice.record_of(tmp_path)
+
+
+def test_a_walk_ends_where_both_neighbours_are_worse(monkeypatch, tmp_path):
+    scores = {0.001: 0.3, 0.0002: 0.1, 0.0005: 0.2, 0.002: 0.6, 0.005: 0.5, 0.01: 0.9}
+    trained = []
+
+    def train(out, made):
+        values = [run.values[FIELD] for run in made]
+        trained.extend(values)
+        pairs = zip(made, values, strict=True)
+        return {run.name: record(scores[value]) for run, value in pairs}, True
+
+    monkeypatch.setattr(search, "train", train)
+    parser = grid.Parser("", draws=1, out="")
+    parser.add_argument("--walk")
+    options = parser.parse([SMOKE, f"--walk={FIELD}", f"--config.{FIELD}=0.001"])
+    made, records, whole = search.walk(options, [])
+    rows = choice.tried(made, records)
+    # 0.01 is better still, but lies behind a worse value.
+    assert trained == [0.001, 0.002, 0.005] and rows[0]["setting"] == {FIELD: 0.002} and whole
+    assert choice.choice(SMOKE, made, records, rows)["on_edge"] == {}
+
+
+@pytest.mark.parametrize(
+    "walk, message",
+    [("loss.weights.pear", "loss.weights.pear"), ("gan", "gan, which is True"),
+     ("loss.weights.quantization", "which is 0.0"), ("num_bits,num_bits", "twice")],
+)  # fmt: skip
+def test_what_cannot_be_walked_along(walk, message, tmp_path):
+    command = ("-m", "tools.search", SMOKE, f"--walk={walk}", f"--out={tmp_path / 'out'}")
+    _, stderr = run(*command, expected=2)
+    assert message in stderr and not (tmp_path / "out").exists()

@@ -25,6 +25,7 @@ from tools.pattern_search import Axis, Decades, Doubled, Ladder, search
 
 SCORE = "precision_at_100"
 LEAST_GAIN = 5e-4  # far below the standard error over the validation documents
+LEAST_GAIN_OF_TRAINED = 2e-3  # the same of what is trained by steps, whose score is noisier
 
 _CODES: dict[str, Axis] = {
     "codes.hash_ridge": Decades(), "codes.topic_weight": Decades(), "codes.tag_ridge": Decades(),
@@ -35,38 +36,46 @@ _CORRELATION: dict[str, Axis] = {
     "correlation.weight": Ladder((0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)),
     "correlation.smoothing": Decades(),
 }
-_NEURAL: dict[str, Axis] = {
+_TRAINING: dict[str, Axis] = {
     "optimizer.network.learning_rate": Decades((1, 2, 5)), "num_steps": Doubled(),
-    "loss.missing": Decades(), "encoder.word_dropout": Ladder((0.0, 0.1, 0.3, 0.5, 0.7, 0.8)),
 }  # fmt: skip
-_LINEAR = {**_NEURAL, "loss.topic_weight": Decades()}
+_NEURAL: dict[str, Axis] = {
+    **_TRAINING, "loss.missing": Decades(),
+    "encoder.word_dropout": Ladder((0.0, 0.1, 0.3, 0.5, 0.7, 0.8)),
+}  # fmt: skip
 _ENCODER: dict[str, Axis] = {
     "encoder.hidden": Doubled(), "encoder.dropout": Ladder((0.0, 0.2, 0.5, 0.7, 0.8)),
 }  # fmt: skip
-_BITS: dict[str, Axis] = {"encoder.sharpness": Doubled()}
 _RECALL: dict[str, Axis] = {
     "exposure.alpha": Decades((1,), 1.0), "exposure.beta": Decades((1,), 1.0),
 }  # fmt: skip
 _BOUND: dict[str, Axis] = {
     "loss.word_weight": Decades(), "loss.kl_weight": Ladder((0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)),
 }  # fmt: skip
+_VARIATIONAL: dict[str, Axis] = {
+    **_TRAINING, "loss.kl_weight": Decades((1, 3)), "encoder.word_dropout":
+    Ladder((0.0, 0.1, 0.3, 0.5, 0.7, 0.8)), "encoder.hidden": Doubled(),
+}  # fmt: skip
+_SUPERVISED: dict[str, Axis] = {**_VARIATIONAL, "loss.tag_weight": Decades()}
 AXES: Mapping[str, Mapping[str, Axis]] = {
     "published": _FIXED, "published_learned": _FIXED, "mean_thresholds": _FIXED, "rotation": _FIXED,
     "fitted_to_function": _FIXED, "rotated": _FIXED, "rotated_learned": _FIXED,
     "exposure": _EXPOSED,
     "correlated_tags": {**_CORRELATION, **_FIXED},
     "exposure_correlated": {**_EXPOSED, **_CORRELATION},
-    "linear": _LINEAR,
-    "nonlinear_encoder": {**_LINEAR, **_ENCODER},
-    "nonlinear_decoder": {**_LINEAR, "decoder.hidden": Doubled()},
-    "binary_codes": {**_LINEAR, **_BITS},
-    "learned_uncertainty": {**_RECALL, **_LINEAR},
-    "joint_topics": {**_BOUND, **_NEURAL},
-    "neural_correlated_tags": {**_CORRELATION, **_LINEAR},
-    "nonlinear": {**_LINEAR, **_ENCODER, **_BITS},
-    "all": {**_NEURAL, **_BOUND, **_ENCODER},
+    "linear": {**_NEURAL, "loss.topic_weight": Decades()},
+    "nonlinear_encoder": {**_TRAINING, **_ENCODER},
+    "nonlinear_decoder": {**_TRAINING, "decoder.hidden": Doubled()},
+    "binary_codes": {**_TRAINING, "encoder.sharpness": Doubled()},
+    "learned_uncertainty": {**_TRAINING, **_RECALL},
+    "joint_topics": {**_TRAINING, **_BOUND},
+    "neural_correlated_tags": {**_TRAINING, **_CORRELATION},
+    "nonlinear": _NEURAL,
+    "all": {**_NEURAL, "loss.word_weight": Decades()},
+    "vdsh_supervised": _SUPERVISED, "nash_supervised": _SUPERVISED,
+    "vdsh": _VARIATIONAL, "nash": _VARIATIONAL,
 }  # fmt: skip
-"""Arm -> the fields that are tuned, in this order."""
+"""Arm -> the fields that are tuned, in this order. The others stay as they are in its base."""
 _THREE = ("nonlinear_encoder", "nonlinear_decoder", "binary_codes")
 BASES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("published_learned", "mean_thresholds", "rotation", "fitted_to_function"),
@@ -87,7 +96,7 @@ def start_of(arm: str, own: Mapping[str, Any], chosen: Mapping[str, Mapping[str,
 
     Args:
       arm: a key of `AXES`.
-      own: the values of its fields before it is tuned.
+      own: the values of `fields_of(arm)` before it is tuned.
       chosen: arm -> what was chosen for it, for arms that have been tuned.
     """
     start = dict(own)
@@ -96,6 +105,12 @@ def start_of(arm: str, own: Mapping[str, Any], chosen: Mapping[str, Mapping[str,
         changed = {f: v for f, v in setting.items() if setting is base or base.get(f) != v}
         start |= {field: value for field, value in changed.items() if field in start}
     return start
+
+
+def fields_of(arm: str) -> list[str]:
+    """The fields that are tuned for an arm or for one that it starts from, its own first."""
+    bases = [field for base in BASES.get(arm, ()) for field in fields_of(base)]
+    return list(dict.fromkeys([*AXES[arm], *bases]))
 
 
 class Record:
@@ -172,7 +187,7 @@ def tune(arm: str, collection: str, benches: Any, record: Record) -> None:
         return
     axes = AXES[arm]
     config = documents_arms.untuned(collection, arm)
-    own = {field: fields.get(config, field) for field in axes}
+    own = {field: fields.get(config, field) for field in fields_of(arm)}
     chosen = {name: found["chosen"] for name, found in record.arms.items()}
     top = -1.0
 
@@ -197,7 +212,8 @@ def tune(arm: str, collection: str, benches: Any, record: Record) -> None:
             record.choose(arm, setting, done=False)
         return found
 
-    best = search(start_of(arm, own, chosen), axes, score, LEAST_GAIN)
+    least_gain = LEAST_GAIN_OF_TRAINED if arm in documents_arms.TRAINED else LEAST_GAIN
+    best = search(start_of(arm, own, chosen), axes, score, least_gain)
     record.choose(arm, best, done=True)
 
 

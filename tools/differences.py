@@ -10,25 +10,34 @@ from dsh_jax.report.markdown import table
 from dsh_jax.report.spread import mean_and_deviation, splits
 from tools import cells, documents_table
 from tools.intervals import FEWEST_DRAWS, Interval, bootstrap, t_interval
-from tools.result_files import METHODS, Result, plainest, rows
+from tools.result_files import Result, plainest, rows
 
 # The kind of codes of a reference -> the kinds that it is compared with, in this order. Its own
 # kind stands for its variants: the same config file with other settings.
 COMPARISONS = {
-    "synthetic": ("synthetic", "gan_real", "real", "network", "classifier", "graded", "cnnh_plus",
-                  "cnnh", "itq"),
-    "network": ("network", "classifier", "graded"),
-    "shttm_neural": ("shttm_neural", "shttm_rotated", "shttm", "itq"),
-    "shttm_rotated": ("shttm", "itq"),
-}
+    "synthetic": ("synthetic", "gan_real", "real", "network", "features_itq", "classifier",
+                  "graded", "cnnh_plus", "cnnh", "itq"),
+    "network": ("network", "features_itq", "classifier", "graded"),
+    "shttm_neural": ("shttm_neural", "shttm_rotated", "shttm", "vdsh_supervised",
+                     "nash_supervised", "itq"),
+    "shttm_rotated": ("shttm", "vdsh_supervised", "nash_supervised", "itq"),
+    "vdsh_supervised": ("vdsh",),
+    "nash_supervised": ("nash",),
+    "vdsh": ("nash", "itq"),
+}  # fmt: skip
 ARMS = {
-    "all": ("rotated", "linear", "nonlinear", "learned_uncertainty", "neural_correlated_tags",
-            "joint_topics"),
+    "all": ("rotated", "linear", "nonlinear_encoder", "nonlinear_decoder", "binary_codes",
+            "nonlinear", "learned_uncertainty", "neural_correlated_tags", "joint_topics",
+            "vdsh_supervised", "nash_supervised"),
     "rotated": ("published", "mean_thresholds", "rotation", "fitted_to_function",
-                "rotated_learned", "exposure", "correlated_tags", "exposure_correlated"),
+                "rotated_learned", "exposure", "correlated_tags", "exposure_correlated",
+                "vdsh_supervised", "nash_supervised"),
     "published": ("published_learned",),
+    "vdsh": ("nash",),
+    "gan": ("gan_real", "network", "gan, loss.unlabeled=zero"),
+    "gan+consistency": ("gan_real+consistency", "network+consistency", "gan"),
 }
-"""The same of the arms of `configs/documents_arms.py`, by their names."""
+"""The same of the arms of `configs/documents_arms.py` and of images, by their names."""
 HEADER = ("arm", "minus", "bits", "labeled", "draws", "difference of mAP", "95 %, t over draws",
           "p", "95 %, bootstrap", "p")  # fmt: skip
 NONE = ("No paired differences: they need the average precision of each query, or three draws, and "
@@ -101,8 +110,8 @@ def pairs(results: Iterable[Result]) -> list[tuple[list[Result], list[Result]]]:
     config file count, if there are any.
     """
     every = rows(results)
-    arms = [arm for arm in every if not documents_table.arm_of(arm[0].content)]
-    named = {(_key(arm), documents_table.arm_of(arm[0].content)): arm for arm in every}
+    arms = [arm for arm in every if not arm[0].arm]
+    named = {(_key(arm), arm[0].arm): arm for arm in every}
     found = [
         (named[key, reference], named[key, other])
         for reference, others in ARMS.items()
@@ -171,5 +180,4 @@ def name(result: Result) -> str:
     """An arm in words: its method, and what differs from its config file."""
     if result.is_text:
         return documents_table.row_name(result.content)
-    codes = result.content["codes"]
-    return ", ".join([METHODS.get(codes, codes), *result.changes])
+    return ", ".join([result.method, *result.changes])

@@ -49,6 +49,10 @@ ARMS = {
     "neural_correlated_tags": "neural + correlated tags",
     "joint_topics": "neural + joint topics",
     "all": "neural + all improvements",
+    "vdsh_supervised": "VDSH-S",
+    "nash_supervised": "NASH, supervised",
+    "vdsh": "VDSH",
+    "nash": "NASH",
 }
 """The arms in the order of their rows."""
 

@@ -21,7 +21,7 @@ for draw in ${DRAWS:-0}; do for bits in ${BITS:-48 32 24 12}; do for row in ${RO
   if ((left <= 0)); then echo "Time is up; run it again to go on."; exit 124; fi
   echo "== $name, draw $draw: $left s left"
   code=0
-  BASELINES="classifier graded" timeout --signal=INT --kill-after=30 "$left" \
+  BASELINES="features_itq classifier graded" timeout --signal=INT --kill-after=30 "$left" \
     tools/run.sh "$name" "${arguments[0]}" "$draw" "${arguments[@]:2}" "$@" || code=$?
   if ((code == 124)); then echo "Time is up; run it again to go on."; fi
   if ((code != 0)); then exit "$code"; fi

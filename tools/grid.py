@@ -150,12 +150,15 @@ class Run:
         return {field: fields.get(self.config, field) for field, _ in self.setting}
 
 
-def runs_of(options: argparse.Namespace, bits: Sequence[int]) -> list[Run]:
+def runs_of(
+    options: argparse.Namespace, bits: Sequence[int], chosen: Sequence[Setting] | None = None
+) -> list[Run]:
     """All runs, by setting, code length and draw, each with its config checked.
 
     Args:
       options: of `Parser.parse`.
       bits: code lengths; empty for the config's own.
+      chosen: settings in place of those of `--set`.
 
     Raises:
       UserError: a file, a field or a value that is not valid.
@@ -164,7 +167,7 @@ def runs_of(options: argparse.Namespace, bits: Sequence[int]) -> list[Run]:
         field = override.removeprefix("--config.").partition("=")[0]
         if field in _OPTIONS:
             raise UserError(f"{override} is set by {_OPTIONS[field]}; use that.")
-    chosen = settings(options.set)
+    chosen = settings(options.set) if chosen is None else chosen
     bits = bits or [fields.get(read_config(options.config, options.overrides), "num_bits")]
     return [
         _run(options, setting, num_bits, draw)

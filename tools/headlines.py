@@ -7,16 +7,20 @@ from pathlib import Path
 from dsh_jax.report.markdown import table
 from dsh_jax.report.spread import score
 from tools import cells, documents_table
-from tools.result_files import BASELINES, METHODS, Result, ordered, plainest, rows
+from tools.result_files import BASELINES, Result, ordered, plainest, rows
 
 DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "cifar10_features": "Embeddings of CIFAR-10",
             "digits": "Handwritten digits",
             "multi_digits": "Several handwritten digits per image"}  # fmt: skip
 HEADER = ("data (queries / labeled / database)", "method", "config", "bits",
           "labels (+ validation)", "mAP", "s.e. over queries", "precision@100")  # fmt: skip
-# What is shown: data set, bits, number of labeled items (None: any), methods.
-_IMAGE_CODES = ("network", "graded", "synthetic", "gan_real", "real", "cnnh_plus", "itq")
-_DOCUMENT_CODES = ("shttm_neural", "shttm_rotated", "itq")
+# What is shown: data set, bits, number of labeled items (None: any), kinds of codes or, after a
+# colon, arms of a config of arms.
+_IMAGE_CODES = ("network", "features_itq", "graded", ":gan+consistency", ":gan_real+consistency",
+                ":network+consistency", ":gan", ":gan_real", ":network", "synthetic", "gan_real",
+                "real", "cnnh_plus", "itq")  # fmt: skip
+_DOCUMENT_CODES = (":all", "shttm_neural", ":rotated", "shttm_rotated", ":vdsh_supervised",
+                   ":nash_supervised", ":vdsh", ":nash", "itq")  # fmt: skip
 _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
     ("cifar10", 48, None, _IMAGE_CODES),
     ("digits", 16, 200, _IMAGE_CODES),
@@ -31,7 +35,7 @@ _NO_RESULT_EXPECTED = ("default", "smoke", "image_folder", "features", "resnet50
 
 def render(results: Iterable[Result]) -> str:
     """The table as Markdown; empty without results."""
-    every = [result for result in results if not documents_table.arm_of(result.content)]
+    every = list(results)
     lines = []
     for dataset, num_bits, num_labeled, shown in _SHOWN:
         chosen = [
@@ -44,15 +48,20 @@ def render(results: Iterable[Result]) -> str:
         for _, of_table in groupby(chosen, lambda r: r.table):
             in_table = list(of_table)
             for codes in shown:
-                of_codes = rows(r for r in in_table if r.content["codes"] == codes)
+                of_codes = rows(r for r in in_table if _kind(r) == codes)
                 lines += [_line(runs) for runs in plainest(of_codes)]
     return table(HEADER, lines) if lines else ""
+
+
+def _kind(result: Result) -> str:
+    """The arm of a result after a colon, or else its kind of codes."""
+    return f":{result.arm}" if result.arm else result.content["codes"]
 
 
 def _line(runs: list[Result]) -> list[object]:
     first, contents = runs[0], [run.content for run in runs]
     (dataset, protocol), codes = first.table, first.content["codes"]
-    name = (documents_table.METHODS if first.is_text else METHODS)[codes]
+    name = first.method
     return [
         f"{(DATASETS | documents_table.COLLECTIONS).get(dataset, dataset)}, {protocol}",
         name + (f" on {first.features}" if codes in BASELINES and not first.is_text else ""),

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dsh_jax.baselines import UNTRAINED
+from dsh_jax.baselines import OF_NETWORK, UNTRAINED
 from dsh_jax.errors import UserError
 from dsh_jax.report.groups import config_name
 from tools import documents_table, tables
@@ -16,10 +16,9 @@ METHODS = {
     "real": "network alone, real triplets", "network": "network alone",
     "cnnh_plus": "CNNH+", "cnnh": "CNNH",
     "classifier": "its classifier's label", "graded": "its classifier, graded",
+    "features_itq": "ITQ on its features",
     "itq": "ITQ", "lsh": "LSH", "pca": "sign of PCA", "cosine": "the floats, by cosine",
 }
-OF_CLASSIFIER = ("classifier", "graded")
-"""Kinds of codes that are made of the class outputs of a trained network."""  # fmt: skip
 BASELINES = UNTRAINED
 # Overrides that do not distinguish configurations, or that have their own column.
 _NOT_SHOWN = ("data.data_dir", "data.root", "data.labeled_per_class", "data.split_seed", "num_bits",
@@ -79,9 +78,9 @@ class Result:
             text.removeprefix("--config.").partition("=")
             for text in self.content["run"].get("overrides", [])
         )
-        # The kind of codes says which triplets they are from, except for a classifier's.
-        of_classifier = self.content["codes"] in OF_CLASSIFIER
-        hidden = (*_NOT_SHOWN, *([] if of_classifier else ["triplets", "gan"]))
+        # The kind of codes says which triplets they are from, except for others of its network.
+        others = self.content["codes"] in OF_NETWORK
+        hidden = (*_NOT_SHOWN, *([] if others else ["triplets", "gan"]))
         changed = {field: value for field, _, value in fields if field not in hidden}
         latest = ["latest checkpoint"] if self.content.get("checkpoint") == "latest" else []
         return [*(f"{field}={value}" for field, value in sorted(changed.items())), *latest]
@@ -91,6 +90,24 @@ class Result:
         """The config file's name and its argument; empty for a baseline."""
         name = config_name(self.content["run"])
         return _RENAMED.get(name, name)
+
+    @property
+    def arm(self) -> str:
+        """The arm of a config of arms, and what changes it; empty for other configs."""
+        file, _, argument = self.config_file.partition(":")
+        if not file.endswith("_arms") or self.content["codes"] in OF_NETWORK:
+            return ""
+        return ", ".join([argument.rpartition("-")[2], *self.changes])
+
+    @property
+    def method(self) -> str:
+        """The method, or the arm of documents, in words."""
+        codes = self.content["codes"]
+        if self.is_text:
+            arm = documents_table.arm_of(self.content)
+            return documents_table.ARMS[arm] if arm else documents_table.METHODS[codes]
+        name = METHODS.get(codes, codes)
+        return f"{name} with consistency" if self.arm.endswith("+consistency") else name
 
     @property
     def is_text(self) -> bool:

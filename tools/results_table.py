@@ -20,7 +20,7 @@ from dsh_jax.report.markdown import table
 from dsh_jax.report.spread import score
 from tools import cells, differences, documents_table, headlines, tables
 from tools.headlines import DATASETS
-from tools.result_files import METHODS, Result, check, ordered, read, rows
+from tools.result_files import Result, check, ordered, read, rows
 
 NOTES = {
     "cifar10": "CIFAR-10 here is a JPEG re-encoding of the original pixels.",
@@ -63,9 +63,8 @@ def _row(runs: Sequence[Result], folder: Path, graded: bool) -> list[object]:
     contents = [run.content for run in runs]
     seconds = [content["train_seconds"] for content in contents if "train_seconds" in content]
     links = [f"[{r.path.stem}]({Path(os.path.relpath(r.path, folder)).as_posix()})" for r in runs]
-    codes = contents[0]["codes"]
     return [
-        METHODS.get(codes, codes),
+        runs[0].method,
         runs[0].config,
         contents[0]["num_bits"],
         cells.labels(contents[0]),

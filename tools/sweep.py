@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from dsh_jax.baselines import BASELINES, CLASSIFIERS, UNTRAINED
+from dsh_jax.baselines import BASELINES, OF_NETWORK, UNTRAINED
 from dsh_jax.errors import UserError
 from dsh_jax.files import replacing
 from dsh_jax.report.groups import READ_WITHOUT_TRAINING
@@ -60,7 +60,7 @@ def baselines_of(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[st
     seen, chosen = set(), {}
     for run in runs:
         key = (unsupervised_setting(run.setting), run.num_bits, run.draw)
-        chosen[run.name] = [x for x in names if x in CLASSIFIERS or key not in seen]
+        chosen[run.name] = [x for x in names if x in OF_NETWORK or key not in seen]
         seen.add(key)
     return chosen
 

@@ -18,6 +18,7 @@ _MEANINGS = {
     "lsh": "random hyperplanes",
     "topics": "LDA topics, thresholded",
     "topics_itq": "PCA-ITQ of LDA topics",
+    "features_itq": "PCA-ITQ of the network's features",
     "classifier": "the label that the network predicts, written as a code",
     "graded": "the network's class probabilities, written as a code",
 }

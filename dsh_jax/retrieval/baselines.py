@@ -36,11 +36,25 @@ def fit_itq(features: Features, *, num_bits: int, seed: int, iterations: int = 5
       ValueError: num_bits is below 1, or too large for the dimension or the number of rows;
         features are not a matrix of finite numbers; or iterations < 0.
     """
+    return _linear_encoder(
+        *itq_projection(features, num_bits=num_bits, seed=seed, iterations=iterations)
+    )
+
+
+def itq_projection(
+    features: Features, *, num_bits: int, seed: int, iterations: int = 50
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `fit_itq` fits.
+
+    Returns:
+      (mean, projection), float `[dim]` and `[dim, num_bits]`: a bit is 1 where
+      `(features - mean) @ projection` is positive.
+    """
     features = _as_features(features)
     mean, components = principal_components(features, num_bits, seed, "ITQ")
     projected = _project(features, mean, components)
     rotation, _ = itq_rotation(projected, seed=seed, iterations=iterations)
-    return _linear_encoder(mean, components @ rotation)
+    return mean, components @ rotation
 
 
 def fit_pca(features: Features, *, num_bits: int, seed: int) -> Encoder:
