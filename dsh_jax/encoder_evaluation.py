@@ -12,6 +12,7 @@ from dsh_jax import metrics as own_metrics
 from dsh_jax.baselines import OF_NETWORK
 from dsh_jax.data import loading
 from dsh_jax.data.dataset import Dataset
+from dsh_jax.data.images.loading import image_shape_of
 from dsh_jax.data.signature import WordInputs
 from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.unseen import of_seen_classes
@@ -106,7 +107,7 @@ def evaluate_encoder(
 
 def _check_source(path: Path, encoder: Encoder, data: ConfigDict) -> None:
     """Refuses what does not fit, as far as the config tells before the data is read."""
-    kind, shape = loading.kind_of(data), loading.image_shape_of(data)
+    kind, shape = loading.kind_of(data), image_shape_of(data)
     source = f"data.source {data.source!r}"
     _refuse(path, inputs_misfit(encoder.signature.inputs, kind, shape, source))
 

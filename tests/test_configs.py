@@ -17,7 +17,8 @@ from ml_collections import ConfigDict, config_flags
 
 from configs import arms, cnnh, default, image_files, image_folder, smoke
 from dsh_jax.data.images.dataset import ImageDataset
-from dsh_jax.data.loading import IMAGE_FILES, fields_of
+from dsh_jax.data.images.loading import FILES as IMAGE_FILES
+from dsh_jax.data.loading import fields_of
 from dsh_jax.data.vectors.dataset import VectorDataset
 from dsh_jax.devices import AXIS, compile_step, replicate, shard, unreplicate
 from dsh_jax.errors import UserError

@@ -5,6 +5,7 @@ import numpy as np
 from configs import digits_16bit, features
 from dsh_jax import load_encoder
 from dsh_jax.data import loading
+from dsh_jax.data.splits import drawing
 from tests.commands import ROOT
 from tools import embed
 
@@ -25,7 +26,7 @@ def test_vectors_are_the_features_and_draw_the_same_split(tmp_path):
         vectors.vectors[rows], encoder.features(digits.images[rows]), rtol=1e-4, atol=1e-5
     )
     np.testing.assert_array_equal(vectors.labels, digits.labels)
-    splits = [loading.draw_split(d, s) for d, s in ((config, vectors), (own, digits))]
+    splits = [drawing.draw_split(d, s) for d, s in ((config, vectors), (own, digits))]
     np.testing.assert_array_equal(splits[0].query, splits[1].query)
     np.testing.assert_array_equal(splits[0].labeled, splits[1].labeled)
 

@@ -8,7 +8,8 @@ from configs import image_folder
 from dsh_jax.data.classes import usable_classes
 from dsh_jax.data.images.dataset import ImageFiles
 from dsh_jax.data.images.listing import list_images
-from dsh_jax.data.loading import draw_split, load_dataset
+from dsh_jax.data.loading import load_dataset
+from dsh_jax.data.splits.drawing import draw_split
 from dsh_jax.errors import UserError
 from dsh_jax.training.preview import preview
 from tests.image_files import touch

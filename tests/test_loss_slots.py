@@ -181,7 +181,8 @@ def test_a_mistake_is_told_before_anything_is_written(slot, tmp_path):
 
 
 def test_every_slot_is_a_field_of_a_method():
-    fields = {field for recipe in METHODS.values() for field in recipe.fields}
+    fields = {field for recipe in METHODS.values()
+              for field in {**recipe.fields, **recipe.optional}}  # fmt: skip
     assert {f"loss.{slot}" for slot in slots.SLOTS} <= fields
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsh_jax.data.loading import fields_of, read_words
+from dsh_jax.data.documents.loading import read_words
+from dsh_jax.data.loading import fields_of
 from dsh_jax.data.splits.by_share import draw_shares
 from dsh_jax.errors import UserError
 from dsh_jax.fields import SEED, Integer, check

@@ -22,6 +22,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.evaluation import evaluate_workdir
 from dsh_jax.losses import documents as losses
 from dsh_jax.methods import tag_correlation
+from dsh_jax.methods.shttm_content import content_of
 from dsh_jax.methods.shttm_neural import standardised_topics
 from dsh_jax.networks.words import TagExposure, WordLayer, as_dense, bag
 from dsh_jax.training.experiment import prepare
@@ -271,8 +272,9 @@ def test_an_encoder_of_an_earlier_version_is_built():
 
 def test_topics_to_stay_near_are_standardised(path, tmp_path):
     config = made(path)
-    dataset = prepare(config, tmp_path / "none").dataset
-    topics, report = standardised_topics(config, dataset, np.arange(100))
+    found = prepare(config, tmp_path / "none")
+    content = content_of(found.signature)
+    topics, report = standardised_topics(config, content, found.dataset, np.arange(100))
     np.testing.assert_allclose(topics.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(topics.std(axis=0), 1, rtol=1e-4)
     assert topics.shape == (100, 6) and "6 topics" in report

@@ -115,7 +115,7 @@ def test_data_that_was_changed_is_refused(trained):
      ({"representation.depth": 4}, "has up to 3 layers"),
      ({"representation.norm": "group"}, "mlp has one of ('none', 'batch', 'layer')"),
      ({"data.normalise": "l1"}, "data.normalise is 'l1'; set it to one of"),
-     ({"method": "shttm", "data.root": ""}, "the config has no field"),
+     ({"method": "shttm"}, "method 'shttm' takes documents or tf-idf rows, but data.source"),
      ({"data.root": ""}, "data.root is empty; set it to a .npy, .npz or Parquet file")],
 )  # fmt: skip
 def test_what_does_not_go_with_vectors(trained, changes, says):

@@ -24,7 +24,7 @@ from dsh_jax.losses.classification import (
     softmax_or_none,
 )
 from dsh_jax.losses.codes import code_cross_entropy, quantization
-from dsh_jax.losses.documents import tag_loss, topic_distance, word_loss
+from dsh_jax.losses.documents import tag_loss, topic_distance, vector_loss, word_loss
 from dsh_jax.losses.slots import Loss, find
 from dsh_jax.losses.triplet import triplet_ranking
 
@@ -51,5 +51,6 @@ __all__ = [
     "tag_loss",
     "topic_distance",
     "triplet_ranking",
+    "vector_loss",
     "word_loss",
 ]

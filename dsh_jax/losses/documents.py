@@ -73,6 +73,19 @@ def word_loss(log_probabilities: jax.Array, word: jax.Array, count: jax.Array) -
     return -jnp.sum(count * log_probabilities[word])
 
 
+def vector_loss(mean: jax.Array, vector: jax.Array) -> jax.Array:
+    """Negative log-likelihood of a vector under a Gaussian of variance 1, up to a constant.
+
+    Args:
+      mean: of the Gaussian, `[width]`.
+      vector: standardised over the training vectors, `[width]`.
+
+    Returns:
+      A scalar, in nats.
+    """
+    return 0.5 * jnp.sum(jnp.square(vector - mean))
+
+
 def code_divergence(logits: jax.Array) -> jax.Array:
     """KL(q || Bern(1/2)) of bits that are 1 with the probabilities q = sigmoid(logits).
 

@@ -33,6 +33,7 @@ SLOTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "logits": ("num_bits",), "label": ("classes",), "centers": ("classes", "num_bits"),
     },
     "words": {"log_probabilities": ("words",), "word": ("width",), "count": ("width",)},
+    "vectors": {"mean": ("width",), "vector": ("width",)},
     "tags": {
         "logits": ("classes",), "tags": ("classes",), "confidence": ("classes",),
         "recall": ("classes",),

@@ -205,12 +205,15 @@ class Recipe:
       network: how its network is built.
       images: config, signature -> what draws its synthetic images, None where a config has none. It
         imports nothing that the config names.
+      optional: fields that it reads if they are there: configs of earlier versions, or for other
+        data, need not have them.
     """
 
     build: Callable[[ConfigDict, Signature], Method]
     fields: Rules
     network: NetworkRecipe
     images: Callable[[ConfigDict, Signature], ImageSource | None] | None = None
+    optional: Rules = field(default_factory=dict)
 
 
 def augmented(

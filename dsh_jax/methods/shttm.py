@@ -184,4 +184,7 @@ def state_of(kernel: np.ndarray, threshold: np.ndarray, step: int) -> State:
 
 
 NETWORK_FIELDS: Rules = {"num_bits": Integer(1, 65536)}
-RECIPE = Recipe(build, FIELDS, NetworkRecipe(DOCUMENTS, NETWORK_FIELDS, network))
+RECIPE = Recipe(
+    build, FIELDS, NetworkRecipe(DOCUMENTS, NETWORK_FIELDS, network),
+    optional=shttm_improvements.OPTIONAL,
+)  # fmt: skip

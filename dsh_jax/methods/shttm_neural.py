@@ -10,7 +10,8 @@ A jointly learned topic model makes the loss an evidence lower bound, up to its 
     tags - word_weight sum_w n_w log softmax(R b + b0)_w / N + kl_weight KL(q(b | x) || Bern(1/2))
 
 for a document with n_w times word w, a code b that is 1 with the probability q = sigmoid(logit),
-log-frequencies b0 of words, and N words a document in the mean.
+log-frequencies b0 of words, and N words a document in the mean. `shttm_content` says what stands
+for words and topics where documents are vectors.
 """
 
 from collections.abc import Mapping
@@ -28,8 +29,7 @@ from ml_collections import ConfigDict
 from dsh_jax import fields
 from dsh_jax.data.batches import BatchSpec
 from dsh_jax.data.dataset import Dataset
-from dsh_jax.data.documents.dataset import WordDataset
-from dsh_jax.data.signature import Signature
+from dsh_jax.data.signature import Signature, VectorInputs
 from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Integer, Number, Rules, Switch
@@ -49,21 +49,9 @@ from dsh_jax.methods.base import (
     update,
 )
 from dsh_jax.methods.players import Players
-from dsh_jax.methods.word_players import (
-    DOCUMENTS,
-    TOPIC_FIELDS,
-    topic_model,
-    with_untagged,
-    word_network,
-    word_players,
-)
-from dsh_jax.networks.words import (
-    TagDecoder,
-    TagExposure,
-    TagShares,
-    TopicDecoder,
-    WordEncoder,
-)
+from dsh_jax.methods.shttm_content import OF_VECTORS, Content, content_of
+from dsh_jax.methods.word_players import DOCUMENTS, TOPIC_FIELDS, with_untagged
+from dsh_jax.networks.words import TagDecoder, TagExposure, TagShares
 from dsh_jax.rng import named_key
 
 NETWORK_FIELDS: Rules = {
@@ -108,20 +96,23 @@ class NeuralShttm:
     """The networks and their step.
 
     Attributes:
-      players: "encoder", "tags" and, if switched on, "words" (topics learned jointly), "exposure"
-        (each tag's probability of being given where it applies) and "shares" (how likely a tag is
-        beside another one).
+      players: "encoder", "tags" and, if switched on, "words" or "vectors" (topics learned jointly),
+        "exposure" (each tag's probability of being given where it applies) and "shares" (how likely
+        a tag is beside another one).
+      content: what documents are, words or vectors.
       binary: whether codes are bits in training too, rather than relaxed.
       present, missing: SHTTM's confidences a and b.
       soft_weight: of what is likely of missing tags; see `tag_correlation`.
       smoothing: of that.
-      losses: of "tags", and of "words" or "topics".
-      weights: of the other terms: "topics", the distance from fixed topics; or "words" and "kl".
+      losses: of "tags" and "topics", and of "words" or "vectors".
+      weights: of the other terms: "topics", the distance from fixed topics; or "words" or
+        "vectors", and "kl".
       tx: the optimizer.
       ema_decay: decay per step of the encoder's average; 0 is off.
     """
 
     players: Players
+    content: Content
     binary: bool
     present: float
     missing: float
@@ -140,14 +131,9 @@ class NeuralShttm:
 
     def prepare(self, state: State, dataset: Dataset, ids: np.ndarray) -> State:
         """Sets what is fixed by the training documents: word frequencies and pairs of tags."""
-        assert isinstance(dataset, WordDataset)
         stats = dict(state.batch_stats)
-        if "words" in stats:
-            counts = np.asarray(dataset.counts[ids].sum(axis=0), float)
-            share = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
-            length = max(counts.sum() / len(ids), 1.0)
-            stats["words"] = {"unigram": jnp.asarray(np.log(share), jnp.float32),
-                              "length": jnp.asarray(length, jnp.float32)}  # fmt: skip
+        if self.content.name in stats:
+            stats[self.content.name] = self.content.statistics(dataset, ids)
         if "shares" in stats:
             shares = tag_correlation.shares(dataset.multi_hot(ids), smoothing=self.smoothing)
             stats["shares"] = {"shares": jnp.asarray(shares)}
@@ -158,24 +144,24 @@ class NeuralShttm:
 
         Args:
           state: the state before.
-          batch: `word`, `tfidf`, `count` `[batch, width]`, `label` `[batch, tags]` and, for fixed
-            topics, `target` `[batch, num_bits]`; for untagged documents the same except
-            `label`, as `unlabeled_...`.
+          batch: `word`, `tfidf`, `count`, or `vector` `[batch, width]`, `label` `[batch, tags]`
+            and, for fixed topics, `target` `[batch, num_bits]`; for untagged documents the same
+            except `label`, as `unlabeled_...`.
           key: the run's key.
         """
         key = named_key(jax.random.fold_in(key, state.step), "dropout")
-        batch = with_untagged(batch)
+        batch, content = with_untagged(batch), self.content
 
         def loss_fn(params: dict[str, Params]) -> tuple[jax.Array, tuple[Metrics, dict]]:
             logits, stats = self.players.represent(
-                state, params["encoder"], batch["word"], batch["tfidf"], key=key
+                state, params["encoder"], *content.inputs(batch), key=key
             )
             codes = to_bits(logits) if self.binary else logits
             terms, exposure = self._tag_loss(state, params, codes, batch["label"])
-            if "words" in params:
-                words, _ = self.players.apply(state, "words", params["words"], codes)
-                each = jax.vmap(self.losses["words"])(words, batch["word"], batch["count"])
-                terms["words"] = each.mean() / state.batch_stats["words"]["length"]
+            if (name := content.name) in params:
+                decoded, _ = self.players.apply(state, name, params[name], codes)
+                of_data = state.batch_stats[name]
+                terms[name] = content.misfit(self.losses[name], decoded, batch, of_data)
                 terms["kl"] = jax.vmap(code_divergence)(logits).mean()
             else:
                 each = jax.vmap(self.losses["topics"])(codes, batch["target"])
@@ -225,37 +211,40 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         raise UserError(
             f"loss.missing is {settings.missing}; set it below loss.present, {settings.present}."
         )
-    num_tags = signature.num_classes
+    content, num_tags = content_of(signature), signature.num_classes
+    content.check(config)
     networks: dict[str, nn.Module] = {
-        "encoder": word_encoder(config, signature),
+        "encoder": content.encoder(config),
         "tags": TagDecoder(num_tags, config.decoder.hidden if switches.nonlinear_decoder else 0),
     }
     if switches.joint_topics:
-        networks["words"] = TopicDecoder(signature.num_words)
-        weights = {"words": settings.word_weight, "kl": settings.kl_weight}
+        networks[content.name] = content.decoder()
+        weights = {content.name: settings[content.weight], "kl": settings.kl_weight}
     else:
         weights = {"topics": settings.topic_weight}
     if switches.learned_uncertainty:
         networks["exposure"] = TagExposure(num_tags, **fields.floats(config.exposure))
     if switches.correlated_tags:
         networks["shares"] = TagShares(num_tags)
-    sizes = {"num_bits": config.num_bits, "classes": num_tags, "words": signature.num_words,
-             "width": 32}  # fmt: skip
+    sizes = {"num_bits": config.num_bits, "classes": num_tags, **content.sizes}
     neural = NeuralShttm(
-        players=word_players(networks, "encoder"),
+        players=Players(networks, "encoder", content.sample, {}),
+        content=content,
         binary=switches.binary_codes,
         present=float(settings.present),
         missing=float(settings.missing),
         soft_weight=float(config.correlation.weight),
         smoothing=float(config.correlation.smoothing),
         losses={
-            slot: slots.from_config(config, slot, **sizes) for slot in ("tags", "words", "topics")
+            slot: slots.from_config(config, slot, **sizes)
+            for slot in ("tags", content.name, "topics")
         },
         weights=fields.floats(weights),
         tx=optimizers.build_optimizer(config, "network", config.num_steps),
         ema_decay=config.ema_decay,
     )
     batch = BatchSpec(config.batch_size, config.unlabeled_batch_size, False, config.seed)
+    fixed_topics = partial(standardised_topics, config, content)
     return Method(
         codes="shttm_neural",
         network=network(config, signature),
@@ -263,7 +252,7 @@ def build(config: ConfigDict, signature: Signature) -> Method:
         prepare=neural.prepare,
         learning_rates=optimizers.learning_rates(config, {"network": config.num_steps}),
         stages=(Stage("network", config.num_steps, neural.step, batch),),
-        learn_targets=None if switches.joint_topics else partial(standardised_topics, config),
+        learn_targets=None if switches.joint_topics else fixed_topics,
         shared={
             "batch_size": config.batch_size,
             "unlabeled_batch_size": config.unlabeled_batch_size,
@@ -271,34 +260,28 @@ def build(config: ConfigDict, signature: Signature) -> Method:
     )
 
 
-def word_encoder(config: ConfigDict, signature: Signature) -> WordEncoder:
-    """The network from words to code logits."""
-    return WordEncoder(
-        signature.num_words,
-        config.num_bits,
-        config.encoder.hidden if config.improvements.nonlinear_encoder else 0,
-        config.encoder.dropout,
-        config.encoder.word_dropout,
-        float(config.encoder.sharpness),
-        AXIS,
+def network(config: ConfigDict, signature: Signature) -> Network:
+    """The network that makes codes."""
+    content = content_of(signature)
+    players = Players({"encoder": content.encoder(config)}, "encoder", content.sample, {})
+    return Network(
+        init=players.init_variables,
+        encode=lambda kept, inputs: nn.sigmoid(
+            players.evaluate(kept, "encoder", *content.inputs(inputs))
+        ),
     )
 
 
-def network(config: ConfigDict, signature: Signature) -> Network:
-    """The network that makes codes."""
-    return word_network(word_encoder(config, signature), "encoder")
-
-
 def standardised_topics(
-    config: ConfigDict, dataset: Dataset, ids: np.ndarray
+    config: ConfigDict, content: Content, dataset: Dataset, ids: np.ndarray
 ) -> tuple[np.ndarray, str]:
     """Topics of some documents, each with mean 0 and variance 1: float32 `[n, num_bits]`.
 
     Raises:
       UserError: the documents support fewer topics than bits.
     """
-    topics = topic_model(config, dataset, ids)(ids)
-    return standardised(topics), f"{topics.shape[1]} topics by LDA"
+    topics = content.topics(config, dataset, ids)
+    return standardised(topics), f"{topics.shape[1]} {content.topics_name}"
 
 
 def standardised(topics: np.ndarray) -> np.ndarray:
@@ -311,7 +294,8 @@ RECIPE = Recipe(
     build,
     FIELDS,
     NetworkRecipe(
-        DOCUMENTS, NETWORK_FIELDS, network,
+        (*DOCUMENTS, VectorInputs.kind), NETWORK_FIELDS, network,
         renamed={"improvements.nonlinear": "improvements.nonlinear_encoder"},
     ),
+    optional=OF_VECTORS,
 )  # fmt: skip

@@ -39,27 +39,33 @@ def word_players(
     Args:
       networks, first, inputs: as for `Players`.
     """
-    row = jnp.zeros((2, 1), jnp.int32)
-    return Players(networks, first, (row, jnp.zeros(row.shape)), inputs or {})
+    return Players(networks, first, two_rows(), inputs or {})
+
+
+def two_rows() -> tuple[jax.Array, jax.Array]:
+    """Two documents, to initialise a network that reads rows of words."""
+    return jnp.zeros((2, 1), jnp.int32), jnp.zeros((2, 1))
 
 
 def with_untagged(batch: Batch) -> dict[str, jax.Array]:
     """Tagged and untagged documents as one batch, their rows of words padded to one width."""
     joined = {name: array for name, array in batch.items() if not name.startswith("unlabeled")}
-    if "unlabeled_word" not in batch:
+    if "unlabeled_position" not in batch:
         return joined
-    width = max(batch["word"].shape[1], batch["unlabeled_word"].shape[1])
-
-    def wide(array: jax.Array) -> jax.Array:
-        return jnp.pad(array, ((0, 0), (0, width - array.shape[1])))
-
-    untagged = jnp.zeros((len(batch["unlabeled_word"]), batch["label"].shape[1]))
+    untagged = jnp.zeros((len(batch["unlabeled_position"]), batch["label"].shape[1]))
     joined["label"] = jnp.concatenate([batch["label"], untagged])
-    for name in ("word", "tfidf", "count"):
-        joined[name] = jnp.concatenate([wide(batch[name]), wide(batch[f"unlabeled_{name}"])])
-    if "target" in batch:
-        joined["target"] = jnp.concatenate([batch["target"], batch["unlabeled_target"]])
+    for name in ("word", "tfidf", "count", "vector", "target"):
+        if name in batch:
+            joined[name] = _stacked(batch[name], batch[f"unlabeled_{name}"])
     return joined
+
+
+def _stacked(*parts: jax.Array) -> jax.Array:
+    """Arrays `[n, any]` as one, their rows filled up by zeros."""
+    width = max(array.shape[1] for array in parts)
+    return jnp.concatenate(
+        [jnp.pad(array, ((0, 0), (0, width - array.shape[1]))) for array in parts]
+    )
 
 
 def word_network(network: nn.Module, name: str) -> Network:

@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dsh_jax.networks.code_encoder import CodeEncoder
+
 
 class WordLayer(nn.Module):
     """A dense layer without bias on rows of words.
@@ -55,27 +57,14 @@ def as_dense(word: jax.Array, weight: jax.Array, num_words: int) -> jax.Array:
     return jnp.zeros((len(word), num_words), weight.dtype).at[rows, word].add(weight)
 
 
-class WordEncoder(nn.Module):
-    """Maps words to code logits by one linear layer, or with one hidden layer.
+class WordEncoder(CodeEncoder):
+    """Maps words to code logits.
 
     Attributes:
       num_words: length of the vocabulary.
-      num_bits: length of the code.
-      hidden: width of the hidden layer; 0 for none.
-      dropout: probability for a hidden unit.
-      word_dropout: probability for a word of a document.
-      sharpness: standard deviation of a logit over the batch, as for `streams.HashStream`; keeps
-        bits balanced.
-      axis_name: device axis over which batch statistics are averaged.
     """
 
     num_words: int
-    num_bits: int
-    hidden: int
-    dropout: float
-    word_dropout: float
-    sharpness: float
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, word: jax.Array, tfidf: jax.Array, *, train: bool) -> jax.Array:
@@ -83,15 +72,7 @@ class WordEncoder(nn.Module):
         tfidf = nn.Dropout(self.word_dropout, deterministic=not train)(tfidf)
         layer = WordLayer(self.num_words, self.hidden or self.num_bits, name="words")
         # A tf-idf row has norm 1 and some dozens of entries; this scales the entries to about 1.
-        x = layer(word, 8.0 * tfidf, train=train)
-        if self.hidden:
-            bias = self.param("bias", nn.initializers.zeros, (self.hidden,))
-            x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x + bias))
-            x = nn.Dense(self.num_bits, use_bias=False)(x)
-        return self.sharpness * nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, use_bias=False, use_scale=False,
-            axis_name=self.axis_name,
-        )(x)  # fmt: skip
+        return self.logits(layer(word, 8.0 * tfidf, train=train), train=train)
 
 
 class LinearHash(nn.Module):

@@ -51,7 +51,7 @@ def itq_projection(
       `(features - mean) @ projection` is positive.
     """
     features = _as_features(features)
-    mean, components = _principal(features, num_bits, seed, "ITQ")
+    mean, components = principal_components(features, num_bits, seed, "ITQ")
     projected = _project(features, mean, components)
     rotation, _ = itq_rotation(projected, seed=seed, iterations=iterations)
     return mean, components @ rotation
@@ -69,13 +69,24 @@ def fit_pca(features: Features, *, num_bits: int, seed: int) -> Encoder:
     Raises:
       ValueError: as `fit_itq`.
     """
-    return _linear_encoder(*_principal(_as_features(features), num_bits, seed, "PCA"))
+    features = _as_features(features)
+    return _linear_encoder(*principal_components(features, num_bits, seed, "PCA"))
 
 
-def _principal(
+def principal_components(
     features: Features, num_bits: int, seed: int, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The mean `[dim]` and the first principal components, float64 `[dim, num_bits]`."""
+    """The mean `[dim]` and the first principal components, float64 `[dim, num_bits]`.
+
+    Args:
+      features: `[n, dim]`, dense or sparse.
+      num_bits: number of components.
+      seed: of PCA's solver.
+      name: of who makes codes of them, for errors.
+
+    Raises:
+      ValueError: num_bits is below 1, or too large for the dimension or the number of rows.
+    """
     # Sparse PCA cannot find the last component.
     most = min(features.shape) - scipy.sparse.issparse(features)
     if not 1 <= num_bits <= most:

@@ -2,8 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from dsh_jax.data import loading
 from dsh_jax.data.images.decoding import LANCZOS
+from dsh_jax.data.images.loading import IMAGE_SIZE
 from dsh_jax.fields import Integer
 from dsh_jax.networks.backbones import BACKBONES
 
@@ -32,7 +32,7 @@ def settled(config: ConfigDict) -> ConfigDict:
         data.interpolation = backbone.interpolation if backbone else LANCZOS
     if "image_size" in data:
         # An invalid size is what the user should read of.
-        size = data.image_size if loading.IMAGE_SIZE.allows(data.image_size) else SIZE
+        size = data.image_size if IMAGE_SIZE.allows(data.image_size) else SIZE
         _set(config, "augment", "crop_padding", size // 8)
         _set(config, "consistency", "cutout", size // 2)
     at_once = config.get("encode_batch_size")

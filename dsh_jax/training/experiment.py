@@ -13,6 +13,7 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.known_items import KnownItems
 from dsh_jax.data.signature import ImageInputs, Inputs, Signature
+from dsh_jax.data.splits import drawing
 from dsh_jax.data.splits.split import Split, is_of
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
@@ -25,7 +26,7 @@ from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.fields import SEED, Integer, Names, Number, Rules, Switch
 from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
-from dsh_jax.methods import METHODS, augmentation, kinds, shttm_improvements
+from dsh_jax.methods import METHODS, augmentation, kinds
 from dsh_jax.methods.base import Method, Recipe
 from dsh_jax.metrics import Metric
 from dsh_jax.networks.backbones import BACKBONES
@@ -50,7 +51,6 @@ OPTIONAL: Rules = {
     **augmentation.FIELDS,
     **kinds.OPTIONAL,
     **pretrained.FIELDS,
-    **shttm_improvements.OPTIONAL,
 }
 """Those that not all configs have: none of earlier versions, or none of images."""
 
@@ -93,8 +93,11 @@ def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> 
     if not isinstance(name, str) or name not in methods:
         raise UserError(f"method is {fields.shown(name)}; set it to one of {sorted(methods)}.")
     recipe = methods[name]
+    if isinstance(data := config.get("data"), ConfigDict) and "source" in data:
+        check_kind(config, loading.kind_of(data), methods)  # before fields that it would not have
     config = settled(config)
-    optional = {name: rule for name, rule in OPTIONAL.items() if fields.has(config, name)}
+    optional = {name: rule for name, rule in {**OPTIONAL, **recipe.optional}.items()
+                if fields.has(config, name)}  # fmt: skip
     fields.check(config, {**FIELDS, **optional, **recipe.network.fields, **recipe.fields})
     fields.unknown(config, _known(methods) | loading.known_fields(fields.get(config, "data")))
     return recipe
@@ -104,7 +107,7 @@ def _known(methods: Mapping[str, Recipe]) -> set[str]:
     """The fields of any method: a config may keep those of another one, but have no others."""
     known = {"method", *FIELDS, *OPTIONAL, *OPTIONS}
     for recipe in methods.values():
-        known |= recipe.network.fields.keys() | recipe.fields.keys()
+        known |= recipe.network.fields.keys() | recipe.fields.keys() | recipe.optional.keys()
     return known
 
 
@@ -125,13 +128,32 @@ def build_method(config: ConfigDict, signature: Signature) -> Method:
     """
     config = settled(config)
     recipe = find_recipe(config)
-    if signature.inputs.kind not in recipe.network.kinds:
-        raise UserError(
-            f"method {config.method!r} takes {' or '.join(recipe.network.kinds)}, but data.source "
-            f"{config.data.source!r} gives {signature.inputs.kind}; choose another of the two."
-        )
+    check_kind(config, signature.inputs.kind)
     with as_user_error():
         return recipe.build(config, signature)
+
+
+def check_kind(
+    config: ConfigDict, kind: str, methods: Mapping[str, Recipe] = METHODS
+) -> None:
+    """Refuses items of a kind that the method does not take.
+
+    Args:
+      config: of an experiment; its method is one of `methods`.
+      kind: of the items; empty if it is not known yet.
+      methods: by name.
+
+    Raises:
+      UserError: names the methods that take them.
+    """
+    kinds = methods[config.method].network.kinds
+    if kind and kind not in kinds:
+        others = [name for name, recipe in methods.items() if kind in recipe.network.kinds]
+        raise UserError(
+            f"method {config.method!r} takes {' or '.join(kinds)}, but data.source "
+            f"{config.data.source!r} gives {kind}; set method to {' or '.join(map(repr, others))}, "
+            "or data.source to another one."
+        )
 
 
 def signature_of(config: ConfigDict, dataset: Dataset) -> Signature:
@@ -199,17 +221,17 @@ def _divide(config: ConfigDict, dataset: Dataset, saved: Path | None) -> tuple[D
     if file and known and known.exists() and dataset.contents:
         dataset, split = changes.follow(dataset, known_items.load(known), load_split(file))
         if not saved:
-            loading.check_unseen(config.data, split)
+            drawing.check_unseen(config.data, split)
         return dataset, split
     if saved is None:
-        return dataset, loading.draw_split(config.data, dataset)
+        return dataset, drawing.draw_split(config.data, dataset)
     split = load_split(saved)
     if config.data.split_file and not dataset.contents:  # the file itself may be gone by now
         return dataset, load_split_for(dataset, saved)
     # A user's own data has a checksum of all of it as its version, which is enough.
     same = is_of(split, dataset)
     if same and not dataset.contents:
-        same = loading.draw_split(config.data, dataset).checksum == split.checksum
+        same = drawing.draw_split(config.data, dataset).checksum == split.checksum
     if not same:
         raise UserError(
             f"{saved} is not the split that this config draws from {dataset.name} "

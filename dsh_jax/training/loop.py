@@ -10,7 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dsh_jax import database_codes, interrupt
-from dsh_jax.data import known_items, loading, targets
+from dsh_jax.data import known_items, targets
+from dsh_jax.data.splits import drawing
 from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.data.targets import Targets
 from dsh_jax.encoder_files import describe, save_description
@@ -178,7 +179,7 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
     return "\n".join(
         [
             *dataset.remarks(),
-            *loading.remarks(experiment.config.data, dataset, split),
+            *drawing.remarks(experiment.config.data, dataset, split),
             f"data        {dataset.name} {dataset.version}, {split.protocol} "
             "(queries/labeled/database)",
             *([f"unseen      {short(', '.join(split.unseen), 200)}"] if split.unseen else []),

@@ -15,6 +15,7 @@ from dsh_jax.data.documents.collections import Documents
 from dsh_jax.data.documents.dataset import TextDataset, WordDataset
 from dsh_jax.data.documents.topics import check_num_topics
 from dsh_jax.data.images.dataset import ImageDataset
+from dsh_jax.data.splits import drawing
 from dsh_jax.data.splits.split import ID_FIELDS, Split
 from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.data.vectors.dataset import VectorDataset
@@ -75,7 +76,7 @@ def preview(config: ConfigDict, workdir: Path) -> tuple[str, list[str]]:
     with problems.noted():
         check_data_fields(config)
         dataset = loading.load_dataset(config.data)
-        split = loading.draw_split(config.data, dataset)
+        split = drawing.draw_split(config.data, dataset)
         dataset = loading.fit_inputs(config.data, dataset, split, None)
     if dataset is not None and split is not None and fits:
         _check_the_rest(config, dataset, split, own, problems)
@@ -83,7 +84,7 @@ def preview(config: ConfigDict, workdir: Path) -> tuple[str, list[str]]:
     if isinstance(dataset, VectorDataset):
         notes = dataset.remarks()
     if dataset is not None and split is not None:
-        notes += loading.remarks(config.data, dataset, split)
+        notes += drawing.remarks(config.data, dataset, split)
     return _shown(workdir, dataset, split, notes, problems), problems
 
 
