@@ -131,6 +131,13 @@ def _answers(address: str, seconds: float) -> bool:
     return False
 
 
+def free_address() -> str:
+    """A HOST:PORT that nothing uses, for processes of this machine alone."""
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        return f"localhost:{taken.getsockname()[1]}"
+
+
 def _leave() -> None:
     """Waits for the others, however long they take, and parts from them."""
     multihost_utils.sync_global_devices("leave")

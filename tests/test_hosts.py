@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -70,7 +69,7 @@ def half_of(workdir, to):
     return to
 
 
-def main(folder, port, index):
+def main(folder, address, index):
     """What each of the two processes does."""
     folder, index = Path(folder), int(index)
     said = []
@@ -81,7 +80,7 @@ def main(folder, port, index):
         except UserError as error:
             said.append(str(error))
 
-    with joining.joined(joining.Place(f"localhost:{port}", 2, index)):
+    with joining.joined(joining.Place(address, 2, index)):
         train(folder / "two")
         train(folder / "one_then_two")
         for baseline in ("", "graded"):
@@ -104,12 +103,6 @@ def main(folder, port, index):
     (folder / f"said_{index}.json").write_text(json.dumps(said))
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("localhost", 0))
-        return taken.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """`one` and `two` were trained by as many processes, `one_then_two` by both in turn."""
@@ -120,7 +113,7 @@ def runs(tmp_path_factory):
         evaluate_workdir(folder / "one", baseline=baseline)
     for path in [*(folder / "one").glob("eval*.json"), *(folder / "one").glob("codes*.npz")]:
         path.rename(folder / f"alone_{path.name}")
-    command = [sys.executable, __file__, str(folder), str(free_port())]
+    command = [sys.executable, __file__, str(folder), joining.free_address()]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     both = [
         subprocess.Popen([*command, str(i)], env=environment, stderr=subprocess.PIPE, text=True)
@@ -207,12 +200,12 @@ def pair(tmp_path):
     config.write_text(SLOW)
 
     def start(*arguments, differing=()):
-        port = free_port()
+        address = joining.free_address()
         outputs = [tmp_path / f"output_{len(started)}_{index}" for index in range(2)]
         both = [
             start_forked(
                 output, "train.py", f"--config={config}", "--config.distributed=True",
-                f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={index}",
+                f"--coordinator={address}", "--num_processes=2", f"--process_id={index}",
                 *arguments, *(differing if index else ()),
             )
             for index, output in enumerate(outputs)
@@ -336,7 +329,7 @@ def test_flags_that_do_not_fit(tmp_path, flags, words):
 def test_a_coordinator_that_does_not_answer():
     began = time.monotonic()
     with pytest.raises(UserError, match="did not answer within 1 seconds: start process 0"), \
-         joining.joined(joining.Place(f"localhost:{free_port()}", 2, 1), seconds=1):  # fmt: skip
+         joining.joined(joining.Place(joining.free_address(), 2, 1), seconds=1):  # fmt: skip
         pass
     assert time.monotonic() - began < 10
 
