@@ -267,11 +267,11 @@ def test_unequal_splits_are_refused(pair, tmp_path):
 # Without other processes.
 
 
-def facts_of(monkeypatch, experiment, start=0):
+def facts_of(monkeypatch, experiment, workdir):
     found = {}
     monkeypatch.setattr(hosts, "count", lambda: 2)
     monkeypatch.setattr(hosts, "agree", lambda facts, fix: found.update(facts))
-    agreement.check_same(experiment, start)
+    agreement.check_same(experiment, workdir, 0)
     return found
 
 
@@ -288,7 +288,7 @@ def test_unequal_data_has_other_facts(monkeypatch, tmp_path):
         config = features.get_config()
         config.data.root = str(folder)
         with monkeypatch.context() as patched:
-            found.append(facts_of(patched, prepare(config, None)))
+            found.append(facts_of(patched, prepare(config, None), tmp_path))
     differing = {name for name in found[0] if found[0][name] != found[1][name]}
     assert "data set" in differing and not any(name.startswith("data.") for name in differing)
 

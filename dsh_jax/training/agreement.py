@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -30,11 +31,12 @@ def check_supported(experiment: Experiment) -> None:
         raise UserError("profile is for one process: set it or distributed to False.")
 
 
-def check_same(experiment: Experiment, start: int) -> None:
+def check_same(experiment: Experiment, workdir: Path, start: int) -> None:
     """Checks that all processes train the same on the same data, from the same step on.
 
     Args:
       experiment: of this process.
+      workdir: as it sees it.
       start: steps that its last checkpoint has done.
 
     Raises:
@@ -53,6 +55,7 @@ def check_same(experiment: Experiment, start: int) -> None:
         "signature of the data": _digest(json.dumps(signature.to_dict()).encode()),
         "split": f"{experiment.split.protocol}, {experiment.split.checksum[:12]}",
         "last checkpoint": f"step {start:,}",
+        "state of targets.npz": "present" if (workdir / "targets.npz").exists() else "absent",
     }  # fmt: skip
     hosts.agree(facts, "give all of them the same config, data, packages and --workdir")
 

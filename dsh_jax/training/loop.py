@@ -78,7 +78,7 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         start, state, seconds, damaged = checkpoints.resume(state)
         if start == 0 and experiment.method.prepare is not None:
             state = experiment.method.prepare(state, experiment.dataset, training_ids(experiment))
-        agreement.check_same(experiment, start)
+        agreement.check_same(experiment, workdir, start)
         state = hosts.from_first(state)
         say(_summary(experiment, state, start))
         before = resuming.raised_from(workdir, config) if resumes else None
