@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from dsh_jax import cli
+from dsh_jax import cli, host_flags
 from dsh_jax.baselines import BASELINES
 from dsh_jax.errors import UserError
 from dsh_jax.files import write_json
@@ -72,6 +72,10 @@ _NUM_BITS = flags.DEFINE_integer(
     "given.", lower_bound=1,
 )  # fmt: skip
 _ENCODER = flags.DEFINE_string("encoder", "", "An encoder file to measure; needs --config.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Of --workdir: several processes, on one machine or many, share the "
+    "encoding (docs/hosts.md).",
+)  # fmt: skip
 _CONFIG = cli.config_file_flag("config", "Of --encoder: whose data and split to measure on.")
 
 
@@ -91,6 +95,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("--group is for --compare; add --compare DIR1 DIR2 ... or leave it out.")
     if _NUM_BITS.value and not _CODES.value:
         raise UserError("--num_bits is for --codes; leave it out.")
+    if _DISTRIBUTED.value and not _WORKDIR.value:
+        raise UserError("--distributed is for --workdir; leave it out.")
     if more and not _CODES.value:
         raise UserError(f"unexpected argument {more[0]!r}; flags begin with --.")
     if not chosen:
@@ -107,9 +113,13 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--{error}") from error
     if _CODES.value:
         result, folder = _evaluate_codes([*_CODES.value, *more], conventions), None
+    elif _ENCODER.value:
+        result, folder = _evaluate_encoder(conventions)
     else:
-        evaluate = _evaluate_encoder if _ENCODER.value else _evaluate_workdir
-        result, folder = evaluate(conventions)
+        with host_flags.joined(_DISTRIBUTED.value, "--distributed", takes_requests=False):
+            result, folder = _evaluate_workdir(conventions)
+        if not result:  # process 0 has it
+            return
     if _RESULT.value:
         write_json(Path(_RESULT.value), result)
     _show(result)

@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from dsh_jax import cli
+from dsh_jax import cli, host_flags
 from dsh_jax.errors import UserError, UserErrors
 from dsh_jax.overrides import config_overrides
 
@@ -27,13 +27,14 @@ _WORKDIR = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     del argv
+    distributed = _CONFIG.value.get("distributed") is True
+    together = host_flags.joined(distributed, "--config.distributed=True", takes_requests=True)
     # Slow to import, and not needed for --help or to find a mistake in a flag.
+    from dsh_jax import hosts
     from dsh_jax.training import workdir as workdirs
     from dsh_jax.training.loop import train
     from dsh_jax.training.preview import preview
 
-    overrides = config_overrides(sys.argv[1:])
-    run = workdirs.describe_run(workdirs.command_line(), overrides)
     if not _WORKDIR.value:
         raise UserError("--workdir is empty; name a folder.")
     data = _CONFIG.value.get("data")
@@ -43,8 +44,12 @@ def main(argv: Sequence[str]) -> None:
         if problems:
             raise UserErrors("training could not start (preview.txt has it all):", problems)
         return
-    train(_CONFIG.value, Path(_WORKDIR.value), run)
-    print(f"Trained. Next: python eval.py --workdir {_WORKDIR.value}")
+    with together:
+        overrides = config_overrides(sys.argv[1:])
+        run = workdirs.describe_run(workdirs.command_line(), overrides)
+        train(_CONFIG.value, Path(_WORKDIR.value), run)
+        if hosts.is_first():
+            print(f"Trained. Next: python eval.py --workdir {_WORKDIR.value}")
 
 
 if __name__ == "__main__":

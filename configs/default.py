@@ -201,14 +201,16 @@ def get_config() -> ConfigDict:
     # Functions of your own of (codes, labels), each "module:function", measured at every validation
     # and by eval.py; see docs/extending.md.
     config.metrics = ()
-    # Images per call in validation and evaluation, over all devices; with a pretrained network at
-    # most 64.
+    # Images per call in validation and evaluation, over all devices of a process; with a pretrained
+    # network at most 64.
     config.encode_batch_size = 500
     config.log_every_steps = 50  # steps between lines of metrics
     config.eval_every_steps = 1000  # steps between validations, sample grids and checkpoints
     config.keep_checkpoints = 2  # latest ones to keep, in addition to the best by validation mAP
     # Training saves and ends after so many minutes; the same command goes on. 0 is no limit.
     config.max_minutes = 0.0
+    # Whether several processes, on one machine or many, train together (docs/hosts.md).
+    config.distributed = False
     # Traces ten steps of each stage into the workdir, and tells where their time goes.
     config.profile = False
     return config

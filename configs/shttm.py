@@ -125,6 +125,8 @@ def documents(source: str, num_bits: int) -> ConfigDict:
     config.keep_checkpoints = 2  # latest ones to keep, in addition to the best by validation mAP
     # Training saves and ends after so many minutes; the same command goes on. 0 is no limit.
     config.max_minutes = 0.0
+    # Whether several processes, on one machine or many, train together (docs/hosts.md).
+    config.distributed = False
     # Traces ten steps of each stage into the workdir, and tells where their time goes.
     config.profile = False
     return config

@@ -5,7 +5,7 @@ differs from what was saved.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,23 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from dsh_jax import checkpoint_records as records
+from dsh_jax import hosts
 from dsh_jax.checkpoint_records import Record, named
 from dsh_jax.errors import UserError
 
 METRIC = "validation_map"
 _ATTEMPTS = 5
 _PAUSE = 0.3  # seconds within which the files of a replaced checkpoint are gone
+
+
+def multiprocessing() -> ocp.options.MultiprocessingOptions:
+    """Lets Orbax read and write in this process by itself, whatever other ones do."""
+    if hosts.count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = hosts.index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+    )
 
 
 class DamagedCheckpoint(UserError):
@@ -35,6 +46,11 @@ class DamagedCheckpoint(UserError):
             "train.py again to resume from an earlier one."
         )
         self.folder, self.reason = folder, reason
+
+
+def _reader(handler: Callable[..., Any]) -> ocp.Checkpointer:
+    alone = multiprocessing()
+    return ocp.Checkpointer(handler(multiprocessing_options=alone), multiprocessing_options=alone)
 
 
 class Checkpoints:
@@ -92,7 +108,7 @@ class Checkpoints:
             reason = "it has no checksums, or was written by version 0.1, which kept none"
             raise DamagedCheckpoint(folder, reason)
         try:
-            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+            with _reader(ocp.JsonCheckpointHandler) as reader:
                 record = records.from_dict(reader.restore(folder / "record"))
         except Exception as error:  # Orbax raises many types for a damaged file
             raise DamagedCheckpoint(folder, "its record cannot be read") from error
@@ -118,7 +134,7 @@ class Checkpoints:
         self._check_network(record, named(like))
         target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
         try:
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            with _reader(ocp.StandardCheckpointHandler) as reader:
                 restored = reader.restore(
                     self._folder(step) / "state", args=ocp.args.StandardRestore(target)
                 )
@@ -164,7 +180,7 @@ class Checkpoints:
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         args = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy, partial_restore=True)
         try:
-            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            with _reader(ocp.PyTreeCheckpointHandler) as reader:
                 restored = reader.restore(self._folder(step) / "state", args=args)
         except Exception as error:
             raise DamagedCheckpoint(self._folder(step), type(error).__name__) from error

@@ -1,6 +1,7 @@
 """The only module that handles devices: steps are written for one device and a named axis.
 
-State and batches have a leading device axis, of length 1 for a single device.
+State and batches have a leading device axis, of length 1 for a single device. With several
+processes it is that of this process's own devices; steps average over the devices of all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,8 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from dsh_jax import hosts
 from dsh_jax.errors import UserError
 
 AXIS = "device"
@@ -20,7 +23,7 @@ Batch = Mapping[str, jax.Array]
 
 
 def pick_devices(num_devices: int, batch_sizes: Mapping[str, int]) -> Devices:
-    """The local devices to train or encode on.
+    """The local devices to encode on.
 
     Args:
       num_devices: how many; 0 is all.
@@ -36,13 +39,50 @@ def pick_devices(num_devices: int, batch_sizes: Mapping[str, int]) -> Devices:
             f"{local[0].platform} device(s); set it to 0 for all of them."
         )
     devices = local[: num_devices or None]
+    _check_divisible(batch_sizes, devices)
+    return devices
+
+
+def pick_training_devices(num_devices: int, batch_sizes: Mapping[str, int]) -> Devices:
+    """The devices to train on: the same number of each process's, in the order of the processes.
+
+    Args:
+      num_devices: how many, over all processes; 0 is all.
+      batch_sizes: as for `pick_devices`.
+
+    Raises:
+      UserError: as `pick_devices`, or the processes cannot give equally many.
+    """
+    if hosts.count() == 1:
+        return pick_devices(num_devices, batch_sizes)
+    of_process: dict[int, list[jax.Device]] = {number: [] for number in range(hosts.count())}
+    for device in jax.devices():
+        of_process[device.process_index].append(device)
+    sizes = [len(own) for own in of_process.values()]
+    each, rest = divmod(num_devices, hosts.count())
+    if rest or not 0 <= each <= min(sizes) or (num_devices == 0 and len(set(sizes)) > 1):
+        raise UserError(
+            f"num_devices is {num_devices}, but {hosts.count()} processes with "
+            f"{', '.join(map(str, sizes))} devices should give equally many; set it to "
+            f"{min(sizes) * hosts.count()}."
+        )
+    devices = [device for own in of_process.values() for device in own[: each or None]]
+    _check_divisible(batch_sizes, devices)
+    return devices
+
+
+def local(devices: Devices) -> Devices:
+    """Those of some devices that belong to this process."""
+    return [device for device in devices if device.process_index == hosts.index()]
+
+
+def _check_divisible(batch_sizes: Mapping[str, int], devices: Devices) -> None:
     for field, size in batch_sizes.items():
         if size % len(devices):
             raise UserError(
                 f"{field} {size} is not divisible by {len(devices)} devices; "
                 f"set it to a multiple of {len(devices)}."
             )
-    return devices
 
 
 def _sharding(devices: Devices) -> NamedSharding:
@@ -50,7 +90,7 @@ def _sharding(devices: Devices) -> NamedSharding:
 
 
 def replicate(tree: Any, devices: Devices) -> Any:
-    """Copies a tree to every device: leaves `[...]` -> `[devices, ...]`."""
+    """Copies a tree to every one of some local devices: leaves `[...]` -> `[devices, ...]`."""
     sharding = _sharding(devices)
 
     def stack(leaf: Any) -> jax.Array:
@@ -70,7 +110,7 @@ def unreplicate(tree: Any) -> Any:
 
 
 def shard(batch: Mapping[str, np.ndarray], devices: Devices) -> Batch:
-    """Splits a batch over devices: arrays `[batch, ...]` -> `[devices, batch / devices, ...]`."""
+    """Splits a batch over local devices: `[batch, ...]` -> `[devices, batch / devices, ...]`."""
     parts = {name: x.reshape(len(devices), -1, *x.shape[1:]) for name, x in batch.items()}
     return jax.device_put(parts, _sharding(devices))  # one call costs less than one for each
 
@@ -78,7 +118,10 @@ def shard(batch: Mapping[str, np.ndarray], devices: Devices) -> Batch:
 def compile_step(
     step: Callable[[Any, Batch, jax.Array], Any], seed: int, devices: Devices
 ) -> Callable[[Any, Batch], Any]:
-    """Compiles a step for all devices; the state passed in is donated."""
+    """Compiles a step for devices, of several processes perhaps; the state passed in is donated.
+
+    Each process passes the state and the batch of its own devices.
+    """
 
     def seeded(state: Any, batch: Batch) -> Any:
         return step(state, batch, jax.random.key(seed))
@@ -86,15 +129,24 @@ def compile_step(
     return jax.pmap(seeded, axis_name=AXIS, devices=devices, donate_argnums=(0,))
 
 
+def mean_over_devices(tree: Any) -> Any:
+    """The mean over all devices of a tree of float32 arrays; to be called in a step."""
+    if jax.lax.axis_size(AXIS) == 1 or jax.default_backend() != "cpu":
+        return jax.lax.pmean(tree, AXIS)
+    # On CPUs each array is a message of its own, with the network's latency: send a single one.
+    flat, unflatten = ravel_pytree(tree)
+    return unflatten(jax.lax.pmean(flat, AXIS))
+
+
 def compile_encode(
     encode: Callable[[Any, Batch], jax.Array], devices: Devices
 ) -> Callable[[Any, Batch], jax.Array]:
-    """Compiles an encoder for all devices."""
+    """Compiles an encoder for local devices."""
     return jax.pmap(encode, axis_name=AXIS, devices=devices)
 
 
 def compile_sum(
     add: Callable[..., jax.Array], devices: Devices
 ) -> Callable[..., jax.Array]:
-    """Compiles `add(sum, ...) -> sum` for all devices; the sum passed in is donated."""
+    """Compiles `add(sum, ...) -> sum` for local devices; the sum passed in is donated."""
     return jax.pmap(add, axis_name=AXIS, devices=devices, donate_argnums=(0,))

@@ -186,6 +186,13 @@ class Encoder:
         only where it is the same."""
         return encoder_files.fingerprint(self._description, self._variables)
 
+    @property
+    def batch_size(self) -> int:
+        """How many items of a data set are encoded at a time, over all devices."""
+        # This machine may have another number of devices than the one of the training.
+        per_device = -(-self._description.batch_size // len(self._devices))
+        return per_device * len(self._devices)
+
     def encode(
         self, items: Any, *, batch_size: int | None = None, progress: bool = False
     ) -> np.ndarray:
@@ -326,11 +333,9 @@ class Encoder:
         ids: np.ndarray,
         finish: Finish,
     ) -> np.ndarray:
-        # This machine may have another number of devices than the one of the training.
-        per_device = -(-self._description.batch_size // len(self._devices))
         return run_dataset(
             compiled, self._stacked, dataset, ids,
-            batch_size=per_device * len(self._devices), devices=self._devices, finish=finish,
+            batch_size=self.batch_size, devices=self._devices, finish=finish,
         )  # fmt: skip
 
     def _of_rows(self, inputs: Mapping[str, np.ndarray], num_real: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax import database_codes, hamming
+from dsh_jax import database_codes, hamming, hosts
 from dsh_jax import metrics as own_metrics
 from dsh_jax.baselines import CLASSIFIERS, FEATURES, FLOATS, OF_NETWORK, TOPICS
 from dsh_jax.codes_of_items import Codes, as_arrays, encode_all, with_known
@@ -75,7 +75,8 @@ def evaluate_workdir(
 ) -> dict[str, Any]:
     """Encodes all items, computes metrics, and writes `eval.json` and `codes.npz`.
 
-    Every item that is there gets a code; metrics are of the split's queries and database.
+    Every item that is there gets a code; metrics are of the split's queries and database. Several
+    processes (`joining.joined`) share the encoding; process 0 does the rest.
 
     Args:
       workdir: written by `train.py`.
@@ -96,7 +97,8 @@ def evaluate_workdir(
         config's, of which those that cannot be imported are left out with a warning.
 
     Returns:
-      The content of `eval.json`; `warnings` in it says what is wrong with the codes.
+      The content of `eval.json`; `warnings` in it says what is wrong with the codes. Nothing in
+      processes other than process 0.
 
     Raises:
       UserError: the workdir or its data is missing, damaged, or does not match the config; or the
@@ -112,6 +114,8 @@ def evaluate_workdir(
     # As many devices as in training, if this machine has them.
     num_devices = min(config.num_devices, jax.local_device_count())
     trained = baseline in ("", *OF_NETWORK)
+    if hosts.count() > 1 and not trained:
+        raise UserError(f"--baseline {baseline} is for one process; leave out --distributed.")
     if trained:  # before the data is read, which may take long
         encoder, record = load_encoder(workdir, checkpoint, num_devices)
         check_network(workdir, config, encoder)
@@ -132,8 +136,13 @@ def evaluate_workdir(
         items = with_known_features(config, dataset, encoder.variables)
         if baseline in HEADS:
             encoder = HEADS[baseline](encoder, items, split)
-            encoder.save(workdir / f"encoder_{baseline}.safetensors")
+            if hosts.is_first():
+                encoder.save(workdir / f"encoder_{baseline}.safetensors")
+        facts = {"split": split.checksum[:12], "encoder": encoder.fingerprint[:12]}
+        hosts.agree(facts, "give all of them the same data and --workdir")
         codes = trained_codes(encoder, items, split, as_labels=baseline == "classifier")
+        if not hosts.is_first():
+            return {}
         if known is not None:
             codes = with_known(dataset, split, codes, known)
         about = {
@@ -354,9 +363,9 @@ def features_itq_encoder(encoder: Encoder, dataset: Dataset, split: Split) -> En
     """
     seen = _fitted_to(split)
     with as_user_error():
-        mean, projection = itq_projection(
-            encoder.represent_dataset(dataset, seen), num_bits=encoder.num_bits, seed=split.seed
-        )
+        features = encoder.represent_dataset(dataset, seen)
+        fitted = itq_projection(features, num_bits=encoder.num_bits, seed=split.seed)
+        mean, projection = hosts.from_first(fitted)
         return encoder.with_hash_layer(projection, -mean @ projection, "features_itq")
 
 
@@ -368,7 +377,10 @@ HEADS: dict[str, Callable[[Encoder, Dataset, Split], Encoder]] = {
 
 
 def trained_codes(encoder: Encoder, dataset: Dataset, split: Split, *, as_labels: bool) -> Codes:
-    """The encoder's codes of all items, or its classifier's labels as codes."""
+    """The encoder's codes of all items, or its classifier's labels as codes.
+
+    Several processes make a part each.
+    """
     single = encoder.signature.labels == "single"
 
     def packed_labels(logits: np.ndarray) -> np.ndarray:
@@ -376,10 +388,13 @@ def trained_codes(encoder: Encoder, dataset: Dataset, split: Split, *, as_labels
         with as_user_error():  # too few bits for the classes
             return hamming.pack(label_codes(predicted, num_bits=encoder.num_bits))
 
-    def encode(ids: np.ndarray) -> np.ndarray:
+    def encode_part(ids: np.ndarray) -> np.ndarray:
         if as_labels:
             return encoder.classify_dataset(dataset, ids, finish=packed_labels)
         return encoder.encode_dataset(dataset, ids, finish=packed_bits)
+
+    def encode(ids: np.ndarray) -> np.ndarray:
+        return hosts.shared_out(encode_part, ids, unit=encoder.batch_size)
 
     return encode_all(dataset, split, encode)
 

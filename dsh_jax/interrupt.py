@@ -31,8 +31,11 @@ def stop_in_order() -> None:
 
 
 @contextlib.contextmanager
-def requests() -> Iterator[Callable[[], bool]]:
-    """Within the block the first Ctrl-C or SIGTERM is a request; the next Ctrl-C ends the process.
+def requests(*numbers: signal.Signals) -> Iterator[Callable[[], bool]]:
+    """Within the block the first of some signals is a request; the next Ctrl-C ends the process.
+
+    Args:
+      numbers: the signals.
 
     Yields:
       A function that says whether there was one. Outside of the main thread, where Python takes no
@@ -44,7 +47,6 @@ def requests() -> Iterator[Callable[[], bool]]:
         asked.append(number)
         signal.signal(signal.SIGINT, _stop)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
     is_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, ask) for number in numbers} if is_main else {}
     try:

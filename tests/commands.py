@@ -39,11 +39,17 @@ def _child(arguments, environment, output):
     runpy.run_path(arguments[0], run_name="__main__")
 
 
+def start_forked(output, *arguments, **environment):
+    """Starts a script in a fork that writes to `output.out` and `output.err`; returns it."""
+    child = FORKS.Process(target=_child, args=([str(a) for a in arguments], environment, output))
+    child.start()
+    return child
+
+
 def run_forked(tmp_path, *arguments, **environment):
     """Runs a script in a fork; returns (exit code, stderr)."""
     output = tmp_path / "output"
-    child = FORKS.Process(target=_child, args=([str(a) for a in arguments], environment, output))
-    child.start()
+    child = start_forked(output, *arguments, **environment)
     child.join(300)
     if child.is_alive():
         child.kill()

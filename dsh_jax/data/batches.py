@@ -12,6 +12,7 @@ from dsh_jax.data.splits.split import Split, is_of
 from dsh_jax.data.targets import Targets
 from dsh_jax.errors import UserError
 from dsh_jax.rng import stream_rng
+from dsh_jax.share import WHOLE, Share
 
 T = TypeVar("T")
 
@@ -75,11 +76,17 @@ class BatchSpec:
 
 
 def make_batch(
-    dataset: Dataset, split: Split, spec: BatchSpec, step: int, targets: Targets | None = None
+    dataset: Dataset,
+    split: Split,
+    spec: BatchSpec,
+    step: int,
+    targets: Targets | None = None,
+    share: Share = WHOLE,
 ) -> dict[str, np.ndarray]:
-    """The batch of a step.
+    """The batch of a step, or a share of it.
 
     Returns:
+      These arrays; of a share only its rows, as they are in the whole batch.
       The result of `dataset.take` for labeled items, for images uint8
         [B, height, width, channels] as `image`; and
       label: float32 [B, classes], one-hot or multi-hot.
@@ -102,26 +109,30 @@ def make_batch(
     """
     size, unlabeled_size = spec.batch_size, spec.unlabeled_batch_size
     check_split(dataset, split, spec)
-    ids = batch_ids(split.labeled, step, size, seed=spec.seed, stream="labeled")
+    whole = batch_ids(split.labeled, step, size, seed=spec.seed, stream="labeled")
+    ids = share.of(whole)
     batch = dataset.take(ids) | {
         "label": dataset.multi_hot(ids),
         "id": ids.astype(np.int32),
-        "position": np.arange(size, dtype=np.int32),
+        "position": share.of(np.arange(size, dtype=np.int32)),
     }
     if targets is not None:
         batch["target"] = targets.of(ids).astype(np.float32)
     if unlabeled_size:
         pool = split.training if spec.all_as_unlabeled else split.unlabeled
-        unlabeled = batch_ids(pool, step, unlabeled_size, seed=spec.seed, stream="unlabeled")
+        unlabeled = share.of(
+            batch_ids(pool, step, unlabeled_size, seed=spec.seed, stream="unlabeled")
+        )
         batch |= _prefixed("unlabeled", dataset.take(unlabeled))
         if targets is not None:
             batch["unlabeled_target"] = targets.of(unlabeled).astype(np.float32)
-        batch["unlabeled_position"] = np.arange(size, size + unlabeled_size, dtype=np.int32)
+        positions = np.arange(size, size + unlabeled_size, dtype=np.int32)
+        batch["unlabeled_position"] = share.of(positions)
     if spec.real_triplets:
         rng = stream_rng(spec.seed, "triplets", step)
         draw_triplets = _multi_hot_triplet_ids if dataset.multi_label else _triplet_ids
-        positive, negative = draw_triplets(ids, split.labeled, dataset.labels, rng)
-        for role, chosen in (("positive", positive), ("negative", negative)):
+        drawn = draw_triplets(whole, split.labeled, dataset.labels, rng)
+        for role, chosen in zip(("positive", "negative"), map(share.of, drawn), strict=True):
             batch |= _prefixed(role, dataset.take(chosen) | {"label": dataset.multi_hot(chosen)})
     return batch
 

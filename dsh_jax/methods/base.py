@@ -22,7 +22,7 @@ from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.augment import to_float
 from dsh_jax.data.signature import Signature
 from dsh_jax.data.splits.split import Split
-from dsh_jax.devices import AXIS, Batch
+from dsh_jax.devices import Batch, mean_over_devices
 from dsh_jax.fields import Rules
 from dsh_jax.rng import named_key, sample_keys
 
@@ -264,7 +264,7 @@ def update(
     with jax.named_scope(name):  # profiles tell the updates apart by it
         (loss, (metrics, stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(owned)
     # The whole tree in one call: many small all-reduces deadlock on simulated CPU devices.
-    grads, metrics = jax.lax.pmean((grads, metrics | {"loss": loss}), AXIS)
+    grads, metrics = mean_over_devices((grads, metrics | {"loss": loss}))
     with jax.named_scope("optimizer"):
         updates, opt_state = tx.update(grads, state.opt_state[name], owned)
     metrics["grad_norm"] = optax.tree.norm(grads)

@@ -19,7 +19,7 @@ from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.data.splits.split import load_for as load_split_for
 from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.data.vectors.dataset import VectorDataset
-from dsh_jax.devices import Devices, pick_devices
+from dsh_jax.devices import Devices, local, pick_devices, pick_training_devices
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_files import SIGNATURE, load_description
 from dsh_jax.errors import UserError, as_user_error
@@ -45,6 +45,7 @@ FIELDS: Rules = {
 
 OPTIONAL: Rules = {
     "metrics": Names(),
+    "distributed": Switch(),
     "max_minutes": Number(least=0),
     "profile": Switch(),
     "generator.image_size": Integer(-1, 4096),
@@ -61,7 +62,7 @@ class Experiment:
 
     Attributes:
       config: the config.
-      devices: the devices it runs on.
+      devices: the devices it trains on, of all processes.
       dataset: all items, with the classes that training sees.
       split: the role of each item.
       signature: what networks must know about the data.
@@ -80,6 +81,11 @@ class Experiment:
     judge: Encoder | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     items: KnownItems | None = None
+
+    @property
+    def local_devices(self) -> Devices:
+        """Those of the devices that belong to this process."""
+        return local(self.devices)
 
 
 def find_recipe(config: ConfigDict, methods: Mapping[str, Recipe] = METHODS) -> Recipe:
@@ -260,11 +266,12 @@ def equip(
     Raises:
       UserError: a batch cannot be shared out among the devices, or the judge does not fit.
     """
-    shared = {**method.shared, "encode_batch_size": config.encode_batch_size}
-    devices = pick_devices(config.num_devices, shared)
+    devices = pick_training_devices(config.num_devices, method.shared)
+    num_local = len(local(devices))
+    pick_devices(num_local, {"encode_batch_size": config.encode_batch_size})
     if method.synthesize is None or not config.get("judge"):
         return devices, None
-    return devices, load_judge(config.judge, signature, num_devices=len(devices))
+    return devices, load_judge(config.judge, signature, num_devices=num_local)
 
 
 def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:

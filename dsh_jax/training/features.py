@@ -148,7 +148,7 @@ def _write(
 
 def _compute(experiment: Experiment, state: State, into: np.ndarray) -> None:
     """Fills `[n, views, features]`; rows of items that are gone stay zero."""
-    precompute, devices = experiment.method.precompute, experiment.devices
+    precompute, devices = experiment.method.precompute, experiment.local_devices
     assert precompute is not None
     compiled = compile_encode(lambda kept, inputs: _flat(precompute(kept, inputs)), devices)
     stacked = replicate(state, devices)

@@ -57,7 +57,8 @@ class WorkdirLock:
         Raises:
           UserError: it was deleted, moved or replaced since the lock was taken.
         """
-        assert self._file is not None
+        if self._file is None:  # another process of this training holds it
+            return
         try:
             there = os.path.samestat(os.fstat(self._file), os.stat(self._path))
         except OSError:

@@ -3,13 +3,14 @@
 import math
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dsh_jax import database_codes, interrupt
+from dsh_jax import database_codes, hosts
 from dsh_jax.data import known_items, targets
 from dsh_jax.data.splits import drawing
 from dsh_jax.data.splits.split import save as save_split
@@ -20,12 +21,12 @@ from dsh_jax.files import remove_abandoned, write_json
 from dsh_jax.methods.base import State
 from dsh_jax.report.markdown import table
 from dsh_jax.report.names import short
-from dsh_jax.training import resuming
+from dsh_jax.training import agreement, resuming
 from dsh_jax.training.automatic import settled
 from dsh_jax.training.experiment import Experiment, prepare
 from dsh_jax.training.features import with_features
 from dsh_jax.training.lock import WorkdirLock
-from dsh_jax.training.progress import Progress, say
+from dsh_jax.training.progress import NoProgress, Progress, say
 from dsh_jax.training.saving import CheckpointWriter
 from dsh_jax.training.trainer import Trainer
 from dsh_jax.training.workdir import (
@@ -41,7 +42,8 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
     """Trains, or resumes where an earlier call with the same workdir stopped.
 
     After Ctrl-C, SIGTERM or `max_minutes` it saves a checkpoint at the next step and ends; a run
-    that is then resumed ends like one that never stopped.
+    that is then resumed ends like one that never stopped. Several processes (`joining.joined`) call
+    it alike; process 0 writes.
 
     Args:
       config: of an experiment.
@@ -54,19 +56,22 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
       The state after the last step, without a device axis.
 
     Raises:
-      UserError: before anything is written, a mistake in the config, the data or the workdir, or
-        another training that is running there; later, a loss or parameter that is not finite,
-        named with its step, a workdir that was deleted, or a disk that is full.
+      UserError: before anything is written, a mistake in the config, the data or the workdir, data
+        that differs between processes, or another training that is running there; later, a loss or
+        parameter that is not finite, named with its step, a workdir that was deleted, or a disk
+        that is full.
       Stopped: it was asked to stop, or its time was up; what was done is saved.
     """
     began = time.monotonic()
     config = settled(config)
     with WorkdirLock(workdir) as lock:
-        lock.take(create=False)
+        if hosts.is_first():
+            lock.take(create=False)
         is_ours = check_same_config(workdir, config, more_steps=True)
         resumes = is_ours and has_checkpoint(workdir)
         # What is not trained yet has no claim on how the data was when it began.
         experiment = prepare(config, workdir if resumes else None)
+        agreement.check_supported(experiment)
         is_ours = resumes or (is_ours and resuming.has_split(workdir, experiment.split))
         # Compiled as a whole: op by op it takes ten times as long.
         state = jax.jit(experiment.method.init)(jax.random.key(config.seed))
@@ -74,6 +79,8 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
         start, state, seconds, damaged = checkpoints.resume(state)
         if start == 0 and experiment.method.prepare is not None:
             state = experiment.method.prepare(state, experiment.dataset, training_ids(experiment))
+        agreement.check_same(experiment, workdir, start)
+        state = hosts.from_first(state)
         say(_summary(experiment, state, start))
         before = resuming.raised_from(workdir, config) if resumes else None
         if before is not None:
@@ -82,32 +89,42 @@ def train(config: ConfigDict, workdir: Path, run: dict) -> State:
             say(*resuming.about_lost_items(workdir, experiment.split))
         learned = _learn_targets(experiment, workdir if is_ours else None)
         if start < experiment.method.num_steps:
-            experiment, lines = with_features(experiment, state)
+            experiment, lines = hosts.first_alone(partial(with_features, experiment, state))
             say(*lines)
 
-        lock.take(create=True)
-        if (checkpoints.latest() or 0) > start and not damaged:
-            raise UserError(f"{workdir} was trained meanwhile: run the same command again.")
-        say(*checkpoints.set_aside(damaged))
-        remove_abandoned(workdir)
-        if not is_ours:
-            _clear(workdir)
-        if learned is not None and not (workdir / "targets.npz").exists():
-            targets.save(learned, workdir / "targets.npz")
-        _write_what_it_is(experiment, workdir, run, start, resumes=resumes)
-        progress = Progress(
-            workdir, step=start, num_steps=experiment.method.num_steps,
-            shown={f"validation_{name}": name for name in experiment.metrics},
-        )  # fmt: skip
-        progress.text(start, "config", table(("field", "value"), flatten(as_dict(config)).items()))
+        if hosts.is_first():
+            lock.take(create=True)
+        hosts.check_shared(workdir)
+        progress: Progress = NoProgress()
+        if hosts.is_first():
+            if (checkpoints.latest() or 0) > start and not damaged:
+                raise UserError(f"{workdir} was trained meanwhile: run the same command again.")
+            say(*checkpoints.set_aside(damaged))
+            remove_abandoned(workdir)
+            if not is_ours:
+                _clear(workdir)
+            if learned is not None and not (workdir / "targets.npz").exists():
+                targets.save(learned, workdir / "targets.npz")
+            _write_what_it_is(experiment, workdir, run, start, resumes=resumes)
+            progress = _progress(experiment, workdir, start)
         with lock.checked(), closing(checkpoints), closing(progress):
             trainer = Trainer(experiment, workdir, checkpoints, progress, lock, seconds, learned)
             if experiment.method.fit:
                 return trainer.fit(state)
             minutes = config.get("max_minutes", 0)
             ends = began + 60 * minutes if minutes else math.inf
-            with interrupt.requests() as asked:
-                return trainer.run(state, start, lambda: asked() or time.monotonic() >= ends)
+            with hosts.stopping(lambda: time.monotonic() >= ends) as stops:
+                return trainer.run(state, start, stops)
+
+
+def _progress(experiment: Experiment, workdir: Path, start: int) -> Progress:
+    progress = Progress(
+        workdir, step=start, num_steps=experiment.method.num_steps,
+        shown={f"validation_{name}": name for name in experiment.metrics},
+    )  # fmt: skip
+    fields = flatten(as_dict(experiment.config)).items()
+    progress.text(start, "config", table(("field", "value"), fields))
+    return progress
 
 
 def _clear(workdir: Path) -> None:
@@ -149,6 +166,7 @@ def _learn_targets(experiment: Experiment, workdir: Path | None) -> Targets | No
         began = time.monotonic()
         with as_user_error():
             codes, report = learn(experiment.dataset, ids)
+        codes = hosts.from_first(codes)
         say(f"targets     {report}; {time.monotonic() - began:.1f} s")
         return Targets(ids, codes)
     learned = targets.load(path)
@@ -187,6 +205,7 @@ def _summary(experiment: Experiment, state: State, start: int) -> str:
             f"{len(split.validation):,} held back for validation",
             f"parameters  {', '.join(sizes)}",
             steps,
-            f"devices     {len(devices)} x {devices[0].device_kind}",
+            f"devices     {len(devices)} x {devices[0].device_kind}"
+            + (f", of {hosts.count()} processes" if hosts.count() > 1 else ""),
         ]
     )

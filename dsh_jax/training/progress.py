@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dsh_jax import hosts
 from dsh_jax.data.images.augment import as_uint8
 from dsh_jax.files import replacing
 from dsh_jax.training.tensorboard import TensorBoard
@@ -101,8 +102,37 @@ class Progress:
             self._bar.close()
 
 
+class NoProgress(Progress):
+    """That of a process which leaves it to another one to report."""
+
+    def __init__(self) -> None:
+        pass
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Shows nothing."""
+        yield
+
+    def advance(self) -> None:
+        """Counts nothing."""
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes nothing."""
+
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Writes nothing."""
+
+    def text(self, step: int, name: str, text: str) -> None:
+        """Writes nothing."""
+
+    def close(self) -> None:
+        """Has nothing to close."""
+
+
 def say(*lines: str) -> None:
-    """Prints lines to stderr, above the bar if there is one."""
+    """Prints lines to stderr, above the bar if there is one; of several processes only one does."""
+    if not hosts.is_first():
+        return
     for line in lines:
         tqdm.write(line, file=sys.stderr)
 

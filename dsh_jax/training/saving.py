@@ -11,8 +11,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from dsh_jax import checkpoint_records as records
+from dsh_jax import hosts
 from dsh_jax.checkpoint_records import Record, named
-from dsh_jax.checkpoints import Checkpoints, DamagedCheckpoint
+from dsh_jax.checkpoints import Checkpoints, DamagedCheckpoint, multiprocessing
 from dsh_jax.errors import UserError
 
 DAMAGED = "damaged_checkpoints"
@@ -21,6 +22,8 @@ DAMAGED = "damaged_checkpoints"
 
 class CheckpointWriter(Checkpoints):
     """The checkpoints of one workdir, to be read and written by one training.
+
+    Of several processes all call it, and process 0 writes.
 
     Args:
       directory: their folder; created with the first checkpoint.
@@ -56,6 +59,8 @@ class CheckpointWriter(Checkpoints):
                     f"{name} is not finite at step {step}, which is not saved: lower a learning "
                     "rate or set clip_norm, and start again in another --workdir."
                 )
+        if not hosts.is_first():
+            return
         digests = {name: records.digest(leaf) for name, leaf in leaves.items()}
         score = None if validation_map is None else float(validation_map)
         record = Record(step, float(seconds), score, digests)
@@ -145,7 +150,10 @@ class CheckpointWriter(Checkpoints):
     def _open(self) -> ocp.CheckpointManager:
         self._read_scores()
         policy = _LatestAndBest(self._keep, self._scores)
-        options = ocp.CheckpointManagerOptions(preservation_policy=policy, create=True)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policy, create=False, multiprocessing_options=multiprocessing()
+        )
         return ocp.CheckpointManager(self._directory, options=options)
 
     @contextlib.contextmanager

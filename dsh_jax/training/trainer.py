@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dsh_jax import database_codes, encoder_files, hamming, interrupt
+from dsh_jax import database_codes, encoder_files, hamming, hosts, interrupt
 from dsh_jax.checkpoints import METRIC
 from dsh_jax.data.batches import make_batch
 from dsh_jax.data.images.cache import CachedImages
@@ -56,11 +56,15 @@ def _codes_and_logits(method: Method) -> Callable[[State, Batch], jax.Array]:
 def stage_batches(
     experiment: Experiment, stage: Stage, steps: range, targets: Targets | None = None
 ) -> Iterator[Batch]:
-    """The batches for some steps of a stage, made in the background and put on the devices."""
+    """The batches for some steps of a stage, made in the background and put on the devices.
+
+    Of several processes each makes what its own devices take.
+    """
+    devices, share = experiment.local_devices, hosts.share()
 
     def make(step: int) -> Batch:
-        batch = make_batch(experiment.dataset, experiment.split, stage.batch, step, targets)
-        return shard(batch, experiment.devices)
+        batch = make_batch(experiment.dataset, experiment.split, stage.batch, step, targets, share)
+        return shard(batch, devices)
 
     if isinstance(getattr(experiment.dataset, "images", None), CachedImages):
         return stream(make, steps)  # decoded meanwhile, by several threads
@@ -90,8 +94,8 @@ class Trainer:
         self._pending: list[tuple[int, Metrics]] = []
         self._in_flight: deque[Metrics] = deque()
         self._speed = Speed()
-        method, devices = experiment.method, experiment.devices
-        self._outputs = compile_encode(_codes_and_logits(method), devices)
+        method, self._devices = experiment.method, experiment.local_devices
+        self._outputs = compile_encode(_codes_and_logits(method), self._devices)
         self._learning_rates = method.learning_rates and jax.jit(method.learning_rates)
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
         self._told: set[str] = set()  # metrics that have failed
@@ -118,7 +122,7 @@ class Trainer:
                 self._lock.check()
                 codes = Targets(split.training, fitted.codes)
                 database_codes.save(codes, self._fingerprint(state), self._workdir)
-            stacked = replicate(state, self._experiment.devices)
+            stacked = replicate(state, self._devices)
             self._evaluate(int(state.step), stacked)
         return state
 
@@ -130,13 +134,13 @@ class Trainer:
         )
         return encoder_files.fingerprint(description, kept_variables(state))
 
-    def run(self, state: State, start: int, stops: Callable[[], bool]) -> State:
+    def run(self, state: State, start: int, stops: Callable[[int], bool]) -> State:
         """Takes the steps from `start` on; neither `state` nor the result has a device axis.
 
         Raises:
-          Stopped: `stops()` was true after a step that was not the last.
+          Stopped: `stops` was true of a step that was not the last.
         """
-        stacked = replicate(state, self._experiment.devices)
+        stacked = replicate(state, self._devices)
         end = 0
         with closing(self._profiler) if self._profiler is not None else nullcontext():
             for stage in self._experiment.method.stages:
@@ -146,7 +150,7 @@ class Trainer:
         return unreplicate(stacked)
 
     def _run_stage(
-        self, stage: Stage, stacked: State, first: int, end: int, stops: Callable[[], bool]
+        self, stage: Stage, stacked: State, first: int, end: int, stops: Callable[[int], bool]
     ) -> State:
         config, devices = self._experiment.config, self._experiment.devices
         step_fn = compile_step(stage.step, config.seed, devices)
@@ -174,7 +178,7 @@ class Trainer:
                 self._evaluate(step, stacked)
             elif log:
                 self._log()
-            if not last and stops():
+            if not last and stops(step):
                 self._stop(step, stacked, saved=evaluate)
         return stacked
 
@@ -228,7 +232,10 @@ class Trainer:
         """Validation mAP, a grid of synthetic images, what their judge says, and a checkpoint."""
         self._lock.check()
         state = unreplicate(stacked)
-        validation_map, metrics = self._validate(stacked)
+        outputs = self._encode_validation(stacked)
+        if not hosts.is_first():
+            return
+        validation_map, metrics = self._validate(outputs)
         if self._judge is not None and self._synthesize is not None:
             metrics |= self._judge(partial(self._synthesize, state))
         self._progress.write(step, {METRIC: validation_map, **metrics})
@@ -243,7 +250,19 @@ class Trainer:
         seconds = time.monotonic() - self._began
         self._checkpoints.save(step, state, seconds=seconds, validation_map=validation_map)
 
-    def _validate(self, stacked: State) -> tuple[float, dict[str, float]]:
+    def _encode_validation(self, stacked: State) -> np.ndarray:
+        """Relaxed codes and logits of the validation items, shared out over the processes."""
+        experiment, size = self._experiment, self._experiment.config.encode_batch_size
+
+        def encode(ids: np.ndarray) -> np.ndarray:
+            return run_dataset(
+                self._outputs, stacked, experiment.dataset, ids, finish=np.asarray,
+                batch_size=size, devices=self._devices,
+            )  # fmt: skip
+
+        return hosts.shared_out(encode, experiment.split.validation, unit=size)
+
+    def _validate(self, outputs: np.ndarray) -> tuple[float, dict[str, float]]:
         """mAP of the validation items among themselves, each left out of its own ranking.
 
         The second result has the user's own metrics, and the classifier's accuracy if items have
@@ -252,15 +271,11 @@ class Trainer:
         experiment = self._experiment
         ids = experiment.split.validation
         num_bits = experiment.config.num_bits
-        outputs = run_dataset(
-            self._outputs, stacked, experiment.dataset, ids, finish=np.asarray,
-            batch_size=experiment.config.encode_batch_size, devices=experiment.devices,
-        )
         bits, logits = hamming.binarize(outputs[:, :num_bits]), outputs[:, num_bits:]
         codes = hamming.pack(bits)
         labels = experiment.dataset.labels[ids]
         counts = distance_counts(
-            codes, labels, codes, labels, num_bits=num_bits, devices=experiment.devices
+            codes, labels, codes, labels, num_bits=num_bits, devices=self._devices
         )
         own, problems = measure(experiment.metrics, bits, labels)
         metrics = {f"validation_{name}": value for name, value in own.items()}

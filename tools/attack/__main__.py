@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tools.attack.report import HEADER, Report
 from tools.attack.runs import Scratch
 
-PARTS = ("kills", "flips", "pairs", "evals", "fuzz", "indexes")
+PARTS = ("kills", "flips", "pairs", "evals", "fuzz", "indexes", "hosts")
 ALONE = ("memory",)  # takes long, and runs only if it is named
 AT_ONCE = 2  # parts; each waits for processes of its own
 
