@@ -8,6 +8,7 @@ import numpy as np
 
 from dsh_jax import hosts
 from dsh_jax.errors import UserError
+from dsh_jax.training import calls
 from dsh_jax.training.experiment import Experiment
 from dsh_jax.training.workdir import FREE_FIELDS, as_dict, flatten
 
@@ -52,6 +53,7 @@ def check_same(experiment: Experiment, start: int) -> None:
         "set of labels": _digest(np.ascontiguousarray(dataset.labels).tobytes()),
         "signature of the data": _digest(json.dumps(signature.to_dict()).encode()),
         "split": f"{experiment.split.protocol}, {experiment.split.checksum[:12]}",
+        "steps_per_call": str(calls.steps_per_call(experiment.config, experiment.devices)),
         "last checkpoint": f"step {start:,}",
     }  # fmt: skip
     hosts.agree(facts, "give all of them the same config, data, packages and --workdir")
