@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from configs import smoke
 from dsh_jax.checkpoints import METRIC
+from dsh_jax.devices import replicate
 from dsh_jax.errors import UserError
 from dsh_jax.training import calls
 from dsh_jax.training.experiment import prepare
@@ -101,6 +102,17 @@ def test_steps_per_call_on_a_gpu(asked, log, evaluate, number):
     assert calls.steps_per_call(changed, [Gpu()]) == number
     if not asked:
         assert calls.steps_per_call(changed, jax.devices("cpu")) == 1
+
+
+def test_a_profile_can_read_the_program():
+    experiment = prepare(config(), None)
+    (*_, stage) = experiment.method.stages
+    items = calls.put_items(experiment.dataset.images, experiment.local_devices)
+    state = replicate(experiment.method.init(jax.random.key(0)), experiment.local_devices)
+    batch = calls.make_group(experiment, stage, range(3, 4), None, by_row=True)
+    assert batch["image"].shape == (1, 8)
+    lowered = calls.compile_calls(experiment, stage, items).single.lower(state, batch)
+    assert "1797x8x8x1xui8" in lowered.as_text()
 
 
 def test_images_in_memory_lie_on_a_gpu_and_not_on_a_cpu():

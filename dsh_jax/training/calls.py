@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -116,6 +116,22 @@ class Calls:
         return (self.single if len(group) == 1 else self.several)(state, batch)
 
 
+@dataclass(frozen=True)
+class WithItems:
+    """A compiled call whose last argument is the items."""
+
+    compiled: Any
+    items: jax.Array
+
+    def __call__(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """Takes the steps of a call."""
+        return self.compiled(state, batch, self.items)
+
+    def lower(self, state: State, batch: Batch) -> Any:
+        """The lowered program, for a profile."""
+        return self.compiled.lower(state, batch, self.items)
+
+
 def looked_up(items: jax.Array, batch: Batch) -> dict[str, jax.Array]:
     """A batch with items in place of their rows.
 
@@ -143,11 +159,7 @@ def compile_calls(experiment: Experiment, stage: Stage, items: jax.Array | None)
         return Calls(
             compile_step(stage.step, seed, devices), compile_steps(stage.step, seed, devices)
         )
-
-    def with_items(compiled: Callable) -> Callable[[State, Batch], tuple[State, Metrics]]:
-        return lambda state, batch: compiled(state, batch, items)
-
-    return Calls(*(with_items(compile_one(stage.step, seed, devices, looked_up))
+    return Calls(*(WithItems(compile_one(stage.step, seed, devices, looked_up), items)
                    for compile_one in (compile_step, compile_steps)))  # fmt: skip
 
 
