@@ -163,6 +163,8 @@ results-features: $(VENV)/.installed
 tables: $(VENV)/.installed
 	$(PY) -m tools.results_table
 	$(PY) -m tools.speed_table
+	$(PY) -m tools.growth_plot
+	$(PY) -m tools.scaling_table
 	$(PY) -m tools.parity --table
 
 # Features of pretrained networks beside PyTorch's, on random weights; PyTorch has its own environment.

@@ -17,54 +17,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import torch
-from ml_collections import ConfigDict
 
 from benchmarks import torch_steps
+from benchmarks.held import arrays_of, our_step
 from configs import cifar10_48bit_cpu, cnnh_plus_cifar10
-from dsh_jax.data.signature import ImageInputs, Signature
-from dsh_jax.devices import compile_step, replicate, shard
 from dsh_jax.files import write_json
 from dsh_jax.training import workdir
-from dsh_jax.training.experiment import build_method
 
-SHAPE, CLASSES = (32, 32, 3), 10
 STEPS, WARM_UP = 10, 3
 Runs = Mapping[str, Callable[[], None]]
 """Name -> takes one step and waits for it."""
-
-
-def arrays_of(config: ConfigDict, unlabeled: int) -> dict[str, np.ndarray]:
-    """A random batch as training has it."""
-    rng = np.random.default_rng(0)
-    size = config.batch_size
-    batch = {
-        "image": rng.integers(0, 256, (size, *SHAPE), dtype=np.uint8),
-        "label": np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, size)],
-        "position": np.arange(size, dtype=np.int32),
-        "target": 2 * rng.integers(0, 2, (size, config.num_bits)).astype(np.float32) - 1,
-    }
-    if unlabeled:
-        batch["unlabeled_image"] = rng.integers(0, 256, (unlabeled, *SHAPE), dtype=np.uint8)
-        batch["unlabeled_position"] = np.arange(size, size + unlabeled, dtype=np.int32)
-    return batch
-
-
-def our_step(config: ConfigDict, batch: dict[str, np.ndarray]) -> Callable[[], None]:
-    """The last stage's step of a config."""
-    signature = Signature(ImageInputs(*SHAPE), "single", tuple(map(str, range(CLASSES))))
-    method, devices = build_method(config, signature), jax.local_devices()[:1]
-    step = compile_step(method.stages[-1].step, config.seed, devices)
-    held = shard(batch, devices)
-    state = replicate(jax.jit(method.init)(jax.random.key(config.seed)), devices)
-
-    def run() -> None:
-        nonlocal state
-        state, _ = jax.block_until_ready(step(state, held))
-
-    return run
 
 
 def torch_batch(batch: dict[str, np.ndarray], device: torch.device) -> torch_steps.Batch:

@@ -211,6 +211,11 @@ def get_config() -> ConfigDict:
     config.max_minutes = 0.0
     # Whether several processes, on one machine or many, train together (docs/hosts.md).
     config.distributed = False
+    # Steps in one call of the devices, a divisor of log_every_steps and eval_every_steps. 0 is
+    # automatic: at most 10 on GPU and TPU, 1 on a CPU.
+    config.steps_per_call = 0
+    # Whether images lie on the devices, so that batches hold their rows alone.
+    config.items_on_device = "auto"  # auto: of GPUs and TPUs, up to 4 GB | yes | no
     # Traces ten steps of each stage into the workdir, and tells where their time goes.
     config.profile = False
     return config

@@ -115,18 +115,57 @@ def shard(batch: Mapping[str, np.ndarray], devices: Devices) -> Batch:
     return jax.device_put(parts, _sharding(devices))  # one call costs less than one for each
 
 
+def shard_steps(batches: Sequence[Mapping[str, np.ndarray]], devices: Devices) -> Batch:
+    """Splits the batches of several steps: each `[batch, ...]` -> `[devices, steps, part, ...]`."""
+    parts = {
+        name: np.stack([b[name].reshape(len(devices), -1, *x.shape[1:]) for b in batches], axis=1)
+        for name, x in batches[0].items()
+    }
+    return jax.device_put(parts, _sharding(devices))
+
+
+Step = Callable[[Any, Batch, jax.Array], Any]
+LookUp = Callable[[jax.Array, Batch], Batch]
+
+
 def compile_step(
-    step: Callable[[Any, Batch, jax.Array], Any], seed: int, devices: Devices
-) -> Callable[[Any, Batch], Any]:
+    step: Step, seed: int, devices: Devices, look_up: LookUp | None = None
+) -> Callable[..., Any]:
     """Compiles a step for devices, of several processes perhaps; the state passed in is donated.
 
     Each process passes the state and the batch of its own devices.
-    """
 
-    def seeded(state: Any, batch: Batch) -> Any:
+    Args:
+      step: state, batch, key -> state, metrics.
+      seed: of the key.
+      devices: see above.
+      look_up: items of the whole data set, batch of rows -> batch of items. The compiled step then
+        takes such items, on each device, as its last argument.
+    """
+    return jax.pmap(
+        _seeded(step, seed, look_up), axis_name=AXIS, devices=devices, donate_argnums=(0,)
+    )
+
+
+def compile_steps(
+    step: Step, seed: int, devices: Devices, look_up: LookUp | None = None
+) -> Callable[..., Any]:
+    """The same for several steps in one call: batches and metrics are `[devices, steps, ...]`."""
+    one = _seeded(step, seed, look_up)
+
+    def several(state: Any, batches: Batch, *items: jax.Array) -> Any:
+        return jax.lax.scan(lambda state, batch: one(state, batch, *items), state, batches)
+
+    return jax.pmap(several, axis_name=AXIS, devices=devices, donate_argnums=(0,))
+
+
+def _seeded(step: Step, seed: int, look_up: LookUp | None) -> Callable[..., Any]:
+    def seeded(state: Any, batch: Batch, *items: jax.Array) -> Any:
+        if look_up is not None:
+            batch = look_up(*items, batch)
         return step(state, batch, jax.random.key(seed))
 
-    return jax.pmap(seeded, axis_name=AXIS, devices=devices, donate_argnums=(0,))
+    return seeded
 
 
 def mean_over_devices(tree: Any) -> Any:

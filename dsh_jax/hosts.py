@@ -53,22 +53,22 @@ def stopping(is_over: Callable[[], bool]) -> Iterator[Callable[[int], bool]]:
       is_over: whether this process is to stop without a signal.
 
     Yields:
-      Number of a step -> whether to stop after it: in all processes after the same one. It must be
-      asked after every step.
+      Number of a call -> whether to stop after it: in all processes after the same one. It must be
+      asked after every call.
     """
     if count() == 1:
         with interrupt.requests(signal.SIGINT, signal.SIGTERM) as asked:
-            yield lambda step: asked() or is_over()
+            yield lambda call: asked() or is_over()
         return
     told = False
     with interrupt.requests(signal.SIGINT) as asked:  # JAX takes SIGTERM, and tells the others
 
-        def stops(step: int) -> bool:
+        def stops(call: int) -> bool:
             nonlocal told
             if not told and (asked() or is_over()):
                 told = True
                 os.kill(os.getpid(), signal.SIGTERM)
-            return multihost_utils.reached_preemption_sync_point(step)
+            return multihost_utils.reached_preemption_sync_point(call)
 
         yield stops
 

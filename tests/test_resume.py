@@ -17,7 +17,7 @@ from dsh_jax import interrupt
 from dsh_jax.checkpoints import Checkpoints, DamagedCheckpoint
 from dsh_jax.devices import unreplicate
 from dsh_jax.errors import UserError
-from dsh_jax.training import loop, progress, trainer
+from dsh_jax.training import calls, loop, progress, trainer
 
 NUM_STEPS = 6  # two of stage 1, four of stage 2; checkpoints at 3 and 6
 
@@ -280,7 +280,7 @@ def test_where_all_checkpoints_are_damaged_nothing_is_written(copy):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
-    compile_step = trainer.compile_step
+    compile_step = calls.compile_step
 
     def breaking(step, seed, devices):
         inner = compile_step(step, seed, devices)
@@ -294,7 +294,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch):
 
         return run
 
-    monkeypatch.setattr(trainer, "compile_step", breaking)
+    monkeypatch.setattr(calls, "compile_step", breaking)
     with pytest.raises(UserError, match=r"loss.triplet .* became NaN at step 5; lower a learning"):
         train(tmp_path)
     assert saved_steps(tmp_path) == [3]

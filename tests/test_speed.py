@@ -8,8 +8,8 @@ def test_speed_leaves_out_compiling_and_pauses(monkeypatch):
     monkeypatch.setattr(speed.time, "monotonic", lambda: next(times))
     clock = speed.Speed()
     for _ in range(5):
-        clock.step()  # the first one returns at 10
+        clock.count(1)  # the first one returns at 10
     assert clock.metrics() == {"steps_per_second": 2.0}  # 4 steps until 12
     clock.pause()
-    clock.step()  # at 50
+    clock.count(1)  # at 50
     assert clock.metrics() == {}  # at 51, after no further step

@@ -1,7 +1,7 @@
 """Batches as a pure function of (seed, step), so that a run resumes at any step at once."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -82,8 +82,17 @@ def make_batch(
     step: int,
     targets: Targets | None = None,
     share: Share = WHOLE,
+    take: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
 ) -> dict[str, np.ndarray]:
     """The batch of a step, or a share of it.
+
+    Args:
+      dataset, split: the items, and which of them are labeled or unlabeled.
+      spec: what a batch holds.
+      step: its number, from 0.
+      targets: of the training items, if there are any.
+      share: which part of the batch.
+      take: ids -> what stands for their items; None for `dataset.take`.
 
     Returns:
       These arrays; of a share only its rows, as they are in the whole batch.
@@ -108,10 +117,11 @@ def make_batch(
       UserError: the split is for another data set, or lacks the items that `spec` asks for.
     """
     size, unlabeled_size = spec.batch_size, spec.unlabeled_batch_size
+    take = take or dataset.take
     check_split(dataset, split, spec)
     whole = batch_ids(split.labeled, step, size, seed=spec.seed, stream="labeled")
     ids = share.of(whole)
-    batch = dataset.take(ids) | {
+    batch = take(ids) | {
         "label": dataset.multi_hot(ids),
         "id": ids.astype(np.int32),
         "position": share.of(np.arange(size, dtype=np.int32)),
@@ -123,7 +133,7 @@ def make_batch(
         unlabeled = share.of(
             batch_ids(pool, step, unlabeled_size, seed=spec.seed, stream="unlabeled")
         )
-        batch |= _prefixed("unlabeled", dataset.take(unlabeled))
+        batch |= _prefixed("unlabeled", take(unlabeled))
         if targets is not None:
             batch["unlabeled_target"] = targets.of(unlabeled).astype(np.float32)
         positions = np.arange(size, size + unlabeled_size, dtype=np.int32)
@@ -133,7 +143,7 @@ def make_batch(
         draw_triplets = _multi_hot_triplet_ids if dataset.multi_label else _triplet_ids
         drawn = draw_triplets(whole, split.labeled, dataset.labels, rng)
         for role, chosen in zip(("positive", "negative"), map(share.of, drawn), strict=True):
-            batch |= _prefixed(role, dataset.take(chosen) | {"label": dataset.multi_hot(chosen)})
+            batch |= _prefixed(role, take(chosen) | {"label": dataset.multi_hot(chosen)})
     return batch
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from dsh_jax import hosts
 from dsh_jax.errors import UserError
+from dsh_jax.training import calls
 from dsh_jax.training.experiment import Experiment
 from dsh_jax.training.workdir import FREE_FIELDS, as_dict, flatten
 
@@ -54,6 +55,7 @@ def check_same(experiment: Experiment, workdir: Path, start: int) -> None:
         "set of labels": _digest(np.ascontiguousarray(dataset.labels).tobytes()),
         "signature of the data": _digest(json.dumps(signature.to_dict()).encode()),
         "split": f"{experiment.split.protocol}, {experiment.split.checksum[:12]}",
+        "steps_per_call": str(calls.steps_per_call(experiment.config, experiment.devices)),
         "last checkpoint": f"step {start:,}",
         "state of targets.npz": "present" if (workdir / "targets.npz").exists() else "absent",
     }  # fmt: skip

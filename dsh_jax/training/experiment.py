@@ -23,7 +23,7 @@ from dsh_jax.devices import Devices, local, pick_devices, pick_training_devices
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_files import SIGNATURE, load_description
 from dsh_jax.errors import UserError, as_user_error
-from dsh_jax.fields import SEED, Integer, Names, Number, Rules, Switch
+from dsh_jax.fields import SEED, Choice, Integer, Names, Number, Rules, Switch
 from dsh_jax.judge import load_judge
 from dsh_jax.losses.slots import OPTIONS
 from dsh_jax.methods import METHODS, augmentation, kinds
@@ -31,6 +31,7 @@ from dsh_jax.methods.base import Method, Recipe
 from dsh_jax.metrics import Metric
 from dsh_jax.networks.backbones import BACKBONES
 from dsh_jax.pretrained import settings as pretrained
+from dsh_jax.training import calls
 from dsh_jax.training.automatic import settled
 
 FIELDS: Rules = {
@@ -48,6 +49,8 @@ OPTIONAL: Rules = {
     "distributed": Switch(),
     "max_minutes": Number(least=0),
     "profile": Switch(),
+    "items_on_device": Choice(calls.WHERE),
+    "steps_per_call": Integer(0, 10**4),
     "generator.image_size": Integer(-1, 4096),
     **augmentation.FIELDS,
     **kinds.OPTIONAL,
@@ -298,6 +301,8 @@ def prepare(config: ConfigDict, workdir: Path | None) -> Experiment:
     for stage in method.stages:
         check_split(dataset, split, stage.batch)
     devices, judge = equip(config, method, signature)
+    calls.steps_per_call(config, devices)
+    calls.resident_items(config, dataset, devices)
     metrics.try_on(
         own, num_bits=config.num_bits, classes=signature.num_classes,
         multi_label=dataset.multi_label,

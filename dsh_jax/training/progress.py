@@ -73,9 +73,9 @@ class Progress:
         self._bar.initial = self._bar.n
         self._bar.start_t = self._bar.last_print_t = time.time()
 
-    def advance(self) -> None:
-        """Counts one finished step."""
-        self._bar.update()
+    def advance(self, steps: int = 1) -> None:
+        """Counts finished steps."""
+        self._bar.update(steps)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes metrics of a step and shows the main ones."""
@@ -113,7 +113,7 @@ class NoProgress(Progress):
         """Shows nothing."""
         yield
 
-    def advance(self) -> None:
+    def advance(self, steps: int = 1) -> None:
         """Counts nothing."""
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:

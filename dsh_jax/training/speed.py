@@ -10,12 +10,12 @@ class Speed:
         self._began: float | None = None
         self._steps = 0
 
-    def step(self) -> None:
-        """Counts a step. The first one after a pause, which may compile, starts the clock."""
+    def count(self, steps: int) -> None:
+        """Counts a call's steps. The first after a pause, which may compile, starts the clock."""
         if self._began is None:
             self._began = time.monotonic()
         else:
-            self._steps += 1
+            self._steps += steps
 
     def pause(self) -> None:
         """Leaves out what happens until the next step."""

@@ -14,11 +14,10 @@ import numpy as np
 
 from dsh_jax import database_codes, encoder_files, hamming, hosts, interrupt
 from dsh_jax.checkpoints import METRIC
-from dsh_jax.data.batches import make_batch
 from dsh_jax.data.images.cache import CachedImages
 from dsh_jax.data.prefetch import prefetch, stream
 from dsh_jax.data.targets import Targets
-from dsh_jax.devices import Batch, compile_encode, compile_step, replicate, shard, unreplicate
+from dsh_jax.devices import Batch, compile_encode, replicate, unreplicate
 from dsh_jax.errors import UserError, as_user_error
 from dsh_jax.forward import run_dataset
 from dsh_jax.judge import Judge
@@ -27,6 +26,7 @@ from dsh_jax.metrics import measure
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision
 from dsh_jax.rng import named_key
+from dsh_jax.training import calls
 from dsh_jax.training.blame import check_finite
 from dsh_jax.training.experiment import Experiment
 from dsh_jax.training.lock import WorkdirLock
@@ -54,21 +54,42 @@ def _codes_and_logits(method: Method) -> Callable[[State, Batch], jax.Array]:
 
 
 def stage_batches(
-    experiment: Experiment, stage: Stage, steps: range, targets: Targets | None = None
+    experiment: Experiment,
+    stage: Stage,
+    steps: range,
+    targets: Targets | None = None,
+    *,
+    size: int = 1,
+    by_row: bool = False,
 ) -> Iterator[Batch]:
     """The batches for some steps of a stage, made in the background and put on the devices.
 
     Of several processes each makes what its own devices take.
+
+    Args:
+      experiment, stage, steps: whose batches.
+      targets: of the training items, if the method learns any.
+      size: steps in a call, as for `calls.grouped`.
+      by_row: whether batches hold rows of the data set in place of items.
     """
-    devices, share = experiment.local_devices, hosts.share()
+    make = partial(calls.make_group, experiment, stage, targets=targets, by_row=by_row)
+    # A list of single steps could be endless.
+    groups = None if size == 1 else list(calls.grouped(steps.start, steps.stop, size))
 
-    def make(step: int) -> Batch:
-        batch = make_batch(experiment.dataset, experiment.split, stage.batch, step, targets, share)
-        return shard(batch, devices)
+    def make_at(place: int) -> Batch:
+        return make(range(place, place + 1) if groups is None else groups[place])
 
+    places = steps if groups is None else range(len(groups))
     if isinstance(getattr(experiment.dataset, "images", None), CachedImages):
-        return stream(make, steps)  # decoded meanwhile, by several threads
-    return prefetch(make, steps)
+        return stream(make_at, places)  # decoded meanwhile, by several threads
+    return prefetch(make_at, places)
+
+
+def _of_steps(metrics: Mapping[str, np.ndarray], count: int) -> list[Mapping[str, np.ndarray]]:
+    """The metrics of each step of a call; those of several steps are `[steps]`."""
+    if count == 1:
+        return [metrics]
+    return [{name: values[step] for name, values in metrics.items()} for step in range(count)]
 
 
 class Trainer:
@@ -91,10 +112,14 @@ class Trainer:
         self._lock = lock
         self._targets = learned
         self._began = time.monotonic() - seconds
-        self._pending: list[tuple[int, Metrics]] = []
-        self._in_flight: deque[Metrics] = deque()
+        self._pending: list[tuple[range, Metrics]] = []
+        self._in_flight: deque[tuple[range, Metrics]] = deque()
+        self._num_calls = 0
         self._speed = Speed()
         method, self._devices = experiment.method, experiment.local_devices
+        self._steps_per_call = calls.steps_per_call(experiment.config, experiment.devices)
+        items = calls.resident_items(experiment.config, experiment.dataset, experiment.devices)
+        self._items = calls.put_items(items, self._devices)
         self._outputs = compile_encode(_codes_and_logits(method), self._devices)
         self._learning_rates = method.learning_rates and jax.jit(method.learning_rates)
         self._synthesize = method.synthesize and jax.jit(method.synthesize)
@@ -138,7 +163,7 @@ class Trainer:
         """Takes the steps from `start` on; neither `state` nor the result has a device axis.
 
         Raises:
-          Stopped: `stops` was true of a step that was not the last.
+          Stopped: `stops` was true after a call, whose number it gets, that was not the last.
         """
         stacked = replicate(state, self._devices)
         end = 0
@@ -153,23 +178,26 @@ class Trainer:
         self, stage: Stage, stacked: State, first: int, end: int, stops: Callable[[int], bool]
     ) -> State:
         config, devices = self._experiment.config, self._experiment.devices
-        step_fn = compile_step(stage.step, config.seed, devices)
+        taken = calls.compile_calls(self._experiment, stage, self._items)
         # Simulated CPU devices can deadlock when several steps are in flight.
         in_flight_is_safe = len(devices) == 1 or devices[0].platform != "cpu"
+        size, by_row = self._steps_per_call, self._items is not None
         batches = stage_batches(
-            self._experiment, stage, range(first, end), self._targets
+            self._experiment, stage, range(first, end), self._targets, size=size, by_row=by_row
         )
         self._speed.pause()
-        for step, batch in enumerate(batches, start=first + 1):
+        for group, batch in zip(calls.grouped(first, end, size), batches, strict=True):
+            step = group.stop
             if self._profiler is not None:
                 number = step - first - 1
-                say(*self._profiler.before_step(number, stage.name, step_fn, stacked, batch))
-            with self._progress.stage(stage.name) if step == first + 1 else nullcontext():
-                stacked, metrics = step_fn(stacked, batch)
+                say(*self._profiler.before_step(number, stage.name, taken.single, stacked, batch))
+            with self._progress.stage(stage.name) if group.start == first else nullcontext():
+                stacked, metrics = taken(stacked, group, batch)
             if not in_flight_is_safe:
                 jax.block_until_ready(stacked)
-            self._pending.append((step, metrics))
-            self._in_flight.append(metrics)
+            self._pending.append((group, metrics))
+            self._in_flight.append((group, metrics))
+            self._num_calls += 1
             last = step == self._experiment.method.num_steps
             evaluate, log = step % config.eval_every_steps == 0, step % config.log_every_steps == 0
             self._wait(0 if evaluate or log or last else IN_FLIGHT)
@@ -178,7 +206,7 @@ class Trainer:
                 self._evaluate(step, stacked)
             elif log:
                 self._log()
-            if not last and stops(step):
+            if not last and stops(self._num_calls):
                 self._stop(step, stacked, saved=evaluate)
         return stacked
 
@@ -197,17 +225,20 @@ class Trainer:
     def _wait(self, most: int) -> None:
         """Waits until at most so many steps are not finished, and counts those that are."""
         while len(self._in_flight) > most:
-            jax.block_until_ready(self._in_flight.popleft())
-            self._progress.advance()
-            self._speed.step()
+            group, metrics = self._in_flight.popleft()
+            jax.block_until_ready(metrics)
+            self._progress.advance(len(group))
+            self._speed.count(len(group))
 
     def _log(self) -> None:
         """Fetches, checks and writes the metrics of the steps since the last call."""
         self._lock.check()
         if not self._pending:
             return
-        steps = [step for step, _ in self._pending]
-        rows = unreplicate([metrics for _, metrics in self._pending])
+        steps = [step + 1 for group, _ in self._pending for step in group]
+        fetched = unreplicate([metrics for _, metrics in self._pending])
+        rows = [row for (group, _), of_call in zip(self._pending, fetched, strict=True)
+                for row in _of_steps(of_call, len(group))]  # fmt: skip
         self._pending.clear()
         for step, row in zip(steps, rows, strict=True):
             problem = check_finite(self._experiment.config, self._experiment.signature, step, row)

@@ -24,7 +24,8 @@ from dsh_jax.networks.backbones import BACKBONES
 # These may differ between a run and its resumption: they do not change what is learned.
 FREE_FIELDS = ("data.data_dir", "data.root", "data.image_root", "data.cache_dir",
                "data.memory_limit_gb", "data.dry_run", "judge", "metrics",
-               "distributed", "max_minutes", "profile")  # fmt: skip
+               "distributed", "max_minutes", "profile", "items_on_device",
+               "steps_per_call")  # fmt: skip
 # Fields that configs of earlier versions do not have, and what training did without them.
 _NEW_FIELDS = {
     "data.stop_words": "english",

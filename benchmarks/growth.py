@@ -1,0 +1,136 @@
+"""How time and memory grow: `python -m benchmarks.growth --result results/speed/growth.json`.
+
+A joint step of DSH-GANs against batch size, code length, classes and width, and an evaluation
+against database size and queries. Each series changes one number of a base. Times are processor
+time, the fewest of several, so that other programs disturb them little, and are shown relative to
+the first of a series. Each evaluation runs in a process of its own, because the peak memory of a
+process never falls.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from benchmarks.evaluate import problem
+from benchmarks.held import arrays_of, our_step
+from configs import cifar10_48bit_cpu
+from dsh_jax.files import write_json
+from dsh_jax.retrieval.metrics import evaluate
+from dsh_jax.training import workdir
+
+STEPS = 5  # timed, after the one that compiles; the fewest seconds count
+BASE = {"batch size": 32, "bits": 48, "classes": 10, "width": 16}
+STEP_SERIES = {
+    "batch size": (16, 32, 64, 128), "bits": (12, 24, 48, 96, 192),
+    "classes": (10, 100, 1000, 10_000), "width": (8, 16, 32, 64),
+}  # fmt: skip
+NUM_BITS = 64
+EVALUATION_SERIES = {
+    "database items": ((1000, 10_000), (1000, 100_000), (1000, 1_000_000), (1000, 10_000_000)),
+    "queries": ((100, 1_000_000), (1000, 1_000_000), (10_000, 1_000_000)),
+}
+"""Numbers of queries and of items in the database."""
+
+
+def step_config(sizes: dict[str, int]) -> ConfigDict:
+    """DSH-GANs of the CPU size, with the numbers of `BASE` or others."""
+    config = cifar10_48bit_cpu.get_config()
+    config.batch_size = config.unlabeled_batch_size = sizes["batch size"]
+    config.num_bits = sizes["bits"]
+    config.representation.width = config.generator.width = sizes["width"]
+    return config
+
+
+def step_seconds(sizes: dict[str, int]) -> float:
+    """Processor time of a step."""
+    config = step_config(sizes)
+    batch = arrays_of(config, config.unlabeled_batch_size, num_classes=sizes["classes"])
+    del batch["target"]
+    run = our_step(config, batch)
+    run()
+    return min(processor_seconds(run) for _ in range(STEPS))
+
+
+def processor_seconds(run: Callable[[], Any]) -> float:
+    """Of all threads of this process."""
+    began = time.process_time()
+    run()
+    return time.process_time() - began
+
+
+def evaluation(num_queries: int, num_database: int) -> dict[str, float]:
+    """Processor time of an evaluation, and peak memory above the inputs in bytes."""
+    small, arguments = problem(10, 1000, NUM_BITS), problem(num_queries, num_database, NUM_BITS)
+    evaluate(*small, num_bits=NUM_BITS)  # loads what the first one loads
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = processor_seconds(lambda: evaluate(*arguments, num_bits=NUM_BITS))
+    above = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {"seconds": seconds, "bytes": 1024 * above}
+
+
+def in_process(num_queries: int, num_database: int) -> dict[str, float]:
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.growth", "--one", f"{num_queries},{num_database}"]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+
+def measure() -> dict[str, list[dict[str, float]]]:
+    """Series -> its points: `at`, `seconds` and, of an evaluation, `bytes`."""
+    steps = [(name, at) for name, values in STEP_SERIES.items() for at in values]
+    series: dict[str, list[dict[str, float]]] = {}
+    for name, at in tqdm(steps, unit="step"):
+        seconds = step_seconds({**BASE, name: at})
+        series.setdefault(f"step, {name}", []).append({"at": at, "seconds": seconds})
+    for name, sizes in EVALUATION_SERIES.items():
+        for queries, items in tqdm(sizes, unit="evaluation"):
+            point = {"at": items if name == "database items" else queries}
+            series.setdefault(f"evaluation, {name}", []).append(
+                point | in_process(queries, items)
+            )
+    return series
+
+
+def figures(series: dict[str, list[dict[str, float]]]) -> dict[str, str]:
+    """In words, each series relative to its first point."""
+    shown = {"base of the steps": ", ".join(f"{name} {at}" for name, at in BASE.items())}
+    for name, points in series.items():
+        first = points[0]
+        shown[f"{name}: processor time"] = ", ".join(
+            f"{p['at']:,}: {p['seconds'] / first['seconds']:.2f} x" for p in points
+        )
+        if "bytes" in first:
+            shown[f"{name}: memory above the inputs"] = ", ".join(
+                f"{p['at']:,}: {p['bytes'] / 2**20:,.0f} MiB" for p in points
+            )
+    return shown
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--result", type=Path, help="also write the figures to this JSON file")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(evaluation(*map(int, options.one.split(",")))))
+        return
+    series = measure()
+    for name, value in figures(series).items():
+        print(f"{name:55} {value}")
+    if options.result:
+        run = workdir.describe_run(workdir.command_line(), [])
+        content = {"title": "Growth", "figures": figures(series), "series": series, "run": run}
+        write_json(options.result, content)
+
+
+if __name__ == "__main__":
+    main()
