@@ -7,13 +7,13 @@ counted on any machine. Points outside an image's border count as others do.
 
 import argparse
 import importlib
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
@@ -37,13 +37,13 @@ def flops(jaxpr: Jaxpr) -> int:
     """
     total = 0
     for eqn in jaxpr.eqns:
-        name, shapes = eqn.primitive.name, [v.aval.shape for v in eqn.invars if hasattr(v, "aval")]
+        name = eqn.primitive.name
         if name == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
-            total += 2 * prod(eqn.outvars[0].aval.shape) * prod(shapes[0][d] for d in contracted)
+            total += 2 * _size(eqn.outvars[0]) * _size(eqn.invars[0], contracted)
         elif name == "conv_general_dilated":
             kernel = eqn.params["dimension_numbers"].rhs_spec  # outputs, inputs, then space
-            total += 2 * prod(eqn.outvars[0].aval.shape) * prod(shapes[1][d] for d in kernel[1:])
+            total += 2 * _size(eqn.outvars[0]) * _size(eqn.invars[1], kernel[1:])
         elif name == "cond":  # the last branch is that of other platforms than the CPU
             total += flops(eqn.params["branches"][-1].jaxpr)
         elif name == "while":
@@ -53,6 +53,12 @@ def flops(jaxpr: Jaxpr) -> int:
             times = eqn.params["length"] if name == "scan" else 1
             total += times * sum(flops(inner) for inner in _inner(eqn.params))
     return total
+
+
+def _size(variable: Any, axes: Sequence[int] | None = None) -> int:
+    """The size of an array, or of some of its axes."""
+    shape = variable.aval.shape
+    return prod(shape if axes is None else [shape[axis] for axis in axes])
 
 
 def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
@@ -74,8 +80,10 @@ def costs(name: str) -> dict[str, Any]:
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key)
     stacked = {k: jax.ShapeDtypeStruct((1, *x.shape), x.dtype) for k, x in batch.items()}
-    step = jax.vmap(partial(stage.step, key=key), (None, 0), axis_name=AXIS, axis_size=1)
-    encode = partial(method.network.encode, inputs={"image": batch["image"][:1]})
+    step = jax.vmap(
+        lambda state, batch: stage.step(state, batch, key), (None, 0), axis_name=AXIS, axis_size=1
+    )
+    image = {"image": jnp.asarray(batch["image"][:1])}
     return {
         "stage": stage.name,
         "num_steps": stage.num_steps,
@@ -83,7 +91,9 @@ def costs(name: str) -> dict[str, Any]:
         "unlabeled_images_per_step": stage.batch.unlabeled_batch_size,
         "flops_per_step": flops(jax.make_jaxpr(step)(state, stacked).jaxpr),
         "parameters": sum(int(np.prod(x.shape)) for x in jax.tree.leaves(state.params)),
-        "flops_per_encoding": flops(jax.make_jaxpr(encode)(kept_variables(state)).jaxpr),
+        "flops_per_encoding": flops(
+            jax.make_jaxpr(method.network.encode)(kept_variables(state), image).jaxpr
+        ),
     }
 
 

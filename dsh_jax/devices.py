@@ -153,16 +153,16 @@ def compile_steps(
     """The same for several steps in one call: batches and metrics are `[devices, steps, ...]`."""
     one = _seeded(step, seed, look_up)
 
-    def several(state: Any, batches: Batch, *items: jax.Array) -> Any:
-        return jax.lax.scan(lambda state, batch: one(state, batch, *items), state, batches)
+    def several(state: Any, batches: Batch, items: jax.Array | None = None) -> Any:
+        return jax.lax.scan(lambda state, batch: one(state, batch, items), state, batches)
 
     return jax.pmap(several, axis_name=AXIS, devices=devices, donate_argnums=(0,))
 
 
 def _seeded(step: Step, seed: int, look_up: LookUp | None) -> Callable[..., Any]:
-    def seeded(state: Any, batch: Batch, *items: jax.Array) -> Any:
-        if look_up is not None:
-            batch = look_up(*items, batch)
+    def seeded(state: Any, batch: Batch, items: jax.Array | None = None) -> Any:
+        if look_up is not None and items is not None:
+            batch = look_up(items, batch)
         return step(state, batch, jax.random.key(seed))
 
     return seeded

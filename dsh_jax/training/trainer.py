@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +85,7 @@ def stage_batches(
     return prefetch(make_at, places)
 
 
-def _of_steps(metrics: Mapping[str, np.ndarray], count: int) -> list[Mapping[str, np.ndarray]]:
+def _of_steps(metrics: Mapping[str, Any], count: int) -> list[Mapping[str, Any]]:
     """The metrics of each step of a call; those of several steps are `[steps]`."""
     if count == 1:
         return [metrics]
