@@ -1,4 +1,4 @@
-"""What a step and an encoding cost: `python -m benchmarks.costs --result results/scaling.json`.
+"""What a step and an encoding cost: `python -m benchmarks.costs --result FILE`.
 
 Counts the FLOPs of matrix products and convolutions, a multiplication and an addition being one
 each, in the traced programs. Nothing is compiled or run, so that the full-size configs can be

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/scaling.md from results/scaling.json, which `benchmarks.costs` wrote.
+"""Writes the tables of docs/scaling.md from what `benchmarks.costs` counted.
 
     python -m tools.scaling_table [--check] [--root .]
 
@@ -140,8 +140,8 @@ def render(every: Mapping[str, Costs]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes or checks the page; returns the exit code."""
     options = tables.options(str(__doc__), arguments)
-    path = options.root / "results/scaling.json"
-    again = "run python -m benchmarks.costs --result results/scaling.json again"
+    path = options.root / "results/scaling/costs.json"
+    again = "run python -m benchmarks.costs --result results/scaling/costs.json again"
     try:
         content = tables.read_json(path, again)
         text = render(content["costs"])
