@@ -1,6 +1,8 @@
 """Files of a workdir and what is said of a run."""
 
 import json
+import re
+import subprocess
 
 import pytest
 from ml_collections import ConfigDict
@@ -68,3 +70,25 @@ def test_devices_that_change_while_a_run_resumes_are_recorded(tmp_path):
     path.write_text('{"comm')  # cut off
     assert workdir.record_run(path, {"command": "d"}, 9, 2) == []
     assert json.loads(path.read_text()) == {"command": "d", "devices": [second]}
+
+
+def test_a_commit_is_dirty_if_code_has_changed_but_not_for_measured_rows(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True)
+
+    code, row = tmp_path / "code.py", tmp_path / "results/row.json"
+    row.parent.mkdir()
+    code.write_text("1")
+    row.write_text("1")
+    assert workdir.commit_of(tmp_path) == "unknown"
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message=first")
+    commit = workdir.commit_of(tmp_path)
+    assert re.fullmatch("[0-9a-f]{40}", commit)
+    row.write_text("2")
+    (tmp_path / "untracked").write_text("")
+    assert workdir.commit_of(tmp_path) == commit
+    code.write_text("2")
+    assert workdir.commit_of(tmp_path) == f"{commit}-dirty"

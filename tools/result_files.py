@@ -107,6 +107,8 @@ class Result:
             arm = documents_table.arm_of(self.content)
             return documents_table.ARMS[arm] if arm else documents_table.METHODS[codes]
         name = METHODS.get(codes, codes)
+        if "_paper" in self.config_file and codes not in OF_NETWORK:
+            return f"{name}, the paper's form"
         return f"{name} with consistency" if self.arm.endswith("+consistency") else name
 
     @property

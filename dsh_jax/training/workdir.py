@@ -187,7 +187,7 @@ def describe_run(command: str, overrides: list[str]) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in packages},
         },
-        "commit": _commit(),
+        "commit": commit_of(Path(__file__).parents[2]),
     }
 
 
@@ -200,14 +200,22 @@ def _cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def _commit() -> str:
-    """The checkout's commit, marked as dirty if tracked files have changed since."""
+def commit_of(checkout: Path) -> str:
+    """A checkout's commit, marked as dirty if tracked files have changed since.
+
+    Those in `results/` do not count: measuring a row again writes them.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(checkout), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        git = ["git", "-C", str(Path(__file__).parents[2]), "describe", "--always", "--abbrev=40"]
-        output = subprocess.run([*git, "--dirty"], capture_output=True, text=True, check=True)
+        changed = git("status", "--porcelain", "--untracked-files=no", ".", ":(exclude)results")
+        commit = git("describe", "--always", "--abbrev=40")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return output.stdout.strip()
+    return f"{commit}-dirty" if changed else commit
 
 
 def command_line() -> str:
