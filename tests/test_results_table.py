@@ -324,3 +324,19 @@ def test_benchmarks_have_a_table_each(place):
     assert "| all metrics | 1 s |" in table
     file.write_text("{}")
     assert speed_table.main(["--root", str(root)]) == 2
+
+
+def test_draws_of_unseen_classes_are_one_row(place):
+    call, page = place
+    unseen = ["--config.data.unseen_classes=3"]
+    draws = [
+        result(seed=seed, map=0.4 + seed / 10, protocol=f"unseen 3 of 10, 30/140/{510 + seed}",
+               split_checksum=f"c{seed}", split_seed=seed, overrides=unseen,
+               unseen_classes=list("abc"))
+        for seed in range(2)
+    ]  # fmt: skip
+    assert call(a=draws[0], b=draws[1]) == 0
+    ((title, rows),) = cells(page).items()
+    assert "unseen 3 of 10, 30/140/the rest" in title
+    (row,) = rows
+    assert row[:2] == ["DSH-GANs", "a"] and row[4] == "0.450 ± 0.071 (n = 2)"

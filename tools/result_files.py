@@ -21,8 +21,8 @@ METHODS = {
 }
 BASELINES = UNTRAINED
 # Overrides that do not distinguish configurations, or that have their own column.
-_NOT_SHOWN = ("data.data_dir", "data.root", "data.labeled_per_class", "data.split_seed", "num_bits",
-              "seed")  # fmt: skip
+_NOT_SHOWN = ("data.data_dir", "data.root", "data.labeled_per_class", "data.split_seed",
+              "data.unseen_classes", "num_bits", "seed")  # fmt: skip
 # Configs that had another name when their results were made.
 _RENAMED = {"cnnh_cifar10_48bit": "cnnh_cifar10:48",
             "cnnh_plus_cifar10_48bit": "cnnh_plus_cifar10:48"}  # fmt: skip
@@ -42,8 +42,14 @@ class Result:
 
     @property
     def table(self) -> tuple[str, str]:
-        """The key of its table: data set and protocol."""
-        return self.content["dataset"], self.content["protocol"]
+        """The key of its table: data set and protocol.
+
+        Of unseen classes each draw has others, whose sizes may differ by a few items.
+        """
+        protocol = self.content["protocol"]
+        if self.content.get("unseen_classes"):
+            protocol = protocol.rpartition("/")[0] + "/the rest"
+        return self.content["dataset"], protocol
 
     @property
     def row(self) -> tuple[int, int, str, str, int]:
