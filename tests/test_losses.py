@@ -221,7 +221,8 @@ SHAPES = {"code": (5,), "class": (4,), "label": (4,), "logit": (), "source": (),
 def test_every_loss_is_tested_here():
     names = {name for name in losses.__all__ if inspect.isfunction(getattr(losses, name))}
     games = {"minimax", "non_saturating", "hinge"}
-    of_documents = {"tag_loss", "topic_distance", "word_loss"}  # tested with neural SHTTM
+    # Tested with neural SHTTM.
+    of_documents = {"tag_loss", "topic_distance", "word_loss", "vector_loss"}
     assert names - games - of_documents - {"find"} == set(SIGNATURES)
 
 

@@ -48,8 +48,8 @@ class Stopped(Exception):
 def stop_at(monkeypatch, step):
     advance = progress.Progress.advance
 
-    def stopping(self):
-        advance(self)
+    def stopping(self, steps=1):
+        advance(self, steps)
         if self._bar.n == step:
             raise Stopped
 
