@@ -4,13 +4,13 @@
 # ARMS chooses some of them. Writes results/choice/; run it again to go on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-data=$1
-shift
+data=${1:-}
 case $data in
   digits) labels=5 ;;
   cifar10) labels=25 ;;
   *) echo "error: the data is '$data'; give digits or cifar10." >&2; exit 2 ;;
 esac
+shift
 for arm in ${ARMS:-gan gan_real network gan+consistency gan_real+consistency network+consistency}; do
   "${PYTHON:-.venv/bin/python}" -m tools.search --config "configs/${data}_arms.py:$arm" \
     --walk optimizer.hash.learning_rate,loss.weights.triplet \
