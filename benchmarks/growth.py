@@ -68,7 +68,7 @@ def processor_seconds(run: Callable[[], Any]) -> float:
 
 
 def evaluation(num_queries: int, num_database: int) -> dict[str, float]:
-    """Processor time of an evaluation, and peak memory above the inputs in bytes."""
+    """Processor time of an evaluation, and its peak bytes above those of making the inputs."""
     small, arguments = problem(10, 1000, NUM_BITS), problem(num_queries, num_database, NUM_BITS)
     evaluate(*small, num_bits=NUM_BITS)  # loads what the first one loads
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -108,7 +108,7 @@ def figures(series: dict[str, list[dict[str, float]]]) -> dict[str, str]:
             f"{p['at']:,}: {p['seconds'] / first['seconds']:.2f} x" for p in points
         )
         if "bytes" in first:
-            shown[f"{name}: memory above the inputs"] = ", ".join(
+            shown[f"{name}: peak memory above that of making the inputs"] = ", ".join(
                 f"{p['at']:,}: {p['bytes'] / 2**20:,.0f} MiB" for p in points
             )
     return shown

@@ -55,7 +55,7 @@ def draw(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         if "bytes" in points[0]:
             right = axes.twinx()
             right.plot(at, [p["bytes"] / 2**20 for p in points], "s--", color="tab:orange")
-            right.set(ylabel="memory above the inputs, MiB", ylim=(0, None))
+            right.set(ylabel="peak memory above inputs, MiB", ylim=(0, 1024))
             right.spines[["top"]].set_visible(False)
         axes.legend(frameon=False)
     for axes in panels[len(series) :]:
