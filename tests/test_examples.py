@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def results_of_digits():
     """Labels per class and split seed -> a committed result."""
     found = {}
-    for path in sorted((ROOT / "results").glob("digits_16bit_*_best_draw*.json")):
+    for path in sorted((ROOT / "results").glob("digits_16bit_*labels_best_draw*.json")):
         result = json.loads(path.read_text())
         number = result["num_labeled"] // 10
         found[number, result["split_seed"]] = result
