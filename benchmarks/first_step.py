@@ -77,8 +77,9 @@ def main() -> None:
         print(f"{name:12}{figure}")
     if args.result:
         title = f"From the command to the first step ({Path(args.config).stem})"
-        write_json(args.result, {"title": title, "figures": figures, "all_seconds": seconds,
-                                 "run": workdir.describe_run(workdir.command_line(), [])})  # fmt: skip
+        about = workdir.describe_run(workdir.command_line(), [])
+        content = {"title": title, "figures": figures, "all_seconds": seconds, "run": about}
+        write_json(args.result, content)
 
 
 if __name__ == "__main__":
