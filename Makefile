@@ -13,7 +13,7 @@ space := $() $()
 # Arms of documents, with commas between them; empty is all.
 ARMS ?=
 
-.PHONY: quickstart test lint first-hour attack parity docs example-encoder choose-digits results-digits \
+.PHONY: quickstart test test-long lint first-hour attack parity docs example-encoder choose-digits results-digits \
   results-digits-unseen results-multi-digits \
   results-cifar10-cpu results-cifar10-best-cpu gpu-results choose-documents results-documents \
   results-documents-arms results-features \
@@ -38,8 +38,15 @@ quickstart: $(VENV)/.installed
 	@echo "Codes: $(RUN)/codes.npz  measures: $(RUN)/eval.json  pictures: $(RUN)/report/report.html"
 	@echo "The answer to a query: $(RUN)/answer.png"
 
+# One file is for one process; the order is that of tests/conftest.py, the longest files first.
+PYTEST = $(PY) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+
 test: lint
-	$(PY) -m pytest -q -n auto --dist loadfile tests
+	$(PYTEST) -m "not long" tests
+
+# What takes a minute or more a test, some of it the same as `make first-hour` at small size.
+test-long: $(VENV)/.installed
+	$(PYTEST) -m long tests
 
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .

@@ -74,7 +74,7 @@ _NUM_BITS = flags.DEFINE_integer(
 _ENCODER = flags.DEFINE_string("encoder", "", "An encoder file to measure; needs --config.")
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Of --workdir: several processes, on one machine or many, share the "
-    "encoding (docs/hosts.md).",
+    "encoding and the counting (docs/hosts.md).",
 )  # fmt: skip
 _CONFIG = cli.config_file_flag("config", "Of --encoder: whose data and split to measure on.")
 

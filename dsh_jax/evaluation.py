@@ -42,7 +42,7 @@ from dsh_jax.retrieval.baselines import (
 )
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.cosine import evaluate_cosine
-from dsh_jax.retrieval.counts import distance_counts
+from dsh_jax.retrieval.counts import QUERY_BLOCK, distance_counts
 from dsh_jax.retrieval.graded import fit_graded
 from dsh_jax.retrieval.health import code_health, problems
 from dsh_jax.retrieval.metrics import metrics_of
@@ -76,7 +76,8 @@ def evaluate_workdir(
     """Encodes all items, computes metrics, and writes `eval.json` and `codes.npz`.
 
     Every item that is there gets a code; metrics are of the split's queries and database. Several
-    processes (`joining.joined`) share the encoding; process 0 does the rest.
+    processes (`joining.joined`) share encoding and the counting of distances; process 0 does
+    the rest.
 
     Args:
       workdir: written by `train.py`.
@@ -141,10 +142,11 @@ def evaluate_workdir(
         facts = {"split": split.checksum[:12], "encoder": encoder.fingerprint[:12]}
         hosts.agree(facts, "give all of them the same data and --workdir")
         codes = trained_codes(encoder, items, split, as_labels=baseline == "classifier")
-        if not hosts.is_first():
-            return {}
         if known is not None:
             codes = with_known(dataset, split, codes, known)
+        counts = counts_of(config, dataset, split, codes, config.num_bits)
+        if not hosts.is_first():
+            return {}
         about = {
             "codes": baseline or encoder.codes,
             **({} if learned is None else {"database_codes": "learned" if learned else "function"}),
@@ -157,8 +159,9 @@ def evaluate_workdir(
             about |= judging(of_seen_classes(dataset, split.unseen), split)
     else:
         codes, about = _unsupervised_codes(config, dataset, split, baseline)
+        counts = None
     return measure(
-        config, dataset, split, codes, about,
+        config, dataset, split, codes, about, counts,
         num_bits=config.num_bits, baseline=baseline, conventions=conventions, folder=workdir,
         report=report, image_format=image_format, metrics=own, left_out=left_out,
     )  # fmt: skip
@@ -170,6 +173,7 @@ def measure(
     split: Split,
     codes: Codes,
     about: Mapping[str, Any],
+    counts: np.ndarray | None = None,
     *,
     num_bits: int,
     baseline: str,
@@ -188,6 +192,7 @@ def measure(
       split: the role of each item.
       codes: of all items.
       about: more of the result; where it is also in the config, this is what counts.
+      counts: of items by distance, if they have been made already.
       num_bits: of the codes.
       baseline, conventions, report, image_format: as for `evaluate_workdir`.
       folder: where to write; None to write nothing.
@@ -201,9 +206,9 @@ def measure(
       UserError: the conventions leave out every query.
     """
     query, database = codes.query, codes.database
-    num_devices = min(config.num_devices, jax.local_device_count())
     measured = (query, dataset.labels[split.query], database, dataset.labels[split.database])
-    counts = distance_counts(*measured, num_bits=num_bits, devices=pick_devices(num_devices, {}))
+    if counts is None:
+        counts = counts_of(config, dataset, split, codes, num_bits)
     with as_user_error():  # conventions that leave out every query
         found = metrics_of(counts, *measured, num_bits=num_bits, conventions=conventions)
     bits, query_labels = hamming.unpack(query, num_bits), dataset.labels[split.query]
@@ -236,6 +241,25 @@ def measure(
             image_format=image_format,
         )  # fmt: skip
     return result
+
+
+def counts_of(
+    config: ConfigDict, dataset: Dataset, split: Split, codes: Codes, num_bits: int
+) -> np.ndarray:
+    """`counts.distance_counts` of the split's queries, of which each process takes a part."""
+    query_labels = dataset.labels[split.query]
+    devices = pick_devices(min(config.num_devices, jax.local_device_count()), {})
+    levels = 2 if query_labels.ndim == 1 else 1 + int(query_labels.sum(axis=1).max())
+
+    def count(rows: np.ndarray) -> np.ndarray:
+        counts = distance_counts(
+            codes.query[rows], query_labels[rows], codes.database, dataset.labels[split.database],
+            num_bits=num_bits, devices=devices,
+        )  # fmt: skip
+        # These queries may have fewer labels each than all.
+        return np.pad(counts, ((0, 0), (0, 0), (0, levels - counts.shape[2])))
+
+    return hosts.shared_out(count, np.arange(len(codes.query)), unit=QUERY_BLOCK)
 
 
 def measure_floats(

@@ -15,12 +15,24 @@ import pytest  # noqa: E402
 from dsh_jax.compilation_cache import MOST_BYTES, machine, prune  # noqa: E402
 from dsh_jax.files import user_cache  # noqa: E402
 
+LONGEST = (
+    "test_hosts.py", "test_parallel.py", "test_cli.py", "test_unseen.py", "test_sweep.py",
+    "test_encoder_evaluation.py", "test_shttm.py", "test_search.py", "test_calls.py",
+    "test_resume.py", "test_config_fuzz.py", "test_configs.py", "test_notebooks.py",
+)  # fmt: skip
+"""Files that take a minute or so each."""
+
 CACHE = user_cache() / "compiled_by_tests"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     folder = CACHE / machine()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first, so that no process is left with one at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_sessionfinish(session):

@@ -50,7 +50,8 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"items_on_device": "yes"}, {"steps_per_call": 2},
+    "changes", [{"items_on_device": "yes"},
+                pytest.param({"steps_per_call": 2}, marks=pytest.mark.long),
                 {"items_on_device": "yes", "steps_per_call": 2}]
 )  # fmt: skip
 def test_the_training_is_the_same(trained, changes):

@@ -8,6 +8,7 @@ from commands import ROOT
 
 
 # `make first-hour` has the third one too, the researcher's, which takes twice as long as these two.
+@pytest.mark.long
 @pytest.mark.parametrize("story", ["engineer", "librarian"])
 def test_every_step_does_what_the_docs_say(story):
     done = subprocess.run(

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from configs import features, smoke
-from dsh_jax import hosts, joining
+from dsh_jax import evaluation, hamming, hosts, joining
 from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.data.batches import make_batch
 from dsh_jax.errors import UserError
@@ -286,6 +287,26 @@ def test_unequal_data_has_other_facts(monkeypatch, tmp_path):
             found.append(facts_of(patched, prepare(config, None), tmp_path))
     differing = {name for name in found[0] if found[0][name] != found[1][name]}
     assert "data set" in differing and not any(name.startswith("data.") for name in differing)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_counts_shared_out_are_those_of_all_queries(monkeypatch, several):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 230)
+    if several:  # no query of the first part has as many labels as one of the second
+        labels = np.eye(3, dtype=np.uint8)[labels]
+        labels[100] = 1
+    bits = rng.integers(0, 2, (230, 12))
+    split = SimpleNamespace(query=np.arange(130), database=np.arange(130, 230))
+    codes = SimpleNamespace(query=hamming.pack(bits[:130]), database=hamming.pack(bits[130:]))
+    arguments = smoke.get_config(), SimpleNamespace(labels=labels), split, codes, 12
+    whole = evaluation.counts_of(*arguments)
+
+    def in_two(rows_of, ids, unit):
+        return np.concatenate([rows_of(ids[:unit]), rows_of(ids[unit:])])
+
+    monkeypatch.setattr(hosts, "shared_out", in_two)
+    np.testing.assert_array_equal(evaluation.counts_of(*arguments), whole)
 
 
 def test_shares_make_up_the_batch():
