@@ -4,7 +4,7 @@
 
 BEFORE and AFTER are folders of workdirs, trained and evaluated by `train.py` and `eval.py` of the
 two versions with the same commands on one machine. Prints a line per workdir, and exits 1 if
-any differs. Only times may differ: `seconds` in metrics.jsonl.
+any differs. Only times may differ: `seconds` and `steps_per_second` in metrics.jsonl.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-TIMES = ("seconds",)
+TIMES = ("seconds", "steps_per_second")
 
 
 def metrics(workdir: Path) -> list[dict[str, Any]]:
