@@ -207,7 +207,7 @@ def test_every_improvement_learns_what_it_adds(path, tmp_path, on):
 
 
 def test_exposure_is_counted_by_tag(path, tmp_path):
-    config = made(path, "learned_uncertainty")
+    config = made(path, "learned_uncertainty", **{"loss.missing": 0.9})
     _, state, batch, after, _ = one_step(config, tmp_path)
     counts, tags = after.batch_stats["exposure"], batch["label"]
     np.testing.assert_allclose(counts["given"], tags.sum(axis=0))
@@ -237,6 +237,16 @@ def test_what_the_documents_fix_is_not_trained(path, tmp_path):
         wanted = tag_correlation.shares(experiment.dataset.multi_hot(ids), smoothing=5.0)
         np.testing.assert_array_equal(stats["shares"]["shares"], wanted)
     assert wanted.max() > 0.05
+
+
+def test_a_tag_begins_as_likely_as_it_is(path, tmp_path):
+    config = made(path, **{"loss.present": 0.8, "loss.missing": 0.2})
+    experiment, state, *_ = one_step(config, tmp_path)
+    tags = experiment.dataset.labels[experiment.split.labeled]
+    present, missing = 0.8 * (tags.sum(axis=0) + 0.5), 0.2 * ((1 - tags).sum(axis=0) + 0.5)
+    likely = jax.nn.sigmoid(state.params["tags"]["factors"]["bias"])
+    # What is least in the mean of the weighted loss.
+    np.testing.assert_allclose(likely, present / (present + missing), rtol=1e-5)
 
 
 def test_joint_topics_are_a_lower_bound_with_its_weights(path, tmp_path):

@@ -21,6 +21,7 @@ from dsh_jax.devices import AXIS, Batch
 from dsh_jax.errors import UserError
 from dsh_jax.fields import Number, Rules
 from dsh_jax.losses import Loss, slots
+from dsh_jax.methods.frequencies import log_frequencies
 from dsh_jax.methods.kinds import VECTORS
 from dsh_jax.methods.word_players import topic_model, two_rows
 from dsh_jax.networks.vectors import VectorDecoder, VectorEncoder
@@ -118,11 +119,9 @@ class Words:
 
     def statistics(self, dataset: Dataset, ids: np.ndarray) -> dict[str, jax.Array]:
         assert isinstance(dataset, WordDataset)
-        counts = np.asarray(dataset.counts[ids].sum(axis=0), float)
-        share = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+        counts = dataset.counts[ids]
         length = max(counts.sum() / len(ids), 1.0)
-        return {"unigram": jnp.asarray(np.log(share), jnp.float32),
-                "length": jnp.asarray(length, jnp.float32)}  # fmt: skip
+        return {"unigram": log_frequencies(counts), "length": jnp.asarray(length, jnp.float32)}
 
     def misfit(
         self, loss: Loss, decoded: jax.Array, batch: Batch, stats: Mapping[str, jax.Array]

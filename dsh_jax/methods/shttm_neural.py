@@ -48,6 +48,7 @@ from dsh_jax.methods.base import (
     advance,
     update,
 )
+from dsh_jax.methods.frequencies import with_tag_odds
 from dsh_jax.methods.players import Players
 from dsh_jax.methods.shttm_content import OF_VECTORS, Content, content_of
 from dsh_jax.methods.word_players import DOCUMENTS, TOPIC_FIELDS, with_untagged
@@ -130,14 +131,15 @@ class NeuralShttm:
         return self.players.init(key, {"network": self.tx}, owners, averaged)
 
     def prepare(self, state: State, dataset: Dataset, ids: np.ndarray) -> State:
-        """Sets what is fixed by the training documents: word frequencies and pairs of tags."""
+        """Sets what training documents tell: frequencies of words and tags, and pairs of tags."""
         stats = dict(state.batch_stats)
         if self.content.name in stats:
             stats[self.content.name] = self.content.statistics(dataset, ids)
         if "shares" in stats:
             shares = tag_correlation.shares(dataset.multi_hot(ids), smoothing=self.smoothing)
             stats["shares"] = {"shares": jnp.asarray(shares)}
-        return replace(state, batch_stats=stats)
+        state = replace(state, batch_stats=stats)
+        return with_tag_odds(state, dataset, ids, self.missing / self.present)
 
     def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """One update on documents with their tags, and on documents without.
