@@ -50,16 +50,17 @@ _NEURAL = ("nonlinear_encoder", "nonlinear_decoder", "binary_codes", "learned_un
            "correlated_tags", "joint_topics")  # fmt: skip
 
 
-# Where the search starts: small networks and few steps, which it may double.
-_SMALL = {"encoder.hidden": 128, "num_steps": 200}
-_VARIATIONAL = _SMALL | {"optimizer.network.learning_rate": 0.005, "loss.kl_steps": 100}
+# Where the search starts; all hidden layers are as wide, and no arm may take more steps.
+_TRAINED = {"encoder.hidden": 256, "num_steps": 400, "optimizer.network.learning_rate": 0.005}
+_VARIATIONAL = _TRAINED | {"loss.kl_steps": 100}
 
 
 def _neural(*on: str) -> dict[str, Any]:
     switches = {f"improvements.{name}": name in on for name in _NEURAL}
-    # A deep network wants smaller steps, and more of them.
-    rate, steps = (0.002, 400) if "nonlinear_encoder" in on else (0.05, 200)
-    return switches | _SMALL | {"optimizer.network.learning_rate": rate, "num_steps": steps}
+    own = {"loss.missing": 0.7, "encoder.word_dropout": 0.5, "correlation.weight": 0.1}
+    # A linear map wants larger steps.
+    rate = 0.005 if "nonlinear_encoder" in on else 0.02
+    return switches | _TRAINED | own | {"optimizer.network.learning_rate": rate}
 
 
 ARMS: Mapping[str, Mapping[str, Any]] = {

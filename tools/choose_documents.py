@@ -41,12 +41,10 @@ _TRAINING: dict[str, Axis] = {
     "num_steps": Ladder((100, 200, 400)),  # more would take too long; all arms are cut alike
 }  # fmt: skip
 _NEURAL: dict[str, Axis] = {
-    **_TRAINING, "loss.missing": Decades(),
+    **_TRAINING, "loss.missing": Ladder((0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9)),
     "encoder.word_dropout": Ladder((0.0, 0.1, 0.3, 0.5, 0.7, 0.8)),
 }  # fmt: skip
-_ENCODER: dict[str, Axis] = {
-    "encoder.hidden": Doubled(), "encoder.dropout": Ladder((0.0, 0.2, 0.5, 0.7, 0.8)),
-}  # fmt: skip
+_ENCODER: dict[str, Axis] = {"encoder.dropout": Ladder((0.0, 0.2, 0.5, 0.7, 0.8))}
 _RECALL: dict[str, Axis] = {
     "exposure.alpha": Decades((1,), 1.0), "exposure.beta": Decades((1,), 1.0),
 }  # fmt: skip
