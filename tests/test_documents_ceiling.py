@@ -19,8 +19,10 @@ def test_true_tags_as_codes_are_measured(tmp_path, monkeypatch, capsys):
     content = json.loads((tmp_path / "results/ceilings/documents_reuters.json").read_text())
     draw, mean = content["draws"][0], content["mean"]
     assert draw["C"] in documents_ceiling.STRENGTHS and 0.5 < draw["first_tag_right"] <= 1
+    assert draw["factor"] in documents_ceiling.FACTORS
+    assert mean["probabilities"]["map"] > mean["classifier"]["map"]  # they are graded
     printed = capsys.readouterr().out
-    for name in ("true_tags", "classifier_and_true_tags", "classifier"):
+    for name in ("true_tags", "classifier_and_true_tags", "classifier", "probabilities"):
         assert mean[name] == draw[name] and mean[name]["map"] <= mean["true_tags"]["map"] + 1e-9
         assert name in printed
 

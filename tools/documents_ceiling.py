@@ -2,12 +2,13 @@
 
     python -m tools.documents_ceiling reuters DIR
 
-Three rows, each precision@100 and mAP of the queries, a mean over draws: documents coded by their
+Four rows, each precision@100 and mAP of the queries, a mean over draws: documents coded by their
 true tags; queries coded by the tags that a linear support vector machine on tf-idf gives them, and
-the database by its true tags; both coded by the machine. A tag is a bit, so these codes are longer
-than 32 bits where there are more tags. The machine's C is chosen on validation documents, and it is
-trained on the training documents that methods train on. The result is
-`results/ceilings/documents_COLLECTION.json`.
+the database by its true tags; both coded by the machine; and both ranked by the cosine of the
+machine's probabilities, a float for each tag. A tag is a bit, so these codes are longer than 32
+bits where there are more tags. The machine's C, and the factor of its margins that gives
+probabilities, are chosen on validation documents, and it is trained on the training documents that
+methods train on. The result is `results/ceilings/documents_COLLECTION.json`.
 """
 
 import argparse
@@ -17,19 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from dsh_jax import hamming
 from dsh_jax.data.documents.dataset import WordDataset
 from dsh_jax.files import write_json
+from dsh_jax.retrieval.cosine import evaluate_cosine
 from dsh_jax.retrieval.counts import distance_counts
 from dsh_jax.retrieval.ranking import average_precision, precision_at
 from tools import processes
 
-STRENGTHS = (0.3, 1.0, 3.0)
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def measure(config: Any, draw: int) -> dict[str, Any]:
-    """The three rows on one draw, the chosen C, and how often the machine's first tag is true."""
+    """The rows on one draw, what was chosen, and how often the machine's first tag is true."""
     from dsh_jax.training.experiment import load_data
 
     config = config.copy_and_resolve_references()
@@ -55,6 +59,20 @@ def measure(config: Any, draw: int) -> dict[str, Any]:
         )  # fmt: skip
         found[name] = {"precision_at_100": float(precision_at(counts, 100).mean()),
                        "map": float(average_precision(counts).mean())}  # fmt: skip
+
+    def by_probabilities(factor: float, query: np.ndarray, database: np.ndarray) -> dict:
+        """Scores where items are ranked by the cosine of probabilities."""
+        scaled = factor * margins
+        likely = expit(scaled) if dataset.multi_label else softmax(scaled, axis=1)
+        scores = evaluate_cosine(
+            likely[query], dataset.labels[query],
+            lambda rows: likely[database[rows]], dataset.labels[database],
+        )  # fmt: skip
+        return {name: scores[name] for name in ("precision_at_100", "map")}
+
+    on_validation = {f: by_probabilities(f, held, split.labeled) for f in FACTORS}
+    found["factor"] = max(FACTORS, key=lambda f: on_validation[f]["precision_at_100"])
+    found["probabilities"] = by_probabilities(found["factor"], split.query, split.database)
     return found
 
 
