@@ -1,4 +1,7 @@
-"""How time and memory grow: `python -m benchmarks.growth --result results/speed/growth.json`.
+"""How time and memory grow with sizes.
+
+    python -m benchmarks.growth steps --result results/speed/growth_steps.json
+    python -m benchmarks.growth evaluation --result results/speed/growth_evaluation.json
 
 A joint step of DSH-GANs against batch size, code length, classes and width, and an evaluation
 against database size and queries. Each series changes one number of a base. Times are processor
@@ -26,6 +29,7 @@ from dsh_jax.files import write_json
 from dsh_jax.retrieval.metrics import evaluate
 from dsh_jax.training import workdir
 
+Series = dict[str, list[dict[str, float]]]
 STEPS = 5  # timed, after the one that compiles; the fewest seconds count
 BASE = {"batch size": 32, "bits": 48, "classes": 10, "width": 16}
 STEP_SERIES = {
@@ -89,25 +93,32 @@ def in_process(num_queries: int, num_database: int) -> dict[str, float]:
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
-def measure() -> dict[str, list[dict[str, float]]]:
-    """Series -> its points: `at`, `seconds` and, of an evaluation, `bytes`."""
+def measure_steps() -> Series:
+    """Series -> its points: `at` and `seconds`."""
+    series: Series = {}
     steps = [(name, at) for name, values in STEP_SERIES.items() for at in values]
-    series: dict[str, list[dict[str, float]]] = {}
     for name, at in tqdm(steps, unit="step"):
         seconds = step_seconds({**BASE, name: at})
         series.setdefault(f"step, {name}", []).append({"at": at, "seconds": seconds})
-    for name, sizes in EVALUATION_SERIES.items():
-        for queries, items in tqdm(sizes, unit="evaluation"):
-            point = {"at": items if name == "database items" else queries}
-            series.setdefault(f"evaluation, {name}", []).append(
-                point | in_process(queries, items)
-            )
     return series
 
 
-def figures(series: dict[str, list[dict[str, float]]]) -> dict[str, str]:
+def measure_evaluation() -> Series:
+    """Series -> its points: `at`, `seconds` and `bytes`."""
+    return {
+        f"evaluation, {name}": [
+            {"at": items if name == "database items" else queries, **in_process(queries, items)}
+            for queries, items in tqdm(sizes, unit="evaluation")
+        ]
+        for name, sizes in EVALUATION_SERIES.items()
+    }
+
+
+def figures(series: Series) -> dict[str, str]:
     """In words, each series relative to its first point."""
-    shown = {"base of the steps": ", ".join(f"{name} {at}" for name, at in BASE.items())}
+    shown = {}
+    if any(name.startswith("step") for name in series):
+        shown["base of the steps"] = ", ".join(f"{name} {at}" for name, at in BASE.items())
     for name, points in series.items():
         first = points[0]
         shown[f"{name}: processor time"] = ", ".join(
@@ -123,18 +134,19 @@ def figures(series: dict[str, list[dict[str, float]]]) -> dict[str, str]:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument("part", choices=["steps", "evaluation"], nargs="?", default="steps")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help="also write the figures to this JSON file")
     options = parser.parse_args()
     if options.one:
         print(json.dumps(evaluation(*map(int, options.one.split(",")))))
         return
-    series = measure()
+    series = measure_steps() if options.part == "steps" else measure_evaluation()
     for name, value in figures(series).items():
         print(f"{name:55} {value}")
     if options.result:
         run = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": "Growth", "figures": figures(series), "series": series, "run": run}
+        content = {"title": f"Growth ({options.part})", "figures": figures(series), "series": series, "run": run}
         write_json(options.result, content)
 
 

@@ -21,19 +21,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--root", type=Path, default=Path("."), help="the checkout")
     root = parser.parse_args(arguments).root
-    path = root / "results/speed/growth.json"
-    if not path.exists():
-        return 0
-    again = "run python -m benchmarks.growth --result again"
+    paths = [root / f"results/speed/growth_{part}.json" for part in ("steps", "evaluation")]
+    series: dict[str, Any] = {}
     try:
-        content = tables.read_json(path, again)
-        if not isinstance(content.get("series"), dict):
-            raise UserError(f"{path} has no series; {again}.")
+        for path in filter(Path.exists, paths):
+            again = f"run python -m benchmarks.growth --result {path} again"
+            content = tables.read_json(path, again)
+            if not isinstance(content.get("series"), dict):
+                raise UserError(f"{path} has no series; {again}.")
+            series |= content["series"]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    with replacing(root / "docs/growth.png") as beside:
-        beside.write_bytes(drawn(draw(content["series"]), "png"))
+    if series:
+        with replacing(root / "docs/growth.png") as beside:
+            beside.write_bytes(drawn(draw(series), "png"))
     return 0
 
 
@@ -55,7 +57,7 @@ def draw(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         if "bytes" in points[0]:
             right = axes.twinx()
             right.plot(at, [p["bytes"] / 2**20 for p in points], "s--", color="tab:orange")
-            right.set(ylabel="peak memory above inputs, MiB", ylim=(0, 1024))
+            right.set(ylabel="peak memory added, MiB", ylim=(0, 1024))
             right.spines[["top"]].set_visible(False)
         axes.legend(frameon=False)
     for axes in panels[len(series) :]:
