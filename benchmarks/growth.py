@@ -146,7 +146,8 @@ def main() -> None:
         print(f"{name:55} {value}")
     if options.result:
         run = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": f"Growth ({options.part})", "figures": figures(series), "series": series, "run": run}
+        title = f"Growth ({options.part})"
+        content = {"title": title, "figures": figures(series), "series": series, "run": run}
         write_json(options.result, content)
 
 
