@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +222,31 @@ def test_code_health_by_hand():
     assert health["code_entropy"] == pytest.approx(1.5)
     assert health["bit_correlation"] == pytest.approx(1 / np.sqrt(3))
     assert (health["distinct_codes"], health["collisions"], health["largest_bucket"]) == (3, 2, 2)
+
+
+@pytest.mark.parametrize("num_bits", [11, 70])
+def test_code_health_of_many_codes_is_found_in_parts(monkeypatch, num_bits):
+    codes = np.random.default_rng(0).integers(0, 2, (300, num_bits))
+    codes[:, 3:] &= codes[:, :1]  # some codes are frequent
+    whole = code_health(codes, num_bits=num_bits)
+    monkeypatch.setattr("dsh_jax.retrieval.health._BLOCK", 50)
+    assert code_health(codes, num_bits=num_bits) == whole
+    sizes = Counter(map(tuple, codes)).values()
+    shares = np.array([*sizes]) / 300
+    assert whole["code_entropy"] == pytest.approx(-(shares * np.log2(shares)).sum())
+    assert whole["collisions"] == sum(size for size in sizes if size > 1)
+    assert (whole["distinct_codes"], whole["largest_bucket"]) == (len(sizes), max(sizes))
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_many_items_are_counted_in_blocks(monkeypatch, multi):
+    query, labels, database, of_database = random_problem(0, n_database=95, multi=multi)
+    arguments = {"num_bits": 6, "kernel": "popcount"}
+    whole = distance_counts(query, labels, database, of_database, **arguments)
+    monkeypatch.setattr("dsh_jax.retrieval.popcount._ITEMS", 10)
+    blocks = distance_counts(query, labels, database, of_database, **arguments)
+    np.testing.assert_array_equal(blocks, whole)
+    assert whole.sum() == 5 * 95
 
 
 def test_conventions_in_words():

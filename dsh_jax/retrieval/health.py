@@ -1,6 +1,6 @@
 """How well a set of codes uses its bits, regardless of labels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,20 +40,42 @@ def code_health(codes: np.ndarray, *, num_bits: int) -> dict[str, Any]:
     pairs = np.triu(np.outer(deviation, deviation) > 0, 1)
     covariance = (both / len(packed) - np.outer(means, means))[pairs]
     correlations = np.abs(covariance / np.outer(deviation, deviation)[pairs])
-    whole = hamming.words(packed)
-    one_word = whole.shape[1] == 1  # then np.unique sorts numbers, which is faster than rows
-    _, sizes = np.unique(whole[:, 0] if one_word else whole, axis=0, return_counts=True)
+    buckets = _buckets(packed)
+    sizes = np.arange(len(buckets))
     return {
         "bit_means": means.tolist(),
         "bit_imbalance": float(np.abs(means - 0.5).mean()),
         "constant_bits": int(np.sum(deviation == 0)),
         "bit_correlation": float(correlations.mean()) if pairs.any() else 0.0,
         "bit_entropy": float(np.mean(_entropy(means) + _entropy(1 - means))),
-        "code_entropy": float(_entropy(sizes / len(packed)).sum()),
-        "distinct_codes": len(sizes),
-        "collisions": int(sizes[sizes > 1].sum()),
-        "largest_bucket": int(sizes.max()),
+        "code_entropy": float(buckets @ _entropy(sizes / len(packed))),
+        "distinct_codes": int(buckets.sum()),
+        "collisions": len(packed) - int(buckets[1]),
+        "largest_bucket": len(buckets) - 1,
     }
+
+
+def _buckets(packed: np.ndarray) -> np.ndarray:
+    """How many codes s items have, at place s, from 0 to the most that any has; int64."""
+    found = np.zeros(2, np.int64)
+    for some in _parts(packed):
+        words = hamming.words(some)
+        one_word = words.shape[1] == 1  # then np.unique sorts numbers, which is faster than rows
+        _, sizes = np.unique(words[:, 0] if one_word else words, axis=0, return_counts=True)
+        of_part = np.bincount(sizes)
+        found, of_part = (np.pad(x, (0, max(len(found), len(of_part)) - len(x)))
+                          for x in (found, of_part))  # fmt: skip
+        found = found + of_part
+    return found
+
+
+def _parts(packed: np.ndarray) -> Iterator[np.ndarray]:
+    """The codes; of many, those with the same first byte at a time, so that memory stays small."""
+    if len(packed) <= _BLOCK:
+        yield packed
+        return
+    for byte in np.unique(packed[:, 0]):
+        yield packed[packed[:, 0] == byte]
 
 
 def _ones_in_pairs(bits: np.ndarray) -> np.ndarray:

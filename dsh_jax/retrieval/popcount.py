@@ -6,6 +6,7 @@ user's cache folder.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numba.extending import intrinsic
 from dsh_jax import hamming
 from dsh_jax.retrieval.device_counts import slices
 
+_ITEMS = 2**20  # whose codes and labels are in memory as words at a time
 _BLOCK = 4096  # items whose codes and labels stay in the cache while all queries pass
 
 
@@ -29,16 +31,18 @@ def count(
 ) -> np.ndarray:
     """As `counts.distance_counts`, of packed codes and checked labels, on all cores."""
     queries = hamming.words(query), _label_words(query_labels)
-    items = [np.ascontiguousarray(array.T)
-             for array in (hamming.words(database), _label_words(database_labels))]  # fmt: skip
     counts = np.zeros((len(query), (num_bits + 1) * levels), np.int64)
 
-    def add(rows: slice) -> None:
-        _add(*(array[rows] for array in queries), *items, query_labels.ndim == 1, levels,
+    def add(rows: slice, codes: np.ndarray, labels: np.ndarray) -> None:
+        _add(*(array[rows] for array in queries), codes, labels, query_labels.ndim == 1, levels,
              counts[rows])  # fmt: skip
 
     with ThreadPoolExecutor(_num_cores()) as threads:
-        list(threads.map(add, slices(len(query), -(-len(query) // _num_cores()))))
+        for some in slices(len(database), _ITEMS):
+            codes = np.ascontiguousarray(hamming.words(database[some]).T)
+            labels = np.ascontiguousarray(_label_words(database_labels[some]).T)
+            parts = slices(len(query), -(-len(query) // _num_cores()))
+            list(threads.map(partial(add, codes=codes, labels=labels), parts))
     return counts.reshape(len(query), num_bits + 1, levels)
 
 
