@@ -104,7 +104,7 @@ def main(argv: Sequence[str]) -> None:
             "--workdir is missing; name a workdir written by train.py, or --encoder FILE, or "
             "--codes FILE."
         )
-    from dsh_jax.evaluation import report_path
+    from dsh_jax.measuring import report_path
     from dsh_jax.retrieval.conventions import parse
 
     try:

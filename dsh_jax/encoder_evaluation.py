@@ -18,9 +18,10 @@ from dsh_jax.data.splits.split import Split
 from dsh_jax.data.splits.unseen import of_seen_classes
 from dsh_jax.encoder import Encoder, load_encoder
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import HEADS, check_network_has, measure, trained_codes
+from dsh_jax.evaluation_codes import HEADS, check_network_has, trained_codes
 from dsh_jax.evaluation_config import move_data
 from dsh_jax.fitting import classes_misfit, inputs_misfit
+from dsh_jax.measuring import measure
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.training.automatic import settled
 from dsh_jax.training.experiment import FIELDS, check_data_fields, load_data

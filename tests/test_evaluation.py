@@ -13,7 +13,7 @@ import pytest
 from signatures import classify
 
 from configs import smoke
-from dsh_jax import evaluation, hamming
+from dsh_jax import evaluation_codes, hamming, measuring
 from dsh_jax.data.splits.split import save as save_split
 from dsh_jax.encoder_files import describe, save_description
 from dsh_jax.errors import UserError
@@ -113,13 +113,13 @@ def test_what_paired_statistics_need_is_in_every_result(made, baseline):
 @pytest.mark.parametrize("name", ["itq", "lsh"])
 def test_a_baseline_sees_what_training_may_see(made, monkeypatch, name):
     workdir, experiment, _ = made
-    fit, fitted = evaluation.FITS[name], []
+    fit, fitted = evaluation_codes.FITS[name], []
 
     def record(features, **options):
         fitted.append((features, options))
         return fit(features, **options)
 
-    monkeypatch.setitem(evaluation.FITS, name, record)
+    monkeypatch.setitem(evaluation_codes.FITS, name, record)
     result = measure(workdir, baseline=name)
     ((features, options),) = fitted
     split, images = experiment.split, experiment.dataset.images
@@ -161,19 +161,20 @@ def test_the_conventions_asked_for_measure(made):
 
 def test_the_report_is_made_from_the_counts_of_the_evaluation(made, monkeypatch):
     workdir, experiment, _ = made
-    count, counted, reported = evaluation.distance_counts, [], {}
+    count, counted, reported = measuring.distance_counts, [], {}
 
     def record(*arguments, **options):
         assert options["devices"] == experiment.devices
         counted.append(count(*arguments, **options))
         return counted[-1]
 
-    monkeypatch.setattr(evaluation, "distance_counts", record)
+    monkeypatch.setattr(measuring, "distance_counts", record)
     monkeypatch.setattr(
         page, "write_report", lambda folder, **rest: reported.update(rest, folder=folder)
     )
     result = measure(workdir, baseline="lsh", report=True)
-    assert len(counted) == 1 and reported["counts"] is counted[0]
+    assert len(counted) == 1
+    np.testing.assert_array_equal(reported["counts"], counted[0])
     assert reported["result"] == result and reported["folder"] == workdir / "report_lsh"
     saved = np.load(workdir / "codes_lsh.npz")
     assert reported["codes"].keys() == set(saved)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from absl import flags
 
-from dsh_jax import cli, evaluation
+from dsh_jax import cli, evaluation_codes
 from dsh_jax.baselines import BASELINES, OF_NETWORK
 from dsh_jax.errors import UserError, reason
 from dsh_jax.overrides import config_overrides
@@ -91,7 +91,7 @@ def test_overrides_are_recorded_as_they_are_read():
 
 
 def test_every_baseline_has_a_name():
-    assert set(BASELINES) == {*evaluation.FITS, "cosine", *OF_NETWORK}
+    assert set(BASELINES) == {*evaluation_codes.FITS, "cosine", *OF_NETWORK}
 
 
 @pytest.mark.parametrize(

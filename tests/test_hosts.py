@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from configs import features, smoke
-from dsh_jax import evaluation, hamming, hosts, joining
+from dsh_jax import hamming, hosts, joining, measuring
 from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.data.batches import make_batch
 from dsh_jax.errors import UserError
@@ -300,13 +300,13 @@ def test_counts_shared_out_are_those_of_all_queries(monkeypatch, several):
     split = SimpleNamespace(query=np.arange(130), database=np.arange(130, 230))
     codes = SimpleNamespace(query=hamming.pack(bits[:130]), database=hamming.pack(bits[130:]))
     arguments = smoke.get_config(), SimpleNamespace(labels=labels), split, codes, 12
-    whole = evaluation.counts_of(*arguments)
+    whole = measuring.counts_of(*arguments)
 
     def in_two(rows_of, ids, unit):
         return np.concatenate([rows_of(ids[:unit]), rows_of(ids[unit:])])
 
     monkeypatch.setattr(hosts, "shared_out", in_two)
-    np.testing.assert_array_equal(evaluation.counts_of(*arguments), whole)
+    np.testing.assert_array_equal(measuring.counts_of(*arguments), whole)
 
 
 def test_shares_make_up_the_batch():

@@ -16,7 +16,8 @@ from dsh_jax.data import known_items
 from dsh_jax.data.splits.split import load as load_split
 from dsh_jax.encoder import load_encoder
 from dsh_jax.errors import UserError
-from dsh_jax.evaluation import codes_path, evaluate_workdir
+from dsh_jax.evaluation import evaluate_workdir
+from dsh_jax.measuring import codes_path
 from dsh_jax.training import loop, resuming
 from tests import corpus
 from tests.image_files import decodings_from_now

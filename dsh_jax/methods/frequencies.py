@@ -41,9 +41,9 @@ def with_tag_odds(state: State, dataset: Dataset, ids: np.ndarray, missing: floa
     tags = tags[tags.any(axis=1)]
     share = (tags.sum(axis=0) + 0.5) / (len(tags) + 1)  # as if each stood half a time more
     odds = jnp.asarray(np.log(share / (1 - share) / missing), jnp.float32)
-    tags = dict(state.params["tags"])
-    tags["factors"] = {**tags["factors"], "bias": odds}
-    return replace(state, params={**state.params, "tags": tags})
+    decoder = state.params["tags"]
+    decoder = {**decoder, "factors": {**decoder["factors"], "bias": odds}}
+    return replace(state, params={**state.params, "tags": decoder})
 
 
 def with_frequencies(
