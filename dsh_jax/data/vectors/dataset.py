@@ -128,7 +128,7 @@ def load_vectors(
     digests = [hashlib.sha256(x.tobytes()).hexdigest() for x in (labels, fields["is_test"])]
     made_of = [version, fields["class_names"], fields["names"], labels.shape, *digests]
     kept, storage = _choose(vectors, memory_limit_gb)
-    notes = [f"warning     {zeros:,} vectors are zero, and have no direction"] * bool(zeros)
+    notes = [f"warning     vectors that are zero, and have no direction: {zeros:,}"] * bool(zeros)
     return VectorDataset(
         name=root.stem, collection=collection, vectors=kept, normalise=normalise, storage=storage,
         version=hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16],
@@ -188,8 +188,8 @@ def check_numbers(vectors: Rows, name: str) -> tuple[str, int]:
         rows = np.concatenate(bad)
         few = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
         raise UserError(
-            f"{len(rows):,} vectors of {name} hold NaN, infinity or numbers beyond float32 (rows "
-            f"{few}, from 0); leave them out or compute them again."
+            f"{name} has NaN, infinity or numbers beyond float32 in {len(rows):,} of its vectors "
+            f"(from 0: {few}); leave them out or compute them again."
         )
     return digest.hexdigest(), zeros
 
