@@ -173,7 +173,7 @@ def test_names_of_fewer_classes_than_labels():
 def test_what_is_refused(tmp_path):
     bad = VECTORS.copy()
     bad[[1, 4], 2] = np.nan, np.inf
-    assert "2 vectors of" in (found := refused(write(tmp_path / "nan", vectors=bad)))
+    assert "in 2 of its vectors" in (found := refused(write(tmp_path / "nan", vectors=bad)))
     assert "(rows 1, 4, from 0)" in found
     huge = VECTORS.astype(np.float64)
     huge[2] = 1e300

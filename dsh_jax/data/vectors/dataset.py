@@ -189,7 +189,7 @@ def check_numbers(vectors: Rows, name: str) -> tuple[str, int]:
         few = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
         raise UserError(
             f"{name} has NaN, infinity or numbers beyond float32 in {len(rows):,} of its vectors "
-            f"(from 0: {few}); leave them out or compute them again."
+            f"(rows {few}, from 0); leave them out or compute them again."
         )
     return digest.hexdigest(), zeros
 
