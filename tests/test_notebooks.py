@@ -46,6 +46,7 @@ def text(notebook):
     )
 
 
+@pytest.mark.long
 @notebooks
 def test_a_notebook_runs(path):
     before = listing(), path.read_bytes()

@@ -47,6 +47,7 @@ def here(command, place):
     return words
 
 
+@pytest.mark.long
 def test_the_page_is_followed_word_by_word(place):
     assert [command[0] for command in COMMANDS] == [
         "train.py", "train.py", "eval.py", "search.py", "search.py"
