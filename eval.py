@@ -177,12 +177,15 @@ def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | 
     if _REPORT.value and not _OUTPUT.value:
         raise UserError("--report needs a folder here; add --output DIR.")
     from dsh_jax.encoder_evaluation import evaluate_encoder
+    from dsh_jax.overrides import config_overrides
+    from dsh_jax.training import workdir
 
+    run = workdir.describe_run(workdir.command_line(), config_overrides(sys.argv[1:]))
     folder = Path(_OUTPUT.value) if _OUTPUT.value else None
     result = evaluate_encoder(
         Path(_ENCODER.value).expanduser(), _CONFIG.value, data_dir=_DATA_DIR.value,
         baseline=_BASELINE.value, conventions=conventions, folder=folder, report=_REPORT.value,
-        image_format=_FORMAT.value, metrics=_METRICS.value,
+        image_format=_FORMAT.value, metrics=_METRICS.value, run=run,
     )  # fmt: skip
     return result, folder
 

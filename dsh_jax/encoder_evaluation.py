@@ -1,6 +1,6 @@
 """Evaluates an encoder file on the split that a config describes, without a workdir."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def evaluate_encoder(
     report: bool = False,
     image_format: str = "png",
     metrics: Sequence[str] | None = None,
+    run: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Encodes queries and database with an encoder file, and computes metrics.
 
@@ -54,12 +55,13 @@ def evaluate_encoder(
       report: also write a page with pictures into the folder.
       image_format: of the pictures' files, "png", "pdf" or "svg".
       metrics: of your own, each as "module:function"; None for the config's.
+      run: command, machine and versions of this evaluation, as `workdir.describe_run` gives them.
 
     Returns:
       A result, as `evaluate_workdir` returns it, as far as the file knows: without `checkpoint`,
       `step` and `train_seconds`, with an empty `run`, and with `seed` None where the file does not
-      say what it was trained on. `encoder`: the fingerprint; `trained_on_this_split`: True, or None
-      where the file does not say.
+      say what it was trained on. `measured_by`: the argument `run`. `encoder`: the fingerprint;
+      `trained_on_this_split`: True, or None where the file does not say.
 
     Raises:
       UserError: a file or a config that is missing, damaged or invalid; data that does not fit the
@@ -94,7 +96,8 @@ def evaluate_encoder(
         "codes": baseline or encoder.codes,
         "encoder": encoder.fingerprint,
         "trained_on_this_split": True if encoder.origin else None,
-        "run": {},
+        "run": {},  # the file does not say how it was trained
+        **({} if run is None else {"measured_by": dict(run)}),
     }
     if baseline in HEADS:
         encoder = HEADS[baseline](encoder, dataset, split)

@@ -243,6 +243,9 @@ def test_the_command(trained, tmp_path):
     )  # fmt: skip
     found = json.loads(result.read_text())
     assert found == json.loads((output / "eval.json").read_text())
+    assert found["run"] == {}  # of the training, which the file does not tell
+    measured_by = found["measured_by"]
+    assert measured_by["overrides"] == overrides and f"--encoder={path}" in measured_by["command"]
     expected = evaluate_workdir(workdir)
     assert found["map"] == pytest.approx(expected["map"], abs=1e-3)
     assert f"{found['map']:.4f}" in stdout and "trained_on_this_split      yes" in stdout

@@ -78,6 +78,16 @@ def test_one_row_says_everything(place):
     assert text.endswith(f" |\n\n{END}\n\nThe end.\n")
 
 
+def test_an_encoder_file_has_the_row_of_its_config_and_a_gap_for_its_training(place):
+    call, page = place
+    command = "python eval.py --encoder e --config configs/a.py --baseline features_itq"
+    measured_by = {"command": command, "overrides": ["--config.data.data_dir=d"]}
+    of_file = result(codes="features_itq", encoder="f0", measured_by=measured_by)
+    assert call(run=of_file) == 0
+    ((row,),) = cells(page).values()
+    assert row[:3] == ["ITQ on its features", "a", "16"] and row[8:10] == ["-", "-"]
+
+
 def test_seeds_are_averaged(place):
     call, page = place
     # 0.2, 0.3, 0.7: mean 0.4, deviations -0.2, -0.1, 0.3: variance (0.04 + 0.01 + 0.09) / 2 = 0.07.

@@ -78,11 +78,16 @@ class Result:
         return "the same vectors" if self.content.get("kind") == "vectors" else "raw pixels"
 
     @property
+    def run(self) -> Mapping[str, Any]:
+        """How it was trained; of an encoder file, which does not say that, how it was measured."""
+        return self.content["run"] or self.content.get("measured_by", {})
+
+    @property
     def changes(self) -> list[str]:
         """What makes this another configuration than the config file's own; none of a baseline."""
         fields = (
             text.removeprefix("--config.").partition("=")
-            for text in self.content["run"].get("overrides", [])
+            for text in self.run.get("overrides", [])
         )
         # The kind of codes says which triplets they are from, except for others of its network.
         others = self.content["codes"] in OF_NETWORK
@@ -94,7 +99,7 @@ class Result:
     @property
     def config_file(self) -> str:
         """The config file's name and its argument; empty for a baseline."""
-        name = config_name(self.content["run"])
+        name = config_name(self.run)
         return _RENAMED.get(name, name)
 
     @property
@@ -142,7 +147,7 @@ def read(path: Path) -> Result:
         value = content.get(field) if isinstance(content, dict) else None
         if not isinstance(value, (int, float) if kind is float else kind):
             raise UserError(f"{path} has no {field}, or not of type {kind.__name__}; {again}.")
-    if content["codes"] not in BASELINES:
+    if content["codes"] not in BASELINES and not (content["run"] == {} and "encoder" in content):
         missing = {"command", "overrides", "hardware"} - content["run"].keys()
         if missing or "train_seconds" not in content:
             raise UserError(f"{path} does not say how it was trained; {again}.")
