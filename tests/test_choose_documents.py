@@ -178,3 +178,12 @@ def test_the_configs_have_what_was_chosen(collection, config, arm):
     chosen = documents_arms.get_config(f"{collection}-{arm}")
     shown = cli.read_config(f"configs/{config}_{collection}_32bit.py")
     assert shown.to_dict() == chosen.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("config", "arm"),
+    [("shttm_neural", "all"), ("nash_supervised", "nash_supervised"),
+     ("vdsh_supervised", "vdsh_supervised")],
+)  # fmt: skip
+def test_so_have_those_of_networks_on_reuters(config, arm):
+    test_the_configs_have_what_was_chosen("reuters", config, arm)
