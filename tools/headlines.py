@@ -22,7 +22,9 @@ _IMAGE_CODES = ("network", "features_itq", "graded", ":gan+consistency", ":gan_r
 _DOCUMENT_CODES = (":all", "shttm_neural", ":rotated", "shttm_rotated", ":rotated_learned",
                    ":vdsh_supervised", ":nash_supervised", ":vdsh", ":nash", "itq")  # fmt: skip
 # Arm of documents -> the configs that have its settings, one for each collection.
-_CONFIGS = {"rotated": "shttm", "published": "shttm_published"}
+_CONFIGS = {"rotated": "shttm", "published": "shttm_published", "all": "shttm_neural",
+            "nash_supervised": "nash_supervised",
+            "vdsh_supervised": "vdsh_supervised"}  # fmt: skip
 _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
     ("cifar10", 48, None, _IMAGE_CODES),
     # The other rows with 200 labels are of version 0.2, on one split.
