@@ -134,7 +134,8 @@ def test_a_dry_run_counts_and_a_mistake_ends_with_exit_code_2(tmp_path):
     vectors[[3, 70]] = np.nan
     np.save(tmp_path / "data/vectors.npy", vectors)
     code, stderr = run_forked(tmp_path, "train.py", *flags)
-    assert "in 2 of its vectors" in (found := only_sentence(code, stderr)) and "(rows 3, 70," in found
+    found = only_sentence(code, stderr)
+    assert "in 2 of its vectors" in found and "(rows 3, 70," in found
     assert not (tmp_path / "run").exists()
     np.save(tmp_path / "data/vectors.npy", np.nan_to_num(vectors))
     config = SMALL.copy_and_resolve_references()
