@@ -302,9 +302,9 @@ def test_the_readme_has_the_plainest_config_of_each_method(place):
         [digits, "network alone, real triplets", "a", "16", "0.500"],
         [digits, "network alone, real triplets", "b", "16", "0.500"],
         [digits, "ITQ on raw pixels", "-", "16", "0.500"],
-        [reuters, "neural + all improvements", "documents_arms:reuters-all", "32", "0.600"],
+        [reuters, "neural + all improvements", "shttm_neural_reuters_32bit", "32", "0.600"],
         [reuters, "neural SHTTM", "n", "32", "0.700"],
-        [reuters, "NASH, supervised", "documents_arms:reuters-nash_supervised", "32", "0.600"],
+        [reuters, "NASH, supervised", "nash_supervised_reuters_32bit", "32", "0.600"],
         [reuters, "ITQ on tf-idf", "-", "32", "0.500"],
     ]
 
