@@ -16,8 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dsh_jax.files import write_json
-from dsh_jax.training import workdir
+from benchmarks.results import write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -75,11 +74,8 @@ def main() -> None:
     figures = {name: f"{statistics.median(all_of):.1f} s" for name, all_of in seconds.items()}
     for name, figure in figures.items():
         print(f"{name:12}{figure}")
-    if args.result:
-        title = f"From the command to the first step ({Path(args.config).stem})"
-        about = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": title, "figures": figures, "all_seconds": seconds, "run": about}
-        write_json(args.result, content)
+    title = f"From the command to the first step ({Path(args.config).stem})"
+    write_result(args.result, title, figures, all_seconds=seconds)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,9 @@ from tqdm import tqdm
 
 from benchmarks.evaluate import problem
 from benchmarks.held import arrays_of, our_step
+from benchmarks.results import write_result
 from configs import cifar10_48bit_cpu
-from dsh_jax.files import write_json
 from dsh_jax.retrieval.metrics import evaluate
-from dsh_jax.training import workdir
 
 Series = dict[str, list[dict[str, float]]]
 STEPS = 5  # timed, after the one that compiles; the fewest seconds count
@@ -142,13 +141,10 @@ def main() -> None:
         print(json.dumps(evaluation(*map(int, options.one.split(",")))))
         return
     series = measure_steps() if options.part == "steps" else measure_evaluation()
-    for name, value in figures(series).items():
+    shown = figures(series)
+    for name, value in shown.items():
         print(f"{name:55} {value}")
-    if options.result:
-        run = workdir.describe_run(workdir.command_line(), [])
-        title = f"Growth ({options.part})"
-        content = {"title": title, "figures": figures(series), "series": series, "run": run}
-        write_json(options.result, content)
+    write_result(options.result, f"Growth ({options.part})", shown, series=series)
 
 
 if __name__ == "__main__":

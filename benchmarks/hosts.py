@@ -23,11 +23,10 @@ from typing import IO, Any
 
 import jax
 
+from benchmarks.results import write_result
 from dsh_jax import cli
 from dsh_jax.devices import compile_step, replicate
-from dsh_jax.files import write_json
 from dsh_jax.joining import Place, free_address, joined
-from dsh_jax.training import workdir
 from dsh_jax.training.experiment import prepare
 from dsh_jax.training.trainer import stage_batches
 
@@ -153,11 +152,8 @@ def main() -> None:
     figures = figures_of(times)
     for name, said in figures.items():
         print(f"{name:32}{said}")
-    if arguments.result:
-        title = f"A step shared out ({Path(arguments.config).stem}, last stage)"
-        about = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": title, "figures": figures, "all_seconds": times, "run": about}
-        write_json(arguments.result, content)
+    title = f"A step shared out ({Path(arguments.config).stem}, last stage)"
+    write_result(arguments.result, title, figures, all_seconds=times)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dsh_jax.files import replacing, write_json
 from dsh_jax.metrics import Metric
 from dsh_jax.retrieval.conventions import Conventions
 from dsh_jax.retrieval.cosine import evaluate_cosine
-from dsh_jax.retrieval.counts import QUERY_BLOCK, distance_counts
+from dsh_jax.retrieval.counts import QUERY_BLOCK, distance_counts, levels_of
 from dsh_jax.retrieval.health import code_health, problems
 from dsh_jax.retrieval.metrics import metrics_of
 
@@ -109,15 +109,13 @@ def counts_of(
     """`counts.distance_counts` of the split's queries, of which each process takes a part."""
     query_labels = dataset.labels[split.query]
     devices = pick_devices(min(config.num_devices, jax.local_device_count()), {})
-    levels = 2 if query_labels.ndim == 1 else 1 + int(query_labels.sum(axis=1).max())
+    levels = levels_of(query_labels)  # of all queries: those of a part may have fewer labels each
 
     def count(rows: np.ndarray) -> np.ndarray:
-        counts = distance_counts(
+        return distance_counts(
             codes.query[rows], query_labels[rows], codes.database, dataset.labels[split.database],
-            num_bits=num_bits, devices=devices,
+            num_bits=num_bits, devices=devices, levels=levels,
         )  # fmt: skip
-        # These queries may have fewer labels each than all.
-        return np.pad(counts, ((0, 0), (0, 0), (0, levels - counts.shape[2])))
 
     return hosts.shared_out(count, np.arange(len(codes.query)), unit=QUERY_BLOCK)
 

@@ -29,8 +29,11 @@ def test_fields_with_absurd_values(case, share, tmp_path):
     config = config_of(case, tmp_path)
     prepare(config, tmp_path / "run")
     tried, wrong, accepted = fuzz.check(config, tmp_path / "run", share, random.Random(0))
-    assert wrong == [] and len(accepted) < tried / 2 and (accepted or share < 1)
-    assert tried > 0.8 * share * 15 * len(fields.names(config))
+    assert wrong == [] and len(accepted) < tried / 2
+    if share == 1:
+        assert tried > 15 * len(fields.names(config)) and accepted
+    else:  # drawn by chance
+        assert tried > 0.8 * share * 15 * len(fields.names(config))
     assert not (tmp_path / "run").exists()
 
 

@@ -28,6 +28,7 @@ def distance_counts(
     *,
     num_bits: int,
     devices: Devices | None = None,
+    levels: int | None = None,
     kernel: Literal["auto", "devices", "popcount"] = "auto",
     query_block: int = QUERY_BLOCK,
     database_block: int = DATABASE_BLOCK,
@@ -42,6 +43,7 @@ def distance_counts(
       database_labels: as the queries', `[n_database, ...]`.
       num_bits: bits of a code.
       devices: where to count; None for all local devices.
+      levels: of the counts, at least those of these queries; None is `levels_of` them.
       kernel: "devices" counts on them by JAX, "popcount" on all cores of the CPU by Numba. "auto"
         takes the latter where the devices are CPUs, the problem is large, and Numba is installed.
         The counts are the same.
@@ -64,7 +66,7 @@ def distance_counts(
     check_labels(query_labels, database_labels, len(query), len(database))
     if query_block < 1 or database_block < 1:
         raise ValueError(f"blocks must be at least 1, got {query_block} and {database_block}")
-    levels = 2 if query_labels.ndim == 1 else 1 + int(query_labels.sum(axis=1).max())
+    levels = levels_of(query_labels) if levels is None else levels
 
     devices = jax.local_devices() if devices is None else devices
     arrays = query, query_labels, database, database_labels
@@ -80,6 +82,11 @@ def distance_counts(
         *arrays, num_bits=num_bits, levels=levels, devices=devices, query_block=query_block,
         database_block=database_block,
     )  # fmt: skip
+
+
+def levels_of(query_labels: np.ndarray) -> int:
+    """Numbers of shared labels that are told apart: 2 for class ids, `[n]`; see the counts."""
+    return 2 if query_labels.ndim == 1 else 1 + int(query_labels.sum(axis=1).max())
 
 
 @cache
