@@ -20,9 +20,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from dsh_jax.files import write_json
+from benchmarks.results import write_result
 from dsh_jax.networks.backbones import BACKBONES
-from dsh_jax.training.workdir import command_line, describe_run
 
 Seconds = tuple[float, float]
 """Of one batch: on the clock, and of the processor."""
@@ -116,10 +115,7 @@ def main() -> None:
         figures[about] = f"{figure}; ours is {ratios[0]:.2f} x and {ratios[1]:.2f} x that"
     for name, figure in figures.items():
         print(f"{name}: {figure}")
-    if options.result is not None:
-        run_of = describe_run(command_line(), [])
-        title = "A frozen backbone beside PyTorch"
-        write_json(options.result, {"title": title, "figures": figures, "run": run_of})
+    write_result(options.result, "A frozen backbone beside PyTorch", figures)
 
 
 if __name__ == "__main__":

@@ -7,19 +7,17 @@ textbook form is a NumPy loop that keeps L = H H^T - q S, timed on the first ent
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dsh_jax.files import write_json
+from benchmarks.results import write_result
 from dsh_jax.methods.cnnh_codes import (
     initial_codes,
     learn_codes,
     sweep_order,
 )
 from dsh_jax.methods.similarity import similarity_from_labels
-from dsh_jax.training import workdir
 
 NUM_LABELS = 21
 
@@ -119,10 +117,7 @@ def main() -> None:
         }  # fmt: skip
     for name, value in shown.items():
         print(f"{name}\n    {value}")
-    if options.result:
-        run = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": "CNNH's target codes", "figures": shown, "run": run}
-        write_json(Path(options.result), content)
+    write_result(options.result, "CNNH's target codes", shown)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,11 @@ import jax
 import numpy as np
 
 from benchmarks.encode_images import untrained
+from benchmarks.results import write_result
 from configs import shttm_neural_reuters_32bit, shttm_reuters_32bit
 from dsh_jax import hamming
 from dsh_jax.devices import compile_encode, pick_devices, replicate
-from dsh_jax.files import write_json
 from dsh_jax.forward import packed_bits, run_dataset
-from dsh_jax.training import workdir
 from dsh_jax.training.experiment import prepare
 
 
@@ -78,10 +77,7 @@ def main() -> None:
     width = max(map(len, figures))
     for label, text in figures.items():
         print(f"{label:{width}}  {text}")
-    if options.result:
-        run = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": "Encoding documents", "figures": figures, "run": run}
-        write_json(options.result, content)
+    write_result(options.result, "Encoding documents", figures)
 
 
 if __name__ == "__main__":

@@ -25,17 +25,16 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from benchmarks.results import write_result
 from configs import cifar10_48bit_cpu
 from dsh_jax.data.signature import ImageInputs, Signature
 from dsh_jax.devices import compile_encode, pick_devices, replicate, shard
 from dsh_jax.encoder import Encoder
 from dsh_jax.encoder_files import describe
-from dsh_jax.files import write_json
 from dsh_jax.search.building import encode_with, fill
 from dsh_jax.search.index import create_index, open_index
 from dsh_jax.search.manifest import Manifest
 from dsh_jax.search.sources import Source, of_images
-from dsh_jax.training import workdir
 
 SIGNATURE = Signature(ImageInputs(32, 32, 3), "single", tuple(map(str, range(10))))
 ONE_IMAGE = """
@@ -165,10 +164,7 @@ def main() -> None:
     width = max(map(len, figures))
     for label, text in figures.items():
         print(f"{label:{width}}  {text}")
-    if options.result:
-        run = workdir.describe_run(workdir.command_line(), [])
-        run |= {"note": options.note} if options.note else {}
-        write_json(options.result, {"title": "Encoding images", "figures": figures, "run": run})
+    write_result(options.result, "Encoding images", figures, note=options.note)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ from typing import Any
 import faiss
 import numpy as np
 
+from benchmarks.results import write_result
 from dsh_jax import hamming
-from dsh_jax.files import write_json
 from dsh_jax.retrieval import evaluate
 from dsh_jax.retrieval.counts import distance_counts
-from dsh_jax.training.workdir import command_line, describe_run
 
 NUM_CLASSES = 10
 Problem = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -119,9 +118,7 @@ def main() -> None:
     figures |= compare_speed(1000, 59_000, 48)
     for name, value in figures.items():
         print(f"{name:60} {value}")
-    if options.result:
-        run = describe_run(command_line(), [])
-        write_json(options.result, {"title": "Evaluation", "figures": figures, "run": run})
+    write_result(options.result, "Evaluation", figures)
 
 
 if __name__ == "__main__":

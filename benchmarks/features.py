@@ -22,11 +22,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks.results import write_result
 from benchmarks.streaming import peak_memory
 from configs import features
 from dsh_jax.devices import Batch, compile_step, replicate
-from dsh_jax.files import write_json
-from dsh_jax.training import workdir
 from dsh_jax.training.experiment import prepare
 from dsh_jax.training.trainer import stage_batches
 
@@ -140,10 +139,7 @@ def main() -> None:
         shown = compare(options.vectors, options.width, Path(folder), options.rounds)
     for name, value in shown.items():
         print(f"{name}\n    {value}")
-    if options.result:
-        run = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": "Vectors from a file", "figures": shown, "run": run}
-        write_json(Path(options.result), content)
+    write_result(options.result, "Vectors from a file", shown)
 
 
 if __name__ == "__main__":

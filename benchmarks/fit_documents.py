@@ -22,18 +22,17 @@ from scipy.special import digamma
 from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.linear_model import ridge_regression
 
+from benchmarks.results import write_result
 from configs import shttm_newsgroups_32bit, shttm_reuters_32bit
 from dsh_jax import hamming
 from dsh_jax.data.documents import lda
 from dsh_jax.data.documents.dataset import TextDataset
 from dsh_jax.data.documents.topics import learn_topics
-from dsh_jax.files import write_json
 from dsh_jax.methods import shttm
 from dsh_jax.methods.shttm_codes import learn_codes
 from dsh_jax.retrieval.counts import distance_counts, without_self
 from dsh_jax.retrieval.ranking import average_precision, precision_at
 from dsh_jax.rng import stream_rng
-from dsh_jax.training import workdir
 from dsh_jax.training.experiment import Experiment, prepare
 
 CONFIGS = {"newsgroups": shttm_newsgroups_32bit, "reuters": shttm_reuters_32bit}
@@ -170,10 +169,7 @@ def main() -> None:
     figures = summary("{}, {:,} documents, {} bits".format(*about), rows)
     for label, text in figures.items():
         print(f"{label}: {text}")
-    if options.result:
-        run = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": f"Fitting SHTTM, {options.corpus}", "figures": figures, "run": run}
-        write_json(options.result, content)
+    write_result(options.result, f"Fitting SHTTM, {options.corpus}", figures)
 
 
 def summary(name: str, rows: list[dict[str, Any]]) -> dict[str, str]:

@@ -17,10 +17,9 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from benchmarks.results import write_result
 from configs import cnnh_plus_cifar10, image_files
 from dsh_jax.evaluation import evaluate_workdir
-from dsh_jax.files import write_json
-from dsh_jax.training import workdir
 from dsh_jax.training.loop import train
 
 
@@ -77,10 +76,7 @@ def main() -> None:
     }
     for name, value in shown.items():
         print(f"{name}\n    {value}")
-    if options.result:
-        run = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": "A folder of JPEGs", "figures": shown, "run": run}
-        write_json(options.result, content)
+    write_result(options.result, "A folder of JPEGs", shown)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dsh_jax.training.workdir import command_line, describe_run
 
 
 def write_result(
-    path: Path | str | None, title: str, figures: Mapping[str, str], **more: Any
+    path: Path | str | None, title: str, figures: Mapping[str, Any], *, note: str = "", **more: Any
 ) -> None:
     """Writes figures with the command, the machine, the versions and the commit.
 
@@ -17,8 +17,9 @@ def write_result(
       path: of the file; none or empty to write nothing.
       title: of the table.
       figures: what was measured -> its figure.
+      note: about the run, if there is anything to say.
       more: other content, by its name in the file.
     """
     if path:
-        run = describe_run(command_line(), [])
+        run = describe_run(command_line(), []) | ({"note": note} if note else {})
         write_json(Path(path), {"title": title, "figures": figures, **more, "run": run})

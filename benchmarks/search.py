@@ -25,13 +25,12 @@ from typing import Any
 import faiss
 import numpy as np
 
+from benchmarks.results import write_result
 from dsh_jax import hamming
-from dsh_jax.files import write_json
 from dsh_jax.search import kinds
 from dsh_jax.search.index import Index, create_index, open_index
 from dsh_jax.search.items import Item
 from dsh_jax.search.manifest import Manifest
-from dsh_jax.training.workdir import command_line, describe_run
 
 BITS = 64
 FLIPPED = 0.05  # share of the bits of a code that differ from its centre's
@@ -204,10 +203,8 @@ def main() -> None:
     figures["peak memory, with the codes and FAISS' own index"] = f"{peak:.2f} GiB"
     for name, value in figures.items():
         print(f"{name:60} {value}")
-    if options.result:
-        run = describe_run(command_line(), []) | ({"note": options.note} if options.note else {})
-        title = f"Search among {options.items:,} codes"
-        write_json(options.result, {"title": title, "figures": figures, "run": run})
+    title = f"Search among {options.items:,} codes"
+    write_result(options.result, title, figures, note=options.note)
 
 
 def _size(folder: Path) -> int:

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dsh_jax.files import write_json
-from dsh_jax.training.workdir import command_line, describe_run
+from benchmarks.results import write_result
 
 
 def resident_mib(pid: int) -> float:
@@ -130,10 +129,8 @@ def main() -> None:
     )
     for name, text in figures.items():
         print(f"{name}: {text}")
-    if options.result:
-        title = f"Server, an image of {size} as the query, clients on the same cores"
-        run = describe_run(command_line(), []) | ({"note": options.note} if options.note else {})
-        write_json(options.result, {"title": title, "figures": figures, "run": run})
+    title = f"Server, an image of {size} as the query, clients on the same cores"
+    write_result(options.result, title, figures, note=options.note)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dsh_jax.files import write_json
+from benchmarks.results import write_result
 from dsh_jax.methods.shttm_codes import learn_codes
-from dsh_jax.training import workdir
 
 WEIGHTS = {"present": 1.0, "missing": 0.01, "tag_ridge": 0.1, "topic_weight": 0.1}
 
@@ -163,10 +162,7 @@ def main() -> None:
     shown = {name: value.format(**figures) for name, value in shown.items()}
     for name, value in shown.items():
         print(f"{name}\n    {value}")
-    if options.result:
-        run = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": "SHTTM's codes", "figures": shown, "run": run}
-        write_json(Path(options.result), content)
+    write_result(options.result, "SHTTM's codes", shown)
 
 
 if __name__ == "__main__":

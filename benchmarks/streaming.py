@@ -21,12 +21,11 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from PIL import Image
 
+from benchmarks.results import write_result
 from dsh_jax.data.batches import batch_ids
 from dsh_jax.data.images.cache import CachedImages, cached_images
 from dsh_jax.data.images.listing import Listing, list_images
 from dsh_jax.data.prefetch import stream
-from dsh_jax.files import write_json
-from dsh_jax.training import workdir
 
 SIDE = 32
 BATCH = 128
@@ -188,10 +187,7 @@ def main() -> None:
         shown = compare(options.images, Path(folder))
     for name, value in shown.items():
         print(f"{name}\n    {value}")
-    if options.result:
-        run = workdir.describe_run(workdir.command_line(), [])
-        content = {"title": "Streaming images", "figures": shown, "run": run}
-        write_json(Path(options.result), content)
+    write_result(options.result, "Streaming images", shown)
 
 
 if __name__ == "__main__":
