@@ -277,7 +277,7 @@ def test_an_encoder_of_an_earlier_version_is_built():
         old = replace(description, network=fields | {"improvements.nonlinear": hidden})
         variables = jax.eval_shape(old.build().init, jax.random.key(0))
         kernel = variables["encoder"]["params"]["words"]["kernel"]
-        assert kernel.shape == (2, 512 if hidden else 32)
+        assert kernel.shape == (2, config.encoder.hidden if hidden else 32)
 
 
 def test_topics_to_stay_near_are_standardised(path, tmp_path):

@@ -74,6 +74,7 @@ def test_what_is_finished_is_skipped_and_what_is_missing_made(swept, tmp_path):
     assert [row[-1] for row in rows(stdout)[2:]] == ["1", "1", "1"]
 
 
+@pytest.mark.long
 def test_a_half_trained_run_goes_on(swept, tmp_path):
     out, _, _ = swept
     name, copy = "smoke_8bit_data.labeled_per_class=20_draw0", tmp_path / "copy"
