@@ -69,7 +69,7 @@ _CODES = flags.DEFINE_multi_string(
 )  # fmt: skip
 _NUM_BITS = flags.DEFINE_integer(
     "num_bits", None, "Of --codes that are packed: their length; all bits of the bytes if not "
-    "given.", lower_bound=1,
+    "given. Of --encoder with --baseline features_itq: the length of the codes.", lower_bound=1,
 )  # fmt: skip
 _ENCODER = flags.DEFINE_string("encoder", "", "An encoder file to measure; needs --config.")
 _DISTRIBUTED = flags.DEFINE_bool(
@@ -93,8 +93,8 @@ def main(argv: Sequence[str]) -> None:
         return
     if _GROUP.value:
         raise UserError("--group is for --compare; add --compare DIR1 DIR2 ... or leave it out.")
-    if _NUM_BITS.value and not _CODES.value:
-        raise UserError("--num_bits is for --codes; leave it out.")
+    if _NUM_BITS.value and not (_CODES.value or _ENCODER.value):
+        raise UserError("--num_bits is for --codes and --encoder; leave it out.")
     if _DISTRIBUTED.value and not _WORKDIR.value:
         raise UserError("--distributed is for --workdir; leave it out.")
     if more and not _CODES.value:
@@ -184,8 +184,9 @@ def _evaluate_encoder(conventions: Conventions) -> tuple[dict[str, Any], Path | 
     folder = Path(_OUTPUT.value) if _OUTPUT.value else None
     result = evaluate_encoder(
         Path(_ENCODER.value).expanduser(), _CONFIG.value, data_dir=_DATA_DIR.value,
-        baseline=_BASELINE.value, conventions=conventions, folder=folder, report=_REPORT.value,
-        image_format=_FORMAT.value, metrics=_METRICS.value, run=run,
+        baseline=_BASELINE.value, num_bits=_NUM_BITS.value, conventions=conventions,
+        folder=folder, report=_REPORT.value, image_format=_FORMAT.value, metrics=_METRICS.value,
+        run=run,
     )  # fmt: skip
     return result, folder
 

@@ -114,7 +114,7 @@ class Encoder:
         return self._description.codes
 
     @property
-    def network_fields(self) -> Mapping[str, Any]:
+    def network_fields(self) -> dict[str, Any]:
         """The config fields of the network, by dotted name."""
         return dict(self._description.network)
 
@@ -127,7 +127,7 @@ class Encoder:
         Raises:
           ValueError: there is no classifier, or fewer bits than classes.
         """
-        network = {**self.network_fields, "head": "graded"}
+        network = self.network_fields | {"head": "graded"}
         network |= {f"graded.{name}": value for name, value in asdict(graded).items()}
         description = replace(self._description, codes="graded", network=network)
         return Encoder(description, self._variables, self._devices)
@@ -136,7 +136,8 @@ class Encoder:
         """An encoder with the same representation and another hash stream, a dense layer.
 
         Args:
-          kernel, bias: of the layer, `[features, num_bits]` and `[num_bits]`.
+          kernel, bias: of the layer, `[features, num_bits]` and `[num_bits]`; the length of the
+            codes may be another one than before.
           codes: what its codes are called in a result.
 
         Raises:
@@ -144,7 +145,8 @@ class Encoder:
         """
         if not self.has_hash_stream:
             raise ValueError(f"{self.method} has no hash stream on features of a network")
-        network = {**self.network_fields, "head": "hash", "hash_stream.sharpness": 0.0}
+        plain = {"head": "hash", "hash_stream.sharpness": 0.0, "num_bits": len(bias)}
+        network = self.network_fields | plain
         layer = {"kernel": np.float32(kernel), "bias": np.float32(bias)}
         variables = {**self._variables, "hash": {"params": {"Dense_0": layer}}}
         description = replace(self._description, codes=codes, network=network)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from dsh_jax import fields
 from dsh_jax import metrics as own_metrics
-from dsh_jax.baselines import OF_NETWORK
+from dsh_jax.baselines import FEATURES, OF_NETWORK
 from dsh_jax.data import loading
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.images.loading import image_shape_of
@@ -35,6 +35,7 @@ def evaluate_encoder(
     *,
     data_dir: str = "",
     baseline: str = "",
+    num_bits: int | None = None,
     conventions: str | Conventions = "expected",
     folder: Path | None = None,
     report: bool = False,
@@ -50,8 +51,10 @@ def evaluate_encoder(
       data_dir: where the data is, if not where the config says.
       baseline: empty for the codes; "classifier" for the predicted label as a code,
         "graded" for its probabilities, "features_itq" for ITQ of its features.
+      num_bits: length of the codes of "features_itq"; None for that of the encoder's own.
       conventions: of the metrics, as for `retrieval.evaluate`.
-      folder: gets the files that `evaluate_workdir` writes; None to write nothing.
+      folder: gets the files that `evaluate_workdir` writes, among them the encoder of "graded" or
+        "features_itq"; None to write nothing.
       report: also write a page with pictures into the folder.
       image_format: of the pictures' files, "png", "pdf" or "svg".
       metrics: of your own, each as "module:function"; None for the config's.
@@ -71,6 +74,11 @@ def evaluate_encoder(
     if baseline not in BASELINES:
         raise UserError(
             f"--baseline {baseline} takes no encoder; give --workdir, or leave --baseline out."
+        )
+    if num_bits is not None and baseline not in FEATURES:
+        raise UserError(
+            "--num_bits is for --baseline features_itq, and the encoder's own codes have one "
+            "length; leave it out."
         )
     if path.is_dir():
         raise UserError(f"{path} is a folder; give eval.py --workdir {path}, or an encoder file.")
@@ -100,7 +108,10 @@ def evaluate_encoder(
         **({} if run is None else {"measured_by": dict(run)}),
     }
     if baseline in HEADS:
-        encoder = HEADS[baseline](encoder, dataset, split)
+        options = {"num_bits": num_bits} if baseline in FEATURES else {}
+        encoder = HEADS[baseline](encoder, dataset, split, **options)
+        if folder is not None:
+            encoder.save(folder / f"encoder_{baseline}.safetensors")
     codes = trained_codes(encoder, dataset, split, as_labels=baseline == "classifier")
     return measure(
         config, dataset, split, codes, about,

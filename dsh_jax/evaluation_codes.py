@@ -63,8 +63,14 @@ def graded_encoder(encoder: Encoder, dataset: Dataset, split: Split) -> Encoder:
         return encoder.graded(fit_graded(logits, labels, num_bits=encoder.num_bits))
 
 
-def features_itq_encoder(encoder: Encoder, dataset: Dataset, split: Split) -> Encoder:
+def features_itq_encoder(
+    encoder: Encoder, dataset: Dataset, split: Split, num_bits: int | None = None
+) -> Encoder:
     """The encoder with ITQ of its features, fitted to training items; it takes no labels.
+
+    Args:
+      encoder, dataset, split: the network, and what it is fitted to.
+      num_bits: length of a code; None for that of the encoder's.
 
     Raises:
       UserError: the network has fewer features than the codes have bits.
@@ -72,16 +78,16 @@ def features_itq_encoder(encoder: Encoder, dataset: Dataset, split: Split) -> En
     seen = _fitted_to(split)
     with as_user_error():
         features = encoder.represent_dataset(dataset, seen)
-        fitted = itq_projection(features, num_bits=encoder.num_bits, seed=split.seed)
+        fitted = itq_projection(features, num_bits=num_bits or encoder.num_bits, seed=split.seed)
         mean, projection = hosts.from_first(fitted)
         return encoder.with_hash_layer(projection, -mean @ projection, "features_itq")
 
 
-HEADS: dict[str, Callable[[Encoder, Dataset, Split], Encoder]] = {
+HEADS: dict[str, Callable[..., Encoder]] = {
     "graded": graded_encoder,
     "features_itq": features_itq_encoder,
 }
-"""Baseline -> an encoder with the same network and other codes."""
+"""Baseline -> (encoder, dataset, split) -> an encoder with the same network and other codes."""
 
 
 def trained_codes(encoder: Encoder, dataset: Dataset, split: Split, *, as_labels: bool) -> Codes:
