@@ -129,6 +129,27 @@ def test_a_config_with_an_argument_and_one_that_was_renamed(place):
     assert (both[1], both[7]) == ("cnnh_cifar10:48", "0, 1 (one split)")
 
 
+def test_the_sentence_on_synthetic_images(place):
+    call, page = place
+    # Per draw, the game minus the network alone: 0.1, 0.2, 0.3, so that the mean is 0.2, its
+    # standard error 0.1 / sqrt(3), and t of two degrees of freedom 4.303.
+    scores = {"gan": (0.5, 0.6, 0.7), "network": (0.4, 0.4, 0.4),
+              "gan+consistency": (0.5, 0.5, 0.5), "network+consistency": (0.5, 0.6, 0.7)}
+    runs = {
+        f"{name}{seed}": result(
+            "synthetic" if name.startswith("gan") else "real", seed, split_checksum=f"c{seed}",
+            config=f"digits_arms.py:{name}", num_labeled=50, map=score,
+        )
+        for name, of_arm in scores.items() for seed, score in enumerate(of_arm)
+    }  # fmt: skip
+    readme = page.parents[1] / "README.md"
+    assert call(**{name: run for name, run in runs.items() if "consistency" not in name}) == 0
+    assert "synthetic images" not in readme.read_text()  # half of it is not measured
+    assert call(**runs) == 0
+    assert "+0.200 without consistency (95 %: -0.048 to +0.448)" in readme.read_text()
+    assert "-0.100 with it (95 %: -0.348 to +0.148)" in readme.read_text()
+
+
 def test_rows_are_sorted_by_labels_and_then_method(place):
     call, page = place
     few = {"num_labeled": 50, "split_checksum": "c1"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dsh_jax.report.markdown import table
 from dsh_jax.report.spread import score
-from tools import cells, documents_table
+from tools import cells, differences, documents_table
 from tools.result_files import BASELINES, Result, ordered, plainest, rows
 
 DATASETS = {"cifar10": "CIFAR-10 (JPEG)", "cifar10_features": "Embeddings of CIFAR-10",
@@ -33,6 +33,7 @@ _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
     ("reuters21578", 32, None, _DOCUMENT_CODES),
     ("20newsgroups", 32, None, _DOCUMENT_CODES),
 )
+_LABELED_DIGITS = 50
 # A base, a test, the user's own images.
 _NO_RESULT_EXPECTED = ("default", "smoke", "documents_arms", "image_folder", "features", "resnet50",
                        "vit")  # fmt: skip
@@ -99,3 +100,25 @@ def without_result(results: Iterable[Result], configs: Path) -> str:
         and path.stem not in measured | {*_NO_RESULT_EXPECTED}
     ]
     return f"Configs without a result so far: {', '.join(names)}." if names else ""
+
+
+def synthetic_images(results: Iterable[Result]) -> str:
+    """A sentence that says what the game with synthetic images gains; empty if not measured."""
+    arms: dict[str, list[Result]] = {}
+    for result in results:
+        content = result.content
+        if (content["dataset"], content["num_labeled"]) == ("digits", _LABELED_DIGITS):
+            arms.setdefault(result.arm, []).append(result)
+    parts = []
+    for suffix, words in (("", "without consistency"), ("+consistency", "with it")):
+        game, alone = (arms.get(f"{arm}{suffix}", []) for arm in ("gan", "network"))
+        found = differences.difference(game, alone)
+        if found is None or found.over_draws is None:
+            return ""
+        interval = cells.interval(found.over_draws)[0]
+        parts.append(f"{found.mean:+.3f} {words} (95 %: {interval})")
+    return (
+        "**What synthetic images are worth**, on digits with 5 labels a class: mAP of the game "
+        f"minus that of the network alone is {' and '.join(parts)}; "
+        "[more](docs/results.md#what-they-show)."
+    )

@@ -105,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         documents_table.check(contents)
         every = [*images, *documents]
         whole = [render(images, docs), render_documents(documents)]
-        short = [headlines.render(every), headlines.without_result(every, root / "configs")]
+        short = [headlines.render(every), headlines.synthetic_images(every),
+                 headlines.without_result(every, root / "configs")]  # fmt: skip
         pages = {
             docs / "results.md": ("results", "\n\n".join(filter(None, whole))),
             root / "README.md": ("headlines", "\n\n".join(filter(None, short))),
