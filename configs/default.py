@@ -150,6 +150,9 @@ def get_config() -> ConfigDict:
     config.hash_stream.sharpness = 4.0
 
     config.mirrored = False  # codes and class outputs are means over an image and its mirror image
+    # If above 0, such means are also over the image moved by so many pixels up and left (a quarter)
+    # and down and right (a quarter); encoding takes three times as long.
+    config.shifted = 0
     # hash: codes are the hash stream's | graded: from the class probabilities, without training
     config.head = "hash"
     config.graded = ConfigDict()  # of head "graded"; eval.py --baseline graded fits them

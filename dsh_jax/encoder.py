@@ -152,6 +152,29 @@ class Encoder:
         description = replace(self._description, codes=codes, network=network)
         return Encoder(description, variables, self._devices)
 
+    def with_views(self, *, mirrored: bool, shifted: int) -> Encoder:
+        """An encoder with the same parameters, whose outputs are means over other views of images.
+
+        Args:
+          mirrored: whether mirror images are among them; twice the cost.
+          shifted: by how many pixels images are moved, see `methods.views`; three times the cost
+            unless it is 0.
+
+        Raises:
+          ValueError: the encoder takes no images, or none that can be moved so far.
+        """
+        if "shifted" not in self._description.recipe.fields:
+            raise ValueError(f"{self.method} takes no images, so there are no views of them")
+        network = self.network_fields | {"mirrored": mirrored, "shifted": shifted}
+        description = replace(self._description, network=network)
+        return Encoder(description, self._variables, self._devices)
+
+    @property
+    def views(self) -> dict[str, Any]:
+        """The arguments of `with_views` that it has; empty for what takes no images."""
+        known = {**self._description.recipe.defaults, **self.network_fields}
+        return {name: known[name] for name in ("mirrored", "shifted") if name in known}
+
     @property
     def origin(self) -> Origin | None:
         """What it was trained on; None for an encoder of version 0.2, which does not say."""

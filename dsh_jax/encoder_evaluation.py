@@ -47,7 +47,8 @@ def evaluate_encoder(
 
     Args:
       path: of a file that `Encoder.save` wrote.
-      config: its fields `data` describe data and split; of the others only `num_devices` counts.
+      config: its fields `data` describe data and split; of the others only `num_devices` counts,
+        and views (`mirrored`, `shifted`) must be the encoder's.
       data_dir: where the data is, if not where the config says.
       baseline: empty for the codes; "classifier" for the predicted label as a code,
         "graded" for its probabilities, "features_itq" for ITQ of its features.
@@ -94,6 +95,7 @@ def evaluate_encoder(
     move_data(config, data_dir)
     encoder = load_encoder(path, num_devices=min(config.num_devices, jax.local_device_count()))
     _check_source(path, encoder, config.data)
+    _check_views(path, encoder, config)
     check_network_has(encoder, baseline)  # before the data is read, which may take long
     dataset, split = load_data(config, None, encoder.signature.inputs)
     _check_items(path, encoder, dataset, split)
@@ -125,6 +127,16 @@ def _check_source(path: Path, encoder: Encoder, data: ConfigDict) -> None:
     kind, shape = loading.kind_of(data), image_shape_of(data)
     source = f"data.source {data.source!r}"
     _refuse(path, inputs_misfit(encoder.signature.inputs, kind, shape, source))
+
+
+def _check_views(path: Path, encoder: Encoder, config: ConfigDict) -> None:
+    """Refuses other views of images than the config has, because results name its fields."""
+    for name, value in encoder.views.items():
+        if (wanted := config.get(name, value)) != value:
+            raise UserError(
+                f"{path} encodes with {name}={value}, but the config has {wanted}; give "
+                f"--config.{name}={value}, or a file of encoder.with_views(...)."
+            )
 
 
 def _check_items(path: Path, encoder: Encoder, dataset: Dataset, split: Split) -> None:

@@ -27,7 +27,7 @@ from dsh_jax.data.splits.split import Split
 from dsh_jax.errors import UserError, reason
 from dsh_jax.files import read_json, replacing, write_json
 from dsh_jax.methods import METHODS
-from dsh_jax.methods.base import Network
+from dsh_jax.methods.base import Network, NetworkRecipe
 from dsh_jax.origin import Origin
 
 FORMATS = (1, 2)
@@ -67,15 +67,20 @@ class Description:
         """Of `FORMATS`."""
         return 1 if self.origin is None else 2
 
+    @property
+    def recipe(self) -> NetworkRecipe:
+        """What makes the network; ValueError for an unknown method."""
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}")
+        return METHODS[self.method].network
+
     def build(self) -> Network:
         """The network.
 
         Raises:
           ValueError: an unknown method, a missing or an invalid field, or inputs of another kind.
         """
-        if self.method not in METHODS:
-            raise ValueError(f"unknown method {self.method!r}")
-        recipe = METHODS[self.method].network
+        recipe = self.recipe
         if self.signature.inputs.kind not in recipe.kinds:
             raise ValueError(f"{self.method} encodes {' or '.join(recipe.kinds)}")
         known = {recipe.renamed.get(name, name): value for name, value in self.network.items()}

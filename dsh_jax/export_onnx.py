@@ -49,10 +49,10 @@ def onnx_model(encoder: Encoder, about: Mapping[str, Any]) -> bytes:
       UserError: jax2onnx cannot convert the network, or ONNX Runtime gets other codes.
     """
     fields = encoder.network_fields
-    if fields.get("mirrored") or fields["dtype"] != "float32":
+    if fields.get("mirrored") or fields.get("shifted") or fields["dtype"] != "float32":
         raise UserError(
-            "networks that are mirrored or of bfloat16 cannot become ONNX, and this is one: use "
-            "--to stablehlo."
+            "networks that are mirrored, shifted or of bfloat16 cannot become ONNX, and this is "
+            "one: use --to stablehlo."
         )
     from jax2onnx import to_onnx
 

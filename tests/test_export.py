@@ -215,7 +215,7 @@ def test_documents_and_other_networks_are_refused(tmp_path, encoder, monkeypatch
     for save in (export.save_stablehlo, export.save_onnx):
         one_sentence(lambda save=save: save(Words(), path), "documents", "safetensors")
 
-    for changes in ({"mirrored": True}, {"dtype": "bfloat16"}):
+    for changes in ({"mirrored": True}, {"shifted": 1}, {"dtype": "bfloat16"}):
         other = of_network((8, 8, 1), **changes)
         one_sentence(lambda other=other: export.save_onnx(other, path), "mirrored", "bfloat16")
 

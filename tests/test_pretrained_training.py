@@ -15,7 +15,7 @@ from configs import image_folder, smoke
 from dsh_jax import load_encoder
 from dsh_jax.checkpoints import Checkpoints
 from dsh_jax.data.images.augment import augment
-from dsh_jax.data.signature import ImageInputs, from_dict
+from dsh_jax.data.signature import ImageInputs, Signature, from_dict
 from dsh_jax.devices import AXIS
 from dsh_jax.errors import UserError
 from dsh_jax.methods import optimizers
@@ -166,6 +166,15 @@ def test_values_that_a_field_cannot_have(field, value):
         config.pretrained[field] = value
     with pytest.raises(UserError, match=f"^pretrained.{field} is .*; set it to "):
         find_recipe(config)
+
+
+def test_a_frozen_networks_features_are_of_images_in_their_place():
+    config = config_of()
+    config.update(shifted=1)
+    config.pretrained.frozen = True
+    signature = Signature(ImageInputs(32, 32, 3), "single", ("a", "b"))
+    with pytest.raises(UserError, match="features of a frozen network are computed once"):
+        find_recipe(config).build(config, signature)
 
 
 def test_automatic_fields():

@@ -111,6 +111,7 @@ def test_data_that_was_changed_is_refused(trained):
      ({"generator.name": "dcgan"}, "generator.name is 'dcgan', but the data is vectors"),
      ({"augment.flip": True}, "augment.flip is True, which is not for vectors; set it to False."),
      ({"mirrored": True}, "mirrored is True, which is not for vectors"),
+     ({"shifted": 1}, "shifted is 1, which is not for vectors"),
      ({"judge": "a"}, "judge is 'a', which is not for vectors"),
      ({"representation.depth": 4}, "has up to 3 layers"),
      ({"representation.norm": "group"}, "mlp has one of ('none', 'batch', 'layer')"),

@@ -177,6 +177,7 @@ VECTORS = Kind(
     strong=_disturbed,
     foreign={
         "augment.crop_padding": 0, "augment.flip": False, "augment.cutout": 0, "mirrored": False,
+        "shifted": 0,
         **{f"consistency.{name}": 0 for name in Strong.__dataclass_fields__},
         **{f"augment.{name}": value for name, value in NEUTRAL.items()},
         "generator.image_size": AUTOMATIC,

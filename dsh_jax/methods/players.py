@@ -18,6 +18,7 @@ from dsh_jax.errors import UserError
 from dsh_jax.fields import Choice, Integer, Number, Switch
 from dsh_jax.methods import kinds
 from dsh_jax.methods.base import Network, NetworkRecipe, Params, State, Variables, variables
+from dsh_jax.methods.views import Views
 from dsh_jax.networks import backbones, representation
 from dsh_jax.networks.backbones import BACKBONES
 from dsh_jax.networks.graded import Graded
@@ -226,6 +227,8 @@ def image_network(config: ConfigDict, signature: Signature) -> Network:
     players = image_players(config, signature)
     has_classes = "classification" in players.networks
     graded = Graded(**fields.floats(config.graded))
+    views = Views(config.mirrored, config.shifted)
+    _check_shift(config.shifted, signature, players.frozen)
     if config.head == "graded":
         if not has_classes:
             raise UserError("head is 'graded', which needs class outputs; set head to 'hash'.")
@@ -234,17 +237,13 @@ def image_network(config: ConfigDict, signature: Signature) -> Network:
     def features(kept: Variables, inputs: Batch) -> jax.Array:
         images = to_float(inputs[kind.entry])
         if images.ndim == 3:  # what `precompute` made of them
-            views = [images[:, view] for view in range(1 + config.mirrored)]
-            images = jnp.concatenate(views)
-        elif config.mirrored:
-            images = jnp.concatenate([images, images[:, :, ::-1]])
+            images = jnp.concatenate([images[:, view] for view in range(1 + config.mirrored)])
+        else:
+            images = views.of(images)
         return players.evaluate(kept, "representation", images)
 
-    def of_image(outputs: jax.Array) -> jax.Array:
-        return jnp.stack(jnp.split(outputs, 2)).mean(0) if config.mirrored else outputs
-
     def stream(kept: Variables, player: str, inputs: Batch) -> jax.Array:
-        return of_image(players.evaluate(kept, player, features(kept, inputs)))
+        return views.mean(players.evaluate(kept, player, features(kept, inputs)))
 
     def encode(kept: Variables, inputs: Batch) -> jax.Array:
         if config.head == "hash":
@@ -257,9 +256,23 @@ def image_network(config: ConfigDict, signature: Signature) -> Network:
         return stream(kept, "classification", inputs)
 
     def represent(kept: Variables, inputs: Batch) -> jax.Array:
-        return of_image(features(kept, inputs).astype(jnp.float32))
+        return views.mean(features(kept, inputs).astype(jnp.float32))
 
     return Network(players.init_variables, encode, classify if has_classes else None, represent)
+
+
+def _check_shift(shifted: int, signature: Signature, frozen: bool) -> None:
+    """Refuses images that cannot be moved so far, and features that are computed once."""
+    if not shifted:
+        return
+    if frozen:
+        raise UserError(
+            f"shifted is {shifted}, but the features of a frozen network are computed once, of "
+            "images in their place; set shifted to 0."
+        )
+    size = min(signature.item_shape[:2])
+    if shifted >= size:
+        raise UserError(f"shifted is {shifted}, but images have {size} pixels; set it to less.")
 
 
 ITEM_NETWORK = NetworkRecipe(
@@ -276,13 +289,14 @@ ITEM_NETWORK = NetworkRecipe(
         "representation.spectral_norm": Switch(),
         "hash_stream.sharpness": Number(least=0),
         "mirrored": Switch(),
+        "shifted": Integer(0, 2**14),
         "head": Choice(("hash", "graded")),
         "graded.temperature": Number(above=0),
         "graded.middle": Number(),
         "graded.step": Number(least=0),
     },
     defaults={
-        "mirrored": False, "head": "hash",
+        "mirrored": False, "shifted": 0, "head": "hash",
         "graded.temperature": 1.0, "graded.middle": 0.0, "graded.step": 1.0,
     },
     build=image_network,
