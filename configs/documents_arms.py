@@ -20,6 +20,7 @@ The argument is a collection, reuters or newsgroups, and an arm:
     joint_topics        neural SHTTM with one improvement
     nonlinear           with the first three of them
     all                 with all of them
+    all_linear_decoder  with all but the non-linear decoder
 
     vdsh_supervised, nash_supervised, vdsh, nash
                         other methods
@@ -79,6 +80,7 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "neural_correlated_tags": _neural("correlated_tags"),
     "nonlinear": _neural(*_NEURAL[:3]),
     "all": _neural(*_NEURAL),
+    "all_linear_decoder": _neural(*(name for name in _NEURAL if name != "nonlinear_decoder")),
     **dict.fromkeys(("vdsh_supervised", "nash_supervised", "vdsh", "nash"), _VARIATIONAL),
 }
 """Arm -> the config fields that make it what it is, before it is tuned."""

@@ -68,7 +68,7 @@ AXES: Mapping[str, Mapping[str, Axis]] = {
     "joint_topics": {**_TRAINING, **_BOUND},
     "neural_correlated_tags": {**_TRAINING, **_CORRELATION},
     "nonlinear": _NEURAL,
-    "all": {**_NEURAL, "loss.word_weight": Decades()},
+    **dict.fromkeys(("all", "all_linear_decoder"), {**_NEURAL, "loss.word_weight": Decades()}),
     "vdsh_supervised": _SUPERVISED, "nash_supervised": _SUPERVISED,
     "vdsh": _VARIATIONAL, "nash": _VARIATIONAL,
 }  # fmt: skip
@@ -84,6 +84,8 @@ BASES: Mapping[str, tuple[str, ...]] = {
     "nonlinear": ("linear", *_THREE),
     "all": ("linear", "nonlinear", "learned_uncertainty", "neural_correlated_tags",
             "joint_topics"),
+    "all_linear_decoder": ("linear", "nonlinear_encoder", "binary_codes", "learned_uncertainty",
+                           "neural_correlated_tags", "joint_topics"),
 }  # fmt: skip
 """Arm -> the arms from whose settings it starts: a base, then what each of the others changed."""
 

@@ -28,7 +28,8 @@ COMPARISONS = {
 ARMS = {
     "all": ("rotated", "linear", "nonlinear_encoder", "nonlinear_decoder", "binary_codes",
             "nonlinear", "learned_uncertainty", "neural_correlated_tags", "joint_topics",
-            "vdsh_supervised", "nash_supervised"),
+            "all_linear_decoder", "vdsh_supervised", "nash_supervised"),
+    "all_linear_decoder": ("rotated", "nonlinear_encoder", "binary_codes"),
     "rotated": ("published", "mean_thresholds", "rotation", "fitted_to_function",
                 "rotated_learned", "exposure", "correlated_tags", "exposure_correlated",
                 "vdsh_supervised", "nash_supervised"),

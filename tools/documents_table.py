@@ -49,6 +49,7 @@ ARMS = {
     "neural_correlated_tags": "neural + correlated tags",
     "joint_topics": "neural + joint topics",
     "all": "neural + all improvements",
+    "all_linear_decoder": "neural + all but a non-linear decoder",
     "vdsh_supervised": "VDSH-S",
     "nash_supervised": "NASH, supervised",
     "vdsh": "VDSH",
