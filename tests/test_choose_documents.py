@@ -181,9 +181,10 @@ def test_the_configs_have_what_was_chosen(collection, config, arm):
 
 
 @pytest.mark.parametrize(
-    ("config", "arm"),
-    [("shttm_neural", "all"), ("nash_supervised", "nash_supervised"),
-     ("vdsh_supervised", "vdsh_supervised")],
+    ("collection", "config", "arm"),
+    [("reuters", "shttm_neural", "all"), ("newsgroups", "shttm_neural", "all_linear_decoder"),
+     *((collection, method, method) for collection in ("reuters", "newsgroups")
+       for method in ("nash_supervised", "vdsh_supervised"))],
 )  # fmt: skip
-def test_so_have_those_of_networks_on_reuters(config, arm):
-    test_the_configs_have_what_was_chosen("reuters", config, arm)
+def test_so_have_those_of_networks(collection, config, arm):
+    test_the_configs_have_what_was_chosen(collection, config, arm)

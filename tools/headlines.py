@@ -19,12 +19,13 @@ HEADER = ("data (queries / labeled / database)", "method", "config", "bits",
 _IMAGE_CODES = ("network", "features_itq", "graded", ":gan+consistency", ":gan_real+consistency",
                 ":network+consistency", ":gan", ":gan_real", ":network", "synthetic", "gan_real",
                 "real", "cnnh_plus", "itq")  # fmt: skip
-_DOCUMENT_CODES = (":all", "shttm_neural", ":rotated", "shttm_rotated", ":rotated_learned",
-                   ":nash_supervised", "itq")  # fmt: skip
+_DOCUMENT_CODES = (":all", ":all_linear_decoder", "shttm_neural", ":rotated", "shttm_rotated",
+                   ":rotated_learned", ":nash_supervised", "itq")  # fmt: skip
 # Arm of documents -> the configs that have its settings, one for each collection.
-_CONFIGS = {"rotated": "shttm", "published": "shttm_published", "all": "shttm_neural",
+_CONFIGS = {"rotated": "shttm", "published": "shttm_published",
             "nash_supervised": "nash_supervised",
             "vdsh_supervised": "vdsh_supervised"}  # fmt: skip
+_NEURAL_CONFIGS = {"reuters": "all", "newsgroups": "all_linear_decoder"}
 _SHOWN: tuple[tuple[str, int, int | None, tuple[str, ...]], ...] = (
     ("cifar10", 48, None, _IMAGE_CODES),
     # Other rows with 200 labels are of version 0.2, on one split.
@@ -68,8 +69,9 @@ def _config(result: Result) -> str:
     """The config with the settings of a result; empty for a baseline."""
     file, _, argument = result.config_file.partition(":")
     collection, _, arm = argument.partition("-")
-    if file == "documents_arms" and arm in _CONFIGS:
-        return f"{_CONFIGS[arm]}_{collection}_32bit"
+    name = "shttm_neural" if _NEURAL_CONFIGS.get(collection) == arm else _CONFIGS.get(arm)
+    if file == "documents_arms" and name:
+        return f"{name}_{collection}_32bit"
     return result.config_file
 
 
