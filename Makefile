@@ -15,7 +15,7 @@ ARMS ?=
 
 .PHONY: quickstart test test-long lint first-hour attack parity docs example-encoder choose-digits results-digits \
   results-digits-unseen results-digits-ablation results-multi-digits \
-  results-cifar10-cpu results-cifar10-best-cpu gpu-results choose-documents results-documents \
+  results-cifar10-cpu results-cifar10-best-cpu results-cifar10-encoder gpu-results choose-documents results-documents \
   results-documents-arms results-features \
   tables benchmark clean
 
@@ -126,6 +126,21 @@ results-cifar10-best-cpu: $(VENV)/.installed
 	  tools/run.sh cifar10_48bit_best_cpu cifar10_48bit_best_cpu.py $$draw $(DATA) \
 	  || exit 1; done
 
+# What the encoder in examples/ gives beside its own codes: codes of other lengths by ITQ on its
+# features, and both kinds of codes over shifted views; an hour on one core, no training.
+ENCODER = examples/cifar10_48bit.safetensors
+SHIFTED = runs/cifar10_48bit_shifted.safetensors
+MEASURE = $(PY) eval.py --config configs/cifar10_48bit_best_cpu.py $(DATA)
+BEST = results/cifar10_48bit_best_cpu
+results-cifar10-encoder: $(VENV)/.installed
+	for bits in 12 24 32; do $(MEASURE) --encoder $(ENCODER) --baseline features_itq \
+	  --num_bits $$bits --result $(BEST)_features_itq_$${bits}bit_draw0.json || exit 1; done
+	$(PY) -c "from dsh_jax import load_encoder; \
+	  load_encoder('$(ENCODER)').with_views(mirrored=True, shifted=1).save('$(SHIFTED)')"
+	$(MEASURE) --config.shifted=1 --encoder $(SHIFTED) --result $(BEST)_shifted_draw0.json
+	$(MEASURE) --config.shifted=1 --encoder $(SHIFTED) --baseline features_itq \
+	  --result $(BEST)_shifted_features_itq_draw0.json
+
 # The full-size results on CIFAR-10, on a GPU: at most MINUTES=8 of work; run it again to go on.
 gpu-results: $(VENV)/.installed
 	tools/gpu_results.sh $(DATA)
@@ -143,6 +158,8 @@ results-cifar10-cpu: $(VENV)/.installed
 	for draw in $(DRAWS); do \
 	  BASELINES="itq lsh classifier" \
 	    tools/run.sh cifar10_48bit_cpu cifar10_48bit_cpu.py $$draw $(DATA) && \
+	  BASELINES="classifier graded" \
+	    tools/run.sh cifar10_48bit_paper_cpu cifar10_48bit_paper_cpu.py $$draw $(DATA) && \
 	  tools/run.sh cifar10_48bit_cpu_control cifar10_48bit_cpu.py $$draw $(DATA) \
 	    --config.gan=False --config.triplets=real --config.num_steps=8000 \
 	    --config.eval_every_steps=400 && \
