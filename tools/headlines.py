@@ -51,6 +51,7 @@ def render(results: Iterable[Result]) -> str:
             if result.content["dataset"] == dataset
             and result.content["num_bits"] == num_bits
             and result.content["num_labeled"] == (num_labeled or result.content["num_labeled"])
+            and not _is_another_arm(result)
         ]
         for _, of_table in groupby(chosen, lambda r: r.table):
             in_table = list(of_table)
@@ -63,6 +64,12 @@ def render(results: Iterable[Result]) -> str:
 def _kind(result: Result) -> str:
     """The arm of a result after a colon, or else its kind of codes."""
     return f":{result.arm}" if result.arm else result.content["codes"]
+
+
+def _is_another_arm(result: Result) -> bool:
+    """Whether a result is of neural SHTTM with other improvements than its config has."""
+    collection, _, arm = result.config_file.partition(":")[2].partition("-")
+    return arm in _NEURAL_CONFIGS.values() and _NEURAL_CONFIGS.get(collection) != arm
 
 
 def _config(result: Result) -> str:
