@@ -345,9 +345,12 @@ def test_fixed_topics_cannot_be_more_than_the_documents_support(path, tmp_path):
     train(made(path, "joint_topics", num_bits=200), tmp_path / "joint", {"command": ""})
 
 
-def test_the_configs_have_all_improvements_and_differ_in_their_data():
+def test_the_configs_have_the_improvements_that_help_on_their_data():
     reuters = shttm_neural_reuters_32bit.get_config()
     news = shttm_neural_newsgroups_32bit.get_config()
-    assert all(reuters.improvements.values()) and reuters.improvements == news.improvements
+    assert all(reuters.improvements.values())
+    # Messages have one tag: see docs/results.md.
+    off = [name for name, on in news.improvements.items() if not on]
+    assert off == ["nonlinear_decoder"]
     assert reuters.num_bits == news.num_bits == 32
     assert (reuters.data.source, news.data.source) == ("reuters21578", "20newsgroups")
